@@ -1,0 +1,106 @@
+//! The only place that syncs and renames (I1 for local files).
+//!
+//! A file that must survive a power cut is written under a temporary name, flushed, renamed, and then its directory
+//! is flushed: without the last step the rename itself may be undone.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+};
+
+/// Writes `bytes` to `path` so that after a power cut it holds either what it held before or all of `bytes`.
+/// The file gets `mode`, whatever the umask leaves of it.
+pub fn write(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    let temporary = temporary(path);
+    remove_leftover(&temporary)?;
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&temporary)?;
+    let written = file.write_all(bytes).and_then(|()| file.sync_all());
+    drop(file);
+    if let Err(error) = written {
+        // The half-written file is ours and of no use; the first error is the one to report.
+        let _ = std::fs::remove_file(&temporary);
+        return Err(error);
+    }
+    rename(&temporary, path)
+}
+
+/// Renames a file that was flushed already, and flushes the directory that holds it.
+#[expect(clippy::disallowed_methods, reason = "this is the place")]
+pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    std::fs::rename(from, to)?;
+    sync_parent(to)
+}
+
+/// Like [`rename`], but refuses with `AlreadyExists` where `to` exists, without a moment in between.
+pub fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
+    // A hard link is the one portable way to name a file only where no file is.
+    std::fs::hard_link(from, to)?;
+    std::fs::remove_file(from)?;
+    sync_parent(to)
+}
+
+/// Flushes the content of a file that was written by other means, as by SQLite.
+pub fn sync_file(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}
+
+/// Flushes the directory that holds `path`, so that its name lasts.
+pub fn sync_parent(path: &Path) -> io::Result<()> {
+    let parent = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    File::open(parent)?.sync_all()
+}
+
+/// Where [`write`] prepares a file.
+fn temporary(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".tmp");
+    PathBuf::from(name)
+}
+
+fn remove_leftover(path: &Path) -> io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn a_file_is_replaced_whole_and_keeps_the_mode_asked_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        write(&path, b"one", 0o600).unwrap();
+        write(&path, b"two", 0o400).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"two");
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o400);
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_leftover_of_a_crash_is_no_obstacle() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        std::fs::write(temporary(&path), b"half").unwrap();
+        write(&path, b"whole", 0o600).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"whole");
+    }
+
+    #[test]
+    fn an_existing_file_is_never_renamed_over_by_rename_new() {
+        let dir = tempfile::tempdir().unwrap();
+        let (from, to) = (dir.path().join("from"), dir.path().join("to"));
+        std::fs::write(&from, b"new").unwrap();
+        std::fs::write(&to, b"old").unwrap();
+        assert_eq!(rename_new(&from, &to).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(std::fs::read(&to).unwrap(), b"old");
+    }
+}

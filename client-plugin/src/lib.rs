@@ -1,0 +1,30 @@
+//! Encrypted, continuous backup of a Core Lightning node.
+//!
+//! Data flows one way. Out: `plugin` takes a batch from lightningd, `record` seals it, `remote` sends it, and only
+//! then may lightningd commit. Back: `remote` fetches, `record` and `snapshot` open and check, `replay` writes a
+//! database, `restore` puts it in place.
+//!
+//! | module | noun |
+//! |---|---|
+//! | [`cln`] | Core Lightning as it is: secrets, RPC, files, database |
+//! | [`keys`] | the root secret and what is derived from it |
+//! | [`record`] | one batch, gap or policy, sealed |
+//! | [`snapshot`] | a database in chunks, packs and a manifest |
+//! | [`remote`] | one server, over HTTP |
+//! | [`directory`] | `backstop/` in the lightning-dir: configuration, instance, runs, witness |
+//! | [`plugin`] | the process that lightningd starts |
+//! | [`replay`], [`restore`] | the way back |
+//! | [`durable`] | the only place that syncs and renames |
+//! | [`cli`] | what a person types |
+
+pub mod cli;
+pub mod cln;
+pub mod directory;
+pub mod durable;
+pub mod keys;
+pub mod plugin;
+pub mod record;
+pub mod remote;
+pub mod replay;
+pub mod restore;
+pub mod snapshot;

@@ -1,0 +1,3 @@
+//! The `backstop` binary: the plugin when lightningd starts it, a command line otherwise.
+
+fn main() {}

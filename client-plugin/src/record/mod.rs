@@ -1,0 +1,1 @@
+//! One batch, gap or policy, sealed (SPEC 5).
