@@ -21,7 +21,10 @@ pub struct Connect {
 
 impl Default for Connect {
     fn default() -> Self {
-        Self { proxy: None, timeout: Duration::from_secs(10) }
+        Self {
+            proxy: None,
+            timeout: Duration::from_secs(10),
+        }
     }
 }
 
@@ -45,18 +48,31 @@ pub(super) struct RawAnswer {
 impl RawAnswer {
     /// The problem document in the body, where there is one.
     pub(super) fn problem(&self) -> Option<Problem> {
-        if self.status.is_success() { None } else { serde_json::from_slice(&self.body).ok() }
+        if self.status.is_success() {
+            None
+        } else {
+            serde_json::from_slice(&self.body).ok()
+        }
     }
 }
 
 impl Http {
     pub(super) fn new(url: &str, connect: &Connect) -> Result<Self, RemoteError> {
-        let bad = |reason: String| RemoteError::BadUrl { url: url.to_owned(), reason };
+        let bad = |reason: String| RemoteError::BadUrl {
+            url: url.to_owned(),
+            reason,
+        };
         let base = Url::parse(url).map_err(|error| bad(error.to_string()))?;
         if !matches!(base.scheme(), "http" | "https") || base.host().is_none() {
-            return Err(bad("it must start with http:// or https:// and name a host".into()));
+            return Err(bad(
+                "it must start with http:// or https:// and name a host".into()
+            ));
         }
-        if !base.username().is_empty() || base.password().is_some() || base.query().is_some() || base.fragment().is_some() {
+        if !base.username().is_empty()
+            || base.password().is_some()
+            || base.query().is_some()
+            || base.fragment().is_some()
+        {
             return Err(bad("it must hold no user, password, query or fragment".into()));
         }
         // A second call finds the provider installed already, which is as good.
@@ -74,7 +90,11 @@ impl Http {
         }
         let client = client.build().map_err(|error| bad(reason(&error)))?;
         let shown = base.as_str().trim_end_matches('/').to_owned();
-        Ok(Self { client, shown, timeout: connect.timeout })
+        Ok(Self {
+            client,
+            shown,
+            timeout: connect.timeout,
+        })
     }
 
     pub(super) fn url(&self) -> &str {
@@ -82,15 +102,24 @@ impl Http {
     }
 
     pub(super) fn nonsense(&self, reason: String) -> RemoteError {
-        RemoteError::Protocol { url: self.shown.clone(), reason }
+        RemoteError::Protocol {
+            url: self.shown.clone(),
+            reason,
+        }
     }
 
     pub(super) fn unreachable(&self, reason: impl Into<String>) -> RemoteError {
-        RemoteError::Unreachable { url: self.shown.clone(), reason: reason.into() }
+        RemoteError::Unreachable {
+            url: self.shown.clone(),
+            reason: reason.into(),
+        }
     }
 
     pub(super) fn refused(&self, problem: Problem) -> RemoteError {
-        RemoteError::Refused { url: self.shown.clone(), problem: Box::new(problem) }
+        RemoteError::Refused {
+            url: self.shown.clone(),
+            problem: Box::new(problem),
+        }
     }
 
     /// Sends one request and reads the whole answer, at most `most` bytes of it.
@@ -111,7 +140,9 @@ impl Http {
         let status = response.status();
         let mac = response.headers().get(MAC_HEADER).and_then(|value| {
             let mut mac = [0; 32];
-            hex::decode_to_slice(value.as_bytes(), &mut mac).ok().map(|()| mac)
+            hex::decode_to_slice(value.as_bytes(), &mut mac)
+                .ok()
+                .map(|()| mac)
         });
         let mut body = BytesMut::new();
         while let Some(piece) = self.within(self.timeout, response.chunk()).await? {
@@ -120,7 +151,11 @@ impl Http {
             }
             body.extend_from_slice(&piece);
         }
-        Ok(RawAnswer { status, mac, body: body.freeze() })
+        Ok(RawAnswer {
+            status,
+            mac,
+            body: body.freeze(),
+        })
     }
 
     /// Waits for one step of a call; a connection that is only half there ends here.

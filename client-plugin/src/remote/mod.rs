@@ -26,7 +26,9 @@ pub struct Server {
 impl Server {
     /// A server at `url` (`http://` or `https://`, host, optional port and path). Nothing is sent yet.
     pub fn new(url: &str, connect: &Connect) -> Result<Self, RemoteError> {
-        Ok(Self { http: Http::new(url, connect)? })
+        Ok(Self {
+            http: Http::new(url, connect)?,
+        })
     }
 
     /// The URL in the form in which it is kept and shown.
@@ -41,13 +43,19 @@ impl Server {
         if info.protocols.contains(&backstop_protocol::PROTOCOL_VERSION) {
             Ok(info)
         } else {
-            Err(self.http.nonsense(format!("it speaks protocols {:?}, this program 1", info.protocols)))
+            Err(self.http.nonsense(format!(
+                "it speaks protocols {:?}, this program 1",
+                info.protocols
+            )))
         }
     }
 
     /// The grants that the server was shown for an access key. The caller checks their signatures.
     pub async fn grants(&self, access_key: AccessKey) -> Result<Vec<SignedGrant>, RemoteError> {
-        let known: KnownGrants = self.http.get_json(&format!("{}/{access_key}", api::GRANTS)).await?;
+        let known: KnownGrants = self
+            .http
+            .get_json(&format!("{}/{access_key}", api::GRANTS))
+            .await?;
         Ok(known.grants)
     }
 

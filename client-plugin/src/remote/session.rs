@@ -77,11 +77,18 @@ impl Session {
         rng: SharedRng,
     ) -> Result<(Self, AccountState), RemoteError> {
         let http = Http::new(url, connect)?;
-        let pair = identity.access.shared_with(&server.0).map_err(|_| RemoteError::BadUrl {
-            url: url.to_owned(),
-            reason: "its server key is no public key".to_owned(),
-        })?;
-        let unopened = Token { text: String::new(), key: pair.session_key(""), until: Instant::now() };
+        let pair = identity
+            .access
+            .shared_with(&server.0)
+            .map_err(|_| RemoteError::BadUrl {
+                url: url.to_owned(),
+                reason: "its server key is no public key".to_owned(),
+            })?;
+        let unopened = Token {
+            text: String::new(),
+            key: pair.session_key(""),
+            until: Instant::now(),
+        };
         let session = Self {
             http,
             server,
@@ -119,17 +126,29 @@ impl Session {
             network: self.identity.network,
             access_key: self.identity.access.access_key(),
             grant: self.identity.grant.clone(),
-            scope: if self.claim.is_some() { Scope::Append } else { Scope::Read },
+            scope: if self.claim.is_some() {
+                Scope::Append
+            } else {
+                Scope::Read
+            },
             writer: self.claim,
             time: self.clock.now(),
         };
         let mut aux = [0; 32];
-        self.rng.lock().map_err(|_| RemoteError::Key)?.fill_bytes(&mut aux);
-        let signed = opening.sign(&self.identity.access, &aux).map_err(|_| RemoteError::Key)?;
+        self.rng
+            .lock()
+            .map_err(|_| RemoteError::Key)?
+            .fill_bytes(&mut aux);
+        let signed = opening
+            .sign(&self.identity.access, &aux)
+            .map_err(|_| RemoteError::Key)?;
         let body = serde_json::to_vec(&signed).map_err(|_| RemoteError::Key)?;
         let key = self.pair.opening_key(&body);
         let started = Instant::now();
-        let answer = self.http.send(Method::POST, api::SESSIONS, body.into(), None, api::JSON_MAX).await?;
+        let answer = self
+            .http
+            .send(Method::POST, api::SESSIONS, body.into(), None, api::JSON_MAX)
+            .await?;
         if !proves(&answer, &key, &[0; 32]) {
             return Err(self.unproved(&answer));
         }
@@ -138,7 +157,11 @@ impl Session {
         }
         let opened: SessionOpened = self.parse(&answer)?;
         let life = Duration::from_millis(opened.expires_in_ms).saturating_sub(RENEW_BEFORE);
-        *token = Token { key: self.pair.session_key(&opened.token), text: opened.token, until: started + life };
+        *token = Token {
+            key: self.pair.session_key(&opened.token),
+            text: opened.token,
+            until: started + life,
+        };
         Ok(opened.account)
     }
 
@@ -156,21 +179,40 @@ impl Session {
     /// empty where there is none.
     pub async fn records(&self, from: u64) -> Result<Vec<(UnixMillis, Bytes)>, RemoteError> {
         let most = api::RECORD_PAGE + api::RECORD_MAX;
-        let page = self.call(Method::GET, &format!("{}?from={from}", api::RECORDS), Bytes::new(), most).await?;
+        let page = self
+            .call(
+                Method::GET,
+                &format!("{}?from={from}", api::RECORDS),
+                Bytes::new(),
+                most,
+            )
+            .await?;
         let frames = api::parse_frames(&page).map_err(|error| self.http.nonsense(error.to_string()))?;
-        Ok(frames.into_iter().map(|(at, sealed)| (at, page.slice_ref(sealed))).collect())
+        Ok(frames
+            .into_iter()
+            .map(|(at, sealed)| (at, page.slice_ref(sealed)))
+            .collect())
     }
 
     /// Where chunks lie, in the order asked for; at most [`api::LOCATE_MAX`] ids a call.
     pub async fn locate(&self, ids: &[ChunkId]) -> Result<Vec<Option<ChunkPlace>>, RemoteError> {
         let most = ids.len() * 41 + api::JSON_MAX;
-        let body = self.call(Method::POST, api::LOCATE, encode_ids(ids).into(), most).await?;
+        let body = self
+            .call(Method::POST, api::LOCATE, encode_ids(ids).into(), most)
+            .await?;
         parse_places(&body, ids.len()).map_err(|error| self.http.nonsense(error.to_string()))
     }
 
     /// Stores one pack; success means that it is durable there.
     pub async fn put_pack(&self, pack: PackId, bytes: Bytes) -> Result<(), RemoteError> {
-        self.call(Method::PUT, &format!("{}/{pack}", api::PACKS), bytes, api::JSON_MAX).await.map(|_| ())
+        self.call(
+            Method::PUT,
+            &format!("{}/{pack}", api::PACKS),
+            bytes,
+            api::JSON_MAX,
+        )
+        .await
+        .map(|_| ())
     }
 
     /// A pack, or the bytes `(offset, length)` of it.
@@ -184,7 +226,8 @@ impl Session {
 
     /// Makes a snapshot whose chunks are all there the newest one.
     pub async fn commit_snapshot(&self, commit: &SnapshotCommit) -> Result<SnapshotInfo, RemoteError> {
-        self.json(Method::POST, api::SNAPSHOTS, commit.encode().into()).await
+        self.json(Method::POST, api::SNAPSHOTS, commit.encode().into())
+            .await
     }
 
     /// The complete snapshots, newest first.
@@ -196,10 +239,16 @@ impl Session {
     /// The sealed manifest of a snapshot.
     pub async fn manifest(&self, snapshot: SnapshotId) -> Result<Bytes, RemoteError> {
         let path = format!("{}/{snapshot}/manifest", api::SNAPSHOTS);
-        self.call(Method::GET, &path, Bytes::new(), api::MANIFEST_MAX).await
+        self.call(Method::GET, &path, Bytes::new(), api::MANIFEST_MAX)
+            .await
     }
 
-    async fn json<T: DeserializeOwned>(&self, method: Method, path: &str, body: Bytes) -> Result<T, RemoteError> {
+    async fn json<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<T, RemoteError> {
         let body = self.call(method, path, body, 1 << 20).await?;
         serde_json::from_slice(&body).map_err(|error| self.http.nonsense(error.to_string()))
     }
@@ -218,19 +267,37 @@ impl Session {
         }
     }
 
-    async fn attempt(&self, method: Method, path: &str, body: Bytes, most: usize) -> Result<Bytes, RemoteError> {
+    async fn attempt(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+        most: usize,
+    ) -> Result<Bytes, RemoteError> {
         let token = self.token.read().await;
         let counter = self.counter.fetch_add(1, Ordering::Relaxed);
-        let mac = token.key.request_mac(method.as_str(), path, counter, &hash::sha256(&body));
-        let authorization = format!("{} {} {counter} {}", api::AUTH_SCHEME, token.text, hex::encode(mac));
-        let answer = self.http.send(method, path, body, Some(authorization), most.max(api::JSON_MAX)).await?;
+        let mac = token
+            .key
+            .request_mac(method.as_str(), path, counter, &hash::sha256(&body));
+        let authorization = format!(
+            "{} {} {counter} {}",
+            api::AUTH_SCHEME,
+            token.text,
+            hex::encode(mac)
+        );
+        let answer = self
+            .http
+            .send(method, path, body, Some(authorization), most.max(api::JSON_MAX))
+            .await?;
         if !proves(&answer, &token.key, &mac) {
             return Err(self.unproved(&answer));
         }
         match answer.problem() {
             Some(problem) => Err(self.http.refused(problem)),
             None if answer.status.is_success() => Ok(answer.body),
-            None => Err(self.http.nonsense(format!("status {} without a reason", answer.status))),
+            None => Err(self
+                .http
+                .nonsense(format!("status {} without a reason", answer.status))),
         }
     }
 
@@ -242,13 +309,23 @@ impl Session {
     /// new one does no harm; everything else is as good as silence.
     fn unproved(&self, answer: &RawAnswer) -> RemoteError {
         match answer.problem() {
-            Some(problem) if matches!(problem.code, ProblemCode::SessionExpired | ProblemCode::Unauthenticated) => {
+            Some(problem)
+                if matches!(
+                    problem.code,
+                    ProblemCode::SessionExpired | ProblemCode::Unauthenticated
+                ) =>
+            {
                 let mut problem = problem;
                 problem.code = ProblemCode::SessionExpired;
                 self.http.refused(problem)
             }
-            Some(problem) => self.http.unreachable(format!("something between here and there says: {problem}")),
-            None => self.http.unreachable(format!("an answer that is not the server's (status {})", answer.status)),
+            Some(problem) => self
+                .http
+                .unreachable(format!("something between here and there says: {problem}")),
+            None => self.http.unreachable(format!(
+                "an answer that is not the server's (status {})",
+                answer.status
+            )),
         }
     }
 }
