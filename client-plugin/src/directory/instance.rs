@@ -11,7 +11,7 @@ impl Directory {
         self.read(FILE)?
             .trim_end()
             .parse()
-            .map_err(|error| self.bad(FILE, error.to_string()))
+            .map_err(|error: backstop_protocol::id::BadId| self.bad(FILE, error.to_string()))
     }
 
     /// Gives this directory a name; whoever had the old one, had this directory as it was.

@@ -131,7 +131,7 @@ impl Directory {
     fn bad(&self, file: &str, reason: impl Into<String>) -> DirectoryError {
         DirectoryError::Bad {
             path: self.path.join(file),
-            reason: reason.to_string(),
+            reason: reason.into(),
         }
     }
 }
