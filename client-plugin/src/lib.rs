@@ -12,6 +12,7 @@
 //! | [`snapshot`] | a database in chunks, packs and a manifest |
 //! | [`remote`] | one server, over HTTP |
 //! | [`directory`] | `backstop/` in the lightning-dir: configuration, instance, runs, witness |
+//! | [`node`] | all of that together, for one node |
 //! | [`plugin`] | the process that lightningd starts |
 //! | [`replay`], [`restore`] | the way back |
 //! | [`durable`] | the only place that syncs and renames |
@@ -22,6 +23,7 @@ pub mod cln;
 pub mod directory;
 pub mod durable;
 pub mod keys;
+pub mod node;
 pub mod plugin;
 pub mod record;
 pub mod remote;

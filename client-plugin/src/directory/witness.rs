@@ -18,6 +18,8 @@ pub struct Witness {
     pub timeline: TimelineId,
     /// Its head.
     pub head: Head,
+    /// The version of the database that the head leads to.
+    pub data_version: u64,
 }
 
 impl Witness {
