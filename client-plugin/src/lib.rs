@@ -21,6 +21,8 @@ pub mod cli;
 pub mod cln;
 pub mod directory;
 pub mod durable;
+#[cfg(test)]
+mod fixtures;
 pub mod keys;
 pub mod plugin;
 pub mod record;
