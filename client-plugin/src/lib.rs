@@ -22,6 +22,8 @@ pub mod cli;
 pub mod cln;
 pub mod directory;
 pub mod durable;
+#[cfg(test)]
+mod fixtures;
 pub mod keys;
 pub mod node;
 pub mod plugin;

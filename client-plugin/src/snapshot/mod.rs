@@ -1,1 +1,3 @@
-//! To be written.
+//! A database in chunks, packs and a manifest (SPEC 6).
+
+pub mod copy;
