@@ -1,6 +1,7 @@
 //! One node as this machine has it: its directory, its configuration, its keys; and the sessions it can open.
 
 use crate::{
+    cln::{NodeDir, locate::{LocateError, Wallet}},
     directory::{Config, Directory, DirectoryError, ServerConfig},
     keys::{
         ChunkIdKey, ChunkKey, Keys, ManifestKey, RecordKey,
@@ -49,6 +50,15 @@ pub enum NodeError {
     /// The key file.
     #[error(transparent)]
     Key(#[from] KeyFileError),
+    /// lightningd's own configuration.
+    #[error(transparent)]
+    Locate(#[from] LocateError),
+    /// The node keeps its database where no hook tells what is written.
+    #[error(
+        "this node keeps its database in PostgreSQL, for which lightningd tells no plugin what it writes: it cannot be \
+         backed up by Backstop. Use PostgreSQL's own synchronous replication, or SQLite"
+    )]
+    Postgres,
     /// Files of two nodes are mixed.
     #[error("the key file belongs to another node or network than the configuration: run `backstop setup` again")]
     Mixed,
@@ -60,6 +70,8 @@ pub struct Node {
     pub network_dir: PathBuf,
     /// `backstop/` in it.
     pub directory: Directory,
+    /// lightningd's files.
+    pub files: NodeDir,
     /// Its configuration.
     pub config: Config,
     /// Its name as a writer.
@@ -79,6 +91,10 @@ impl Node {
     pub fn load(network_dir: &Path, ambient: Ambient) -> Result<Self, NodeError> {
         let directory = Directory::in_network_dir(network_dir);
         let config = directory.config()?;
+        let files = NodeDir::of_net_dir(network_dir)?;
+        if config.database.is_none() && *files.wallet() == Wallet::Postgres {
+            return Err(NodeError::Postgres);
+        }
         let instance = directory.instance()?;
         let key_file = KeyFile::read(&directory.key_path())?;
         if key_file.node != config.node || key_file.network != config.network {
@@ -90,6 +106,7 @@ impl Node {
         Ok(Self {
             network_dir: network_dir.to_owned(),
             directory,
+            files,
             config,
             instance,
             record_key: record,
@@ -99,11 +116,13 @@ impl Node {
         })
     }
 
-    /// The node's database.
+    /// The node's database: where `config.toml` says, else where lightningd's configuration does.
+    #[must_use]
     pub fn database(&self) -> PathBuf {
-        match &self.config.database {
-            Some(path) => self.network_dir.join(path),
-            None => self.network_dir.join("lightningd.sqlite3"),
+        match (&self.config.database, self.files.wallet()) {
+            (Some(path), _) => self.network_dir.join(path),
+            (None, Wallet::Sqlite(path)) => path.clone(),
+            (None, Wallet::Postgres) => self.network_dir.join("lightningd.sqlite3"),
         }
     }
 

@@ -9,17 +9,22 @@
 mod batch;
 mod bridge;
 mod frame;
-pub(crate) mod halt;
+mod halt;
 mod judge;
 mod message;
 mod newest;
 mod opening;
+mod outside;
 mod patience;
 mod recover;
 mod siblings;
 mod stdio;
 mod watch;
 mod writer;
+
+pub(crate) use halt::Utc;
+pub(crate) use outside::{Seen, look};
+pub(crate) use watch::unprotected;
 
 use crate::{
     directory::{Directory, Lock, Witness},

@@ -11,7 +11,7 @@ use super::{
     stdio::{Level, Output},
 };
 use crate::{
-    cln::pidfile,
+    cln::pidfile::{self, Holder},
     directory::{Lock, Runs},
     node::{Ambient, Node},
     record::{Batch, Content, Opener},
@@ -48,7 +48,7 @@ pub(super) async fn recover(network_dir: &Path, ambient: &Ambient, output: Outpu
     if !node.database().exists() || node.directory.is_copied(&runs).unwrap_or(true) {
         return (Recovery::NotNeeded, None);
     }
-    if pidfile::is_live(network_dir) {
+    if !matches!(pidfile::holder(node.files.pidfile()), Ok(Holder::Nobody)) {
         return (Recovery::NotNeeded, None);
     }
     let Ok(lock) = node.directory.lock() else { return (Recovery::NotNeeded, None) };
