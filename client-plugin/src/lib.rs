@@ -15,6 +15,7 @@
 //! | [`node`] | all of that together, for one node |
 //! | [`plugin`] | the process that lightningd starts |
 //! | [`replay`], [`restore`] | the way back |
+//! | [`random`] | randomness, passed in |
 //! | [`durable`] | the only place that syncs and renames |
 //! | [`cli`] | what a person types |
 
@@ -27,6 +28,7 @@ mod fixtures;
 pub mod keys;
 pub mod node;
 pub mod plugin;
+pub mod random;
 pub mod record;
 pub mod remote;
 pub mod replay;

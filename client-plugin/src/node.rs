@@ -1,13 +1,17 @@
 //! One node as this machine has it: its directory, its configuration, its keys; and the sessions it can open.
 
 use crate::{
-    cln::{NodeDir, locate::{LocateError, Wallet}},
+    cln::{
+        NodeDir,
+        locate::{LocateError, Wallet},
+    },
     directory::{Config, Directory, DirectoryError, ServerConfig},
     keys::{
-        ChunkIdKey, ChunkKey, Keys, ManifestKey, RecordKey,
+        Keys,
         key_file::{KeyFile, KeyFileError},
     },
-    remote::{Identity, RemoteError, Session, SharedRng},
+    random::SharedRng,
+    remote::{Identity, RemoteError, Session},
 };
 use backstop_protocol::{
     api::AccountState,
@@ -15,10 +19,9 @@ use backstop_protocol::{
     id::{InstanceId, RunId},
     session::WriterClaim,
 };
-use rand_core::Rng;
 use std::{
     path::{Path, PathBuf},
-    sync::{Arc, PoisonError},
+    sync::Arc,
 };
 
 /// Time and randomness of the process.
@@ -28,17 +31,6 @@ pub struct Ambient {
     pub clock: Arc<dyn Clock>,
     /// Randomness.
     pub rng: SharedRng,
-}
-
-impl Ambient {
-    /// Sixteen random bytes, for a name.
-    #[must_use]
-    pub fn random_id(&self) -> [u8; 16] {
-        let mut bytes = [0; 16];
-        // Randomness has no state that a panic elsewhere could have left half done.
-        self.rng.lock().unwrap_or_else(PoisonError::into_inner).fill_bytes(&mut bytes);
-        bytes
-    }
 }
 
 /// Why a node's files cannot be used.
@@ -60,7 +52,9 @@ pub enum NodeError {
     )]
     Postgres,
     /// Files of two nodes are mixed.
-    #[error("the key file belongs to another node or network than the configuration: run `backstop setup` again")]
+    #[error(
+        "the key file belongs to another node or network than the configuration: run `backstop setup` again"
+    )]
     Mixed,
 }
 
@@ -76,10 +70,8 @@ pub struct Node {
     pub config: Config,
     /// Its name as a writer.
     pub instance: InstanceId,
-    /// Seals records.
-    pub record_key: RecordKey,
-    /// Seals, names and lists the pieces of snapshots.
-    pub snapshot_keys: (ChunkKey, ChunkIdKey, ManifestKey),
+    /// Its keys.
+    pub keys: Arc<Keys>,
     /// Opens sessions.
     pub identity: Arc<Identity>,
     /// Time and randomness.
@@ -100,17 +92,20 @@ impl Node {
         if key_file.node != config.node || key_file.network != config.network {
             return Err(NodeError::Mixed);
         }
-        let Keys { record, chunk, chunk_id, manifest, access } = Keys::derive(&key_file.root);
-        let identity =
-            Identity { access, node: config.node, network: config.network, grant: Some(config.grant.clone()) };
+        let keys = Arc::new(Keys::derive(&key_file.root));
+        let identity = Identity {
+            keys: keys.clone(),
+            node: config.node,
+            network: config.network,
+            grant: Some(config.grant.clone()),
+        };
         Ok(Self {
             network_dir: network_dir.to_owned(),
             directory,
             files,
             config,
             instance,
-            record_key: record,
-            snapshot_keys: (chunk, chunk_id, manifest),
+            keys,
             identity: Arc::new(identity),
             ambient,
         })
@@ -128,7 +123,10 @@ impl Node {
 
     /// The server. Exactly one is configured today; the configuration checks that.
     pub fn server(&self) -> Result<&ServerConfig, RemoteError> {
-        self.config.servers.first().ok_or(RemoteError::BadUrl { url: String::new(), reason: "none is configured".into() })
+        self.config.servers.first().ok_or(RemoteError::BadUrl {
+            url: String::new(),
+            reason: "none is configured".into(),
+        })
     }
 
     /// Opens a session for reading.
@@ -143,12 +141,28 @@ impl Node {
         expected_epoch: u64,
     ) -> Result<(Session, AccountState), RemoteError> {
         let epoch = expected_epoch + 1;
-        self.open(Some(WriterClaim { instance: self.instance, run, expected_epoch, epoch, takeover: false })).await
+        self.open(Some(WriterClaim {
+            instance: self.instance,
+            run,
+            expected_epoch,
+            epoch,
+            takeover: false,
+        }))
+        .await
     }
 
     async fn open(&self, claim: Option<WriterClaim>) -> Result<(Session, AccountState), RemoteError> {
         let server = self.server()?;
         let Ambient { clock, rng } = self.ambient.clone();
-        Session::open(&server.url, &self.config.connect(), server.key, self.identity.clone(), claim, clock, rng).await
+        Session::open(
+            &server.url,
+            &self.config.connect(),
+            server.key,
+            self.identity.clone(),
+            claim,
+            clock,
+            rng,
+        )
+        .await
     }
 }

@@ -23,13 +23,14 @@ pub struct Witness {
 }
 
 impl Witness {
-    /// A witness of `head`.
+    /// A witness of `head`, which leads to a database of `data_version`.
     #[must_use]
-    pub fn new(timeline: TimelineId, head: Head) -> Self {
+    pub fn new(timeline: TimelineId, head: Head, data_version: u64) -> Self {
         Self {
             version: 1,
             timeline,
             head,
+            data_version,
         }
     }
 }

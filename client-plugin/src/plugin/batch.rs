@@ -23,13 +23,17 @@ pub(super) struct Contradiction;
 pub(super) fn versions(batch: &RawBatch) -> Result<Versions, Contradiction> {
     let after = batch.data_version;
     match batch.writes.last().and_then(|statement| predecessor(statement)) {
-        Some(before) if before.checked_add(1) == Some(after) => {
-            Ok(Versions { before, after, outside_transaction: false })
-        }
+        Some(before) if before.checked_add(1) == Some(after) => Ok(Versions {
+            before,
+            after,
+            outside_transaction: false,
+        }),
         Some(_) => Err(Contradiction),
-        None if batch.writes.iter().all(|statement| is_pragma(statement)) => {
-            Ok(Versions { before: after, after, outside_transaction: true })
-        }
+        None if batch.writes.iter().all(|statement| is_pragma(statement)) => Ok(Versions {
+            before: after,
+            after,
+            outside_transaction: true,
+        }),
         // Writes without the update would change the database under an unchanged version.
         None => Err(Contradiction),
     }
@@ -39,11 +43,16 @@ pub(super) fn versions(batch: &RawBatch) -> Result<Versions, Contradiction> {
 pub(super) fn predecessor(statement: &[u8]) -> Option<u64> {
     let text = std::str::from_utf8(statement).ok()?;
     let text = text.trim_end_matches(|c: char| c == ';' || c.is_ascii_whitespace());
-    text.strip_prefix("UPDATE vars SET intval = intval + 1 WHERE name = 'data_version' AND intval = ")?.parse().ok()
+    text.strip_prefix("UPDATE vars SET intval = intval + 1 WHERE name = 'data_version' AND intval = ")?
+        .parse()
+        .ok()
 }
 
 fn is_pragma(statement: &[u8]) -> bool {
-    statement.trim_ascii_start().get(..6).is_some_and(|word| word.eq_ignore_ascii_case(b"PRAGMA"))
+    statement
+        .trim_ascii_start()
+        .get(..6)
+        .is_some_and(|word| word.eq_ignore_ascii_case(b"PRAGMA"))
 }
 
 #[cfg(test)]
@@ -51,7 +60,10 @@ mod tests {
     use super::*;
 
     fn batch(data_version: u64, writes: &[&str]) -> RawBatch {
-        RawBatch { data_version, writes: writes.iter().map(|w| w.as_bytes().to_vec()).collect() }
+        RawBatch {
+            data_version,
+            writes: writes.iter().map(|w| w.as_bytes().to_vec()).collect(),
+        }
     }
 
     const TO_12: &str = "UPDATE vars SET intval = intval + 1 WHERE name = 'data_version' AND intval = 11";
@@ -59,13 +71,27 @@ mod tests {
     #[test]
     fn the_last_statement_names_the_version_before() {
         let versions = versions(&batch(12, &["DELETE FROM x;", TO_12])).unwrap();
-        assert_eq!(versions, Versions { before: 11, after: 12, outside_transaction: false });
+        assert_eq!(
+            versions,
+            Versions {
+                before: 11,
+                after: 12,
+                outside_transaction: false
+            }
+        );
     }
 
     #[test]
     fn a_batch_of_pragmas_repeats_a_version() {
         let versions = versions(&batch(12, &["PRAGMA foreign_keys = OFF;"])).unwrap();
-        assert_eq!(versions, Versions { before: 12, after: 12, outside_transaction: true });
+        assert_eq!(
+            versions,
+            Versions {
+                before: 12,
+                after: 12,
+                outside_transaction: true
+            }
+        );
     }
 
     #[test]

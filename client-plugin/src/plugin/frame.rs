@@ -29,7 +29,11 @@ impl Framer {
     /// The next whole object, if there is one. Each byte is looked at once, however the object arrived.
     pub(super) fn next(&mut self) -> Result<Option<Vec<u8>>, NotAnObject> {
         if self.depth == 0 {
-            let blank = self.buffer.iter().take_while(|byte| byte.is_ascii_whitespace()).count();
+            let blank = self
+                .buffer
+                .iter()
+                .take_while(|byte| byte.is_ascii_whitespace())
+                .count();
             self.buffer.drain(..blank);
             self.scanned = 0;
             match self.buffer.first() {
@@ -95,7 +99,10 @@ mod tests {
     #[test]
     fn a_message_ends_with_its_last_brace_and_nowhere_else() {
         let input = b"\n {\"a\":\"}\\\"{\",\"b\":[{}]}\n\n\r\n{\"c\":\n\n1}{}  ";
-        assert_eq!(frames(&[input]), [&b"{\"a\":\"}\\\"{\",\"b\":[{}]}"[..], b"{\"c\":\n\n1}", b"{}"]);
+        assert_eq!(
+            frames(&[input]),
+            [&b"{\"a\":\"}\\\"{\",\"b\":[{}]}"[..], b"{\"c\":\n\n1}", b"{}"]
+        );
     }
 
     #[test]

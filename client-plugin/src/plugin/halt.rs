@@ -87,22 +87,31 @@ impl Halted {
     pub(super) fn refused(error: &RemoteError, network_dir: &Path) -> Self {
         let dir = Where(network_dir);
         let RemoteError::Refused { url, problem } = error else {
-            return Self(format!("{error}. The node is halted; nothing is lost. To check the settings: backstop status {dir}"));
+            return Self(format!(
+                "{error}. The node is halted; nothing is lost. To check the settings: backstop status {dir}"
+            ));
         };
-        let since = problem.since.map_or(String::new(), |at| format!(" at {}", Utc(at)));
+        let since = problem
+            .since
+            .map_or(String::new(), |at| format!(" at {}", Utc(at)));
         Self(match problem.code {
             ProblemCode::OtherInstance | ProblemCode::Fenced | ProblemCode::EpochMismatch => format!(
                 "Another machine or directory took this node over{since}. This one must not act any more: it would lose \
                  channel funds. Nothing is lost: the other one holds the newest state. Leave this one off; only if the \
                  other one is gone for good, type: backstop adopt {dir}"
             ),
-            ProblemCode::GrantRevoked | ProblemCode::GrantExpired | ProblemCode::GrantInvalid | ProblemCode::GrantMissing => {
+            ProblemCode::GrantRevoked
+            | ProblemCode::GrantExpired
+            | ProblemCode::GrantInvalid
+            | ProblemCode::GrantMissing => {
                 format!(
                     "{url} no longer accepts this node's grant: {problem}. Nothing is lost. To sign a new one, type: \
                      backstop setup {dir} --server {url}"
                 )
             }
-            _ => format!("{url} refused: {problem}. The node is halted; nothing is lost. To see more: backstop status {dir}"),
+            _ => format!(
+                "{url} refused: {problem}. The node is halted; nothing is lost. To see more: backstop status {dir}"
+            ),
         })
     }
 
@@ -123,7 +132,11 @@ impl fmt::Display for Where<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let network = self.0.file_name().unwrap_or_default().to_string_lossy();
         let lightning_dir = self.0.parent().unwrap_or(Path::new("."));
-        write!(f, "--lightning-dir {} --network {network}", lightning_dir.display())
+        write!(
+            f,
+            "--lightning-dir {} --network {network}",
+            lightning_dir.display()
+        )
     }
 }
 
@@ -138,13 +151,24 @@ impl fmt::Display for Utc {
         let shifted = days + 719_468;
         let era = shifted / 146_097;
         let day_of_era = shifted % 146_097;
-        let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+        let year_of_era =
+            (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
         let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
         let month_from_march = (5 * day_of_year + 2) / 153;
         let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-        let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+        let month = if month_from_march < 10 {
+            month_from_march + 3
+        } else {
+            month_from_march - 9
+        };
         let year = year_of_era + era * 400 + u64::from(month <= 2);
-        write!(f, "{year:04}-{month:02}-{day:02} {:02}:{:02}:{:02} UTC", rest / 3600, rest / 60 % 60, rest % 60)
+        write!(
+            f,
+            "{year:04}-{month:02}-{day:02} {:02}:{:02}:{:02} UTC",
+            rest / 3600,
+            rest / 60 % 60,
+            rest % 60
+        )
     }
 }
 
@@ -156,15 +180,28 @@ mod tests {
     #[test]
     fn times_are_written_as_people_write_them() {
         assert_eq!(Utc(UnixMillis(0)).to_string(), "1970-01-01 00:00:00 UTC");
-        assert_eq!(Utc(UnixMillis(951_782_400_000)).to_string(), "2000-02-29 00:00:00 UTC");
-        assert_eq!(Utc(UnixMillis(1_795_356_187_999)).to_string(), "2026-11-22 14:03:07 UTC");
+        assert_eq!(
+            Utc(UnixMillis(951_782_400_000)).to_string(),
+            "2000-02-29 00:00:00 UTC"
+        );
+        assert_eq!(
+            Utc(UnixMillis(1_795_356_187_999)).to_string(),
+            "2026-11-22 14:03:07 UTC"
+        );
     }
 
     #[test]
     fn every_halt_says_what_it_means_and_what_to_do() {
-        let head = Head { epoch: 1, seq: 7, hash: RecordHash([1; 32]) };
+        let head = Head {
+            epoch: 1,
+            seq: 7,
+            hash: RecordHash([1; 32]),
+        };
         let halts = [
-            Halt::ServerLost { witness: head, server: None },
+            Halt::ServerLost {
+                witness: head,
+                server: None,
+            },
             Halt::OtherHistory { witness: head },
             Halt::UnknownWriter { server: head },
             Halt::Behind { by: 2 },
@@ -173,13 +210,22 @@ mod tests {
         ];
         for halt in halts {
             let text = Halted::judged(halt, Path::new("/n/regtest")).to_string();
-            assert!(text.contains("type: backstop") || text.contains("start"), "{text}");
+            assert!(
+                text.contains("type: backstop") || text.contains("start"),
+                "{text}"
+            );
         }
         let mut problem = Problem::new(ProblemCode::OtherInstance, "");
         problem.since = Some(UnixMillis(0));
-        let taken = RemoteError::Refused { url: "http://s".into(), problem: Box::new(problem) };
+        let taken = RemoteError::Refused {
+            url: "http://s".into(),
+            problem: Box::new(problem),
+        };
         let text = Halted::refused(&taken, Path::new("/n/regtest")).to_string();
-        assert!(text.contains("took this node over at 1970-01-01 00:00:00 UTC"), "{text}");
+        assert!(
+            text.contains("took this node over at 1970-01-01 00:00:00 UTC"),
+            "{text}"
+        );
         assert!(text.contains("--lightning-dir /n --network regtest"), "{text}");
     }
 }

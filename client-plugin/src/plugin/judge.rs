@@ -104,12 +104,18 @@ pub(super) enum Halt {
 pub(super) fn judge(facts: &Facts<'_>) -> Judgement {
     let Some((timeline, last)) = &facts.server else {
         return match facts.witness {
-            Some(witness) => Judgement::Halt(Halt::ServerLost { witness: witness.head, server: None }),
+            Some(witness) => Judgement::Halt(Halt::ServerLost {
+                witness: witness.head,
+                server: None,
+            }),
             None if facts.database_is_new => Judgement::Begin,
             None => Judgement::Snapshot(Reason::FirstBackup),
         };
     };
-    if let Some(halt) = facts.witness.and_then(|witness| against_witness(&witness, *timeline, last.head)) {
+    if let Some(halt) = facts
+        .witness
+        .and_then(|witness| against_witness(&witness, *timeline, last.head))
+    {
         return Judgement::Halt(halt);
     }
     let seen = facts.witness.is_some_and(|witness| witness.head == last.head);
@@ -118,19 +124,31 @@ pub(super) fn judge(facts: &Facts<'_>) -> Judgement {
     }
     let Some(backup) = last.data_version else {
         // A timeline that was opened and never written to.
-        return if facts.database_is_new { Judgement::GoOn } else { Judgement::Snapshot(Reason::FirstBackup) };
+        return if facts.database_is_new {
+            Judgement::GoOn
+        } else {
+            Judgement::Snapshot(Reason::FirstBackup)
+        };
     };
     match facts.database.cmp(&backup) {
         Ordering::Less => {
             let by = backup - facts.database;
             let ours = facts.runs.contains(&last.run);
-            Judgement::Halt(if ours { Halt::Behind { by } } else { Halt::Older { by } })
+            Judgement::Halt(if ours {
+                Halt::Behind { by }
+            } else {
+                Halt::Older { by }
+            })
         }
         _ if last.unbridged => Judgement::Snapshot(Reason::Unfinished),
         Ordering::Equal => Judgement::GoOn,
         Ordering::Greater => {
             let by = facts.database - backup;
-            if seen { Judgement::Snapshot(Reason::Unreported(by)) } else { Judgement::Halt(Halt::NewerThanForeign { by }) }
+            if seen {
+                Judgement::Snapshot(Reason::Unreported(by))
+            } else {
+                Judgement::Halt(Halt::NewerThanForeign { by })
+            }
         }
     }
 }
@@ -138,11 +156,18 @@ pub(super) fn judge(facts: &Facts<'_>) -> Judgement {
 /// What is wrong with a server's head, seen from the witness; `None` where it is the same or further on.
 pub(super) fn against_witness(witness: &Witness, timeline: TimelineId, server: Head) -> Option<Halt> {
     if witness.timeline != timeline {
-        return Some(Halt::OtherHistory { witness: witness.head });
+        return Some(Halt::OtherHistory {
+            witness: witness.head,
+        });
     }
     match server.cmp_place(&witness.head) {
-        Ordering::Less => Some(Halt::ServerLost { witness: witness.head, server: Some(server) }),
-        Ordering::Equal if server.hash != witness.head.hash => Some(Halt::OtherHistory { witness: witness.head }),
+        Ordering::Less => Some(Halt::ServerLost {
+            witness: witness.head,
+            server: Some(server),
+        }),
+        Ordering::Equal if server.hash != witness.head.hash => Some(Halt::OtherHistory {
+            witness: witness.head,
+        }),
         _ => None,
     }
 }
@@ -158,11 +183,20 @@ mod tests {
     const FOREIGN: RunId = RunId([3; 16]);
 
     fn head(epoch: u64, seq: u64) -> Head {
-        Head { epoch, seq, hash: RecordHash([u8::try_from(seq).unwrap(); 32]) }
+        Head {
+            epoch,
+            seq,
+            hash: RecordHash([u8::try_from(seq).unwrap(); 32]),
+        }
     }
 
     fn last(head: Head, run: RunId, version: u64) -> Last {
-        Last { head, run, data_version: Some(version), unbridged: false }
+        Last {
+            head,
+            run,
+            data_version: Some(version),
+            unbridged: false,
+        }
     }
 
     fn facts(database: u64, server: Option<Last>, witness: Option<Head>) -> Facts<'static> {
@@ -179,17 +213,30 @@ mod tests {
     fn a_new_node_starts_from_nothing_and_an_old_one_from_a_snapshot() {
         let old = facts(70, None, None);
         assert_eq!(judge(&old), Judgement::Snapshot(Reason::FirstBackup));
-        assert_eq!(judge(&Facts { database: 0, database_is_new: true, ..old }), Judgement::Begin);
+        assert_eq!(
+            judge(&Facts {
+                database: 0,
+                database_is_new: true,
+                ..old
+            }),
+            Judgement::Begin
+        );
     }
 
     #[test]
     fn a_server_below_the_witness_halts_whatever_the_database_says() {
         for database in [0, 69, 70, 71] {
             let empty = facts(database, None, Some(head(2, 9)));
-            assert!(matches!(judge(&empty), Judgement::Halt(Halt::ServerLost { server: None, .. })));
+            assert!(matches!(
+                judge(&empty),
+                Judgement::Halt(Halt::ServerLost { server: None, .. })
+            ));
             for below in [head(2, 8), head(1, 200)] {
                 let less = facts(database, Some(last(below, OURS, 70)), Some(head(2, 9)));
-                assert!(matches!(judge(&less), Judgement::Halt(Halt::ServerLost { server: Some(_), .. })));
+                assert!(matches!(
+                    judge(&less),
+                    Judgement::Halt(Halt::ServerLost { server: Some(_), .. })
+                ));
             }
         }
     }
@@ -199,21 +246,39 @@ mod tests {
         let mut other = head(2, 9);
         other.hash = RecordHash([0xee; 32]);
         let facts_other = facts(70, Some(last(other, OURS, 70)), Some(head(2, 9)));
-        assert!(matches!(judge(&facts_other), Judgement::Halt(Halt::OtherHistory { .. })));
+        assert!(matches!(
+            judge(&facts_other),
+            Judgement::Halt(Halt::OtherHistory { .. })
+        ));
 
         let mut elsewhere = facts(70, Some(last(head(2, 9), OURS, 70)), Some(head(2, 9)));
         elsewhere.server = elsewhere.server.map(|(_, last)| (TimelineId([9; 16]), last));
-        assert!(matches!(judge(&elsewhere), Judgement::Halt(Halt::OtherHistory { .. })));
+        assert!(matches!(
+            judge(&elsewhere),
+            Judgement::Halt(Halt::OtherHistory { .. })
+        ));
     }
 
     #[test]
     fn equal_versions_go_on_only_behind_a_head_that_was_seen_or_written_here() {
-        assert_eq!(judge(&facts(70, Some(last(head(2, 9), FOREIGN, 70)), Some(head(2, 9)))), Judgement::GoOn);
-        assert_eq!(judge(&facts(70, Some(last(head(2, 10), OURS, 70)), Some(head(2, 9)))), Judgement::GoOn);
+        assert_eq!(
+            judge(&facts(70, Some(last(head(2, 9), FOREIGN, 70)), Some(head(2, 9)))),
+            Judgement::GoOn
+        );
+        assert_eq!(
+            judge(&facts(70, Some(last(head(2, 10), OURS, 70)), Some(head(2, 9)))),
+            Judgement::GoOn
+        );
         let unseen = facts(70, Some(last(head(3, 10), FOREIGN, 70)), Some(head(2, 9)));
-        assert!(matches!(judge(&unseen), Judgement::Halt(Halt::UnknownWriter { .. })));
+        assert!(matches!(
+            judge(&unseen),
+            Judgement::Halt(Halt::UnknownWriter { .. })
+        ));
         let unknown = facts(70, Some(last(head(3, 10), FOREIGN, 70)), None);
-        assert!(matches!(judge(&unknown), Judgement::Halt(Halt::UnknownWriter { .. })));
+        assert!(matches!(
+            judge(&unknown),
+            Judgement::Halt(Halt::UnknownWriter { .. })
+        ));
     }
 
     #[test]
@@ -236,10 +301,22 @@ mod tests {
 
     #[test]
     fn a_gap_whose_snapshot_never_arrived_is_bridged_anew() {
-        let gap = Last { unbridged: true, ..last(head(2, 9), OURS, 70) };
-        assert_eq!(judge(&facts(70, Some(gap), Some(head(2, 9)))), Judgement::Snapshot(Reason::Unfinished));
-        assert_eq!(judge(&facts(71, Some(gap), Some(head(2, 8)))), Judgement::Snapshot(Reason::Unfinished));
-        assert_eq!(judge(&facts(69, Some(gap), Some(head(2, 9)))), Judgement::Halt(Halt::Behind { by: 1 }));
+        let gap = Last {
+            unbridged: true,
+            ..last(head(2, 9), OURS, 70)
+        };
+        assert_eq!(
+            judge(&facts(70, Some(gap), Some(head(2, 9)))),
+            Judgement::Snapshot(Reason::Unfinished)
+        );
+        assert_eq!(
+            judge(&facts(71, Some(gap), Some(head(2, 8)))),
+            Judgement::Snapshot(Reason::Unfinished)
+        );
+        assert_eq!(
+            judge(&facts(69, Some(gap), Some(head(2, 9)))),
+            Judgement::Halt(Halt::Behind { by: 1 })
+        );
     }
 
     proptest! {

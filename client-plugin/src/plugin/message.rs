@@ -73,13 +73,18 @@ struct Params<T> {
 
 /// Reads one message. Members that are not known are passed over, wherever they stand.
 pub(super) fn parse(frame: &[u8]) -> Result<Message, BadMessage> {
-    let envelope: Envelope =
-        serde_json::from_slice(frame).map_err(|error| BadMessage { id: None, reason: location(&error) })?;
+    let envelope: Envelope = serde_json::from_slice(frame).map_err(|error| BadMessage {
+        id: None,
+        reason: location(&error),
+    })?;
     let method = String::from_utf8_lossy(&envelope.method.0).into_owned();
     match (method.as_str(), envelope.id) {
         ("getmanifest", Some(id)) => Ok(Message::GetManifest { id }),
         ("init", Some(id)) => match params(frame) {
-            Ok(init) => Ok(Message::Init { id, init: Box::new(init) }),
+            Ok(init) => Ok(Message::Init {
+                id,
+                init: Box::new(init),
+            }),
             Err(reason) => Err(BadMessage { id: Some(id), reason }),
         },
         ("db_write", Some(id)) => match params(frame) {
@@ -93,7 +98,9 @@ pub(super) fn parse(frame: &[u8]) -> Result<Message, BadMessage> {
 }
 
 fn params<T: de::DeserializeOwned>(frame: &[u8]) -> Result<T, String> {
-    serde_json::from_slice::<Params<T>>(frame).map(|found| found.params).map_err(|error| location(&error))
+    serde_json::from_slice::<Params<T>>(frame)
+        .map(|found| found.params)
+        .map_err(|error| location(&error))
 }
 
 /// Where a parser stopped, and not what it saw there: that may be a statement.
@@ -136,7 +143,10 @@ impl<'de> Deserialize<'de> for ByteString {
 }
 
 fn statements<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Vec<u8>>, D::Error> {
-    Ok(Vec::<ByteString>::deserialize(deserializer)?.into_iter().map(|statement| statement.0).collect())
+    Ok(Vec::<ByteString>::deserialize(deserializer)?
+        .into_iter()
+        .map(|statement| statement.0)
+        .collect())
 }
 
 #[cfg(test)]
@@ -149,7 +159,9 @@ mod tests {
     fn a_batch_is_read_with_ids_as_they_are_and_statements_as_bytes() {
         let frame = b"{\"jsonrpc\":\"2.0\",\"new\":[1,{\"x\":\"\xff\"}],\"id\":\"cln:db_write#21\",\"method\":\"db_write\",\
             \"params\":{\"data_version\":12,\"extra\":null,\"writes\":[\"a\\u0001\\\"\\n\xc3\x28\",\"UPDATE\"]}}";
-        let Ok(Message::DbWrite { id, batch }) = parse(frame) else { panic!("not a batch") };
+        let Ok(Message::DbWrite { id, batch }) = parse(frame) else {
+            panic!("not a batch")
+        };
         assert_eq!(id, json!("cln:db_write#21"));
         assert_eq!(batch.data_version, 12);
         assert_eq!(batch.writes, [b"a\x01\"\n\xc3\x28".to_vec(), b"UPDATE".to_vec()]);
@@ -159,10 +171,19 @@ mod tests {
     fn a_request_with_a_null_id_wants_an_answer_and_a_notification_does_not() {
         assert_eq!(
             parse(b"{\"method\":\"x\",\"id\":null}").unwrap(),
-            Message::UnknownRequest { id: Value::Null, method: "x".into() }
+            Message::UnknownRequest {
+                id: Value::Null,
+                method: "x".into()
+            }
         );
-        assert_eq!(parse(b"{\"method\":\"x\"}").unwrap(), Message::UnknownNotification);
-        assert_eq!(parse(b"{\"method\":\"shutdown\",\"params\":{}}").unwrap(), Message::Shutdown);
+        assert_eq!(
+            parse(b"{\"method\":\"x\"}").unwrap(),
+            Message::UnknownNotification
+        );
+        assert_eq!(
+            parse(b"{\"method\":\"shutdown\",\"params\":{}}").unwrap(),
+            Message::Shutdown
+        );
     }
 
     #[test]

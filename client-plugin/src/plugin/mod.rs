@@ -29,13 +29,20 @@ pub(crate) use watch::unprotected;
 use crate::{
     directory::{Directory, Lock, Witness},
     node::{Ambient, Node},
+    random::SharedRng,
 };
 use batch::versions;
 use halt::Halted;
 use message::{Init, Message, RawBatch};
 use recover::Recovery;
 use serde_json::{Value, json};
-use std::{collections::VecDeque, path::{Path, PathBuf}, process::ExitCode, sync::Arc, time::Duration};
+use std::{
+    collections::VecDeque,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Arc,
+    time::Duration,
+};
 use stdio::{Incoming, Level, Output};
 use tokio::{
     sync::mpsc::UnboundedReceiver,
@@ -54,11 +61,18 @@ const LEAVE_LATEST: Duration = Duration::from_secs(25);
 
 /// Runs the plugin until lightningd closes its standard input, which ends it with success, or until another machine
 /// takes the node over. `network_dir` is the directory in which lightningd started it.
-pub fn run(network_dir: PathBuf, clock: Arc<dyn backstop_protocol::clock::Clock>, rng: crate::remote::SharedRng) -> ExitCode {
+pub fn run(
+    network_dir: PathBuf,
+    clock: Arc<dyn backstop_protocol::clock::Clock>,
+    rng: SharedRng,
+) -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            Output.log(Level::Error, &format!("backstop cannot start: {error}. The node must not run without it."));
+            Output.log(
+                Level::Error,
+                &format!("backstop cannot start: {error}. The node must not run without it."),
+            );
             return ExitCode::FAILURE;
         }
     };
@@ -71,7 +85,9 @@ pub fn run(network_dir: PathBuf, clock: Arc<dyn backstop_protocol::clock::Clock>
             }
         };
         ignore_signals();
-        Plugin::new(network_dir, Ambient { clock, rng }, input).run().await
+        Plugin::new(network_dir, Ambient { clock, rng }, input)
+            .run()
+            .await
     });
     // The thread that reads standard input may still sit in a read.
     runtime.shutdown_background();
@@ -82,7 +98,12 @@ pub fn run(network_dir: PathBuf, clock: Arc<dyn backstop_protocol::clock::Clock>
 /// handler is what takes the default action away.
 fn ignore_signals() {
     use tokio::signal::unix::{SignalKind, signal};
-    for kind in [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup(), SignalKind::quit()] {
+    for kind in [
+        SignalKind::terminate(),
+        SignalKind::interrupt(),
+        SignalKind::hangup(),
+        SignalKind::quit(),
+    ] {
         // Where a handler cannot be installed the signal ends us as before, which a restart heals (I5).
         let _ = signal(kind);
     }
@@ -158,7 +179,10 @@ impl Plugin {
             match incoming {
                 Incoming::End => return self.end(false).await,
                 Incoming::Broken(reason) => {
-                    self.output.log(Level::Error, &format!("what lightningd sends cannot be read: {reason}"));
+                    self.output.log(
+                        Level::Error,
+                        &format!("what lightningd sends cannot be read: {reason}"),
+                    );
                     return ExitCode::FAILURE;
                 }
                 Incoming::Frame(frame) => {
@@ -176,7 +200,8 @@ impl Plugin {
         match message::parse(frame) {
             Ok(Message::GetManifest { id }) => {
                 let recovering = recover::recover(&self.network_dir, &self.ambient, self.output);
-                (self.recovery, self.lock) = watching_input(&mut self.input, &mut self.waiting, recovering).await?;
+                (self.recovery, self.lock) =
+                    watching_input(&mut self.input, &mut self.waiting, recovering).await?;
                 self.output.reply(&id, &manifest());
             }
             Ok(Message::Init { id, init }) => {
@@ -186,11 +211,15 @@ impl Plugin {
             Ok(Message::DbWrite { id, batch }) => self.db_write(&id, batch).await?,
             Ok(Message::Shutdown) => self.leaving = Some(Instant::now()),
             Ok(Message::UnknownRequest { id, method }) => {
-                self.output.refuse(&id, -32601, &format!("backstop has no method {method}"));
+                self.output
+                    .refuse(&id, -32601, &format!("backstop has no method {method}"));
             }
             Ok(Message::UnknownNotification) => {}
             Err(bad) => {
-                self.output.log(Level::Error, &format!("a message from lightningd is malformed: {}", bad.reason));
+                self.output.log(
+                    Level::Error,
+                    &format!("a message from lightningd is malformed: {}", bad.reason),
+                );
                 if let Some(id) = bad.id {
                     self.output.refuse(&id, -32600, &bad.reason);
                 }
@@ -202,11 +231,20 @@ impl Plugin {
     async fn db_write(&mut self, id: &Value, batch: RawBatch) -> Option<()> {
         let state = std::mem::replace(&mut self.state, State::Idle);
         let (lock, recovery) = (self.lock.take(), &self.recovery);
-        let backing_up = back_up(state, batch, recovery, lock, &self.network_dir, &self.ambient, self.output);
+        let backing_up = back_up(
+            state,
+            batch,
+            recovery,
+            lock,
+            &self.network_dir,
+            &self.ambient,
+            self.output,
+        );
         match watching_input(&mut self.input, &mut self.waiting, backing_up).await? {
             Ok(writer) => {
                 self.output.reply(id, &json!({ "result": "continue" }));
-                self.fenced.watch(&writer.session, writer.epoch, &self.network_dir);
+                self.fenced
+                    .watch(&writer.session, writer.epoch, &self.network_dir);
                 self.acknowledged = Some(writer.witness());
                 self.state = State::Writing(writer);
             }
@@ -229,19 +267,27 @@ impl Plugin {
 
     /// Writes the witness where it moved; on another thread, because it is flushed to disk.
     async fn write_witness(&mut self) {
-        let Some(witness) = self.acknowledged.filter(|witness| self.witnessed != Some(*witness)) else { return };
+        let Some(witness) = self
+            .acknowledged
+            .filter(|witness| self.witnessed != Some(*witness))
+        else {
+            return;
+        };
         let directory = Directory::in_network_dir(&self.network_dir);
         match tokio::task::spawn_blocking(move || directory.write_witness(&witness)).await {
             Ok(Ok(())) => self.witnessed = Some(witness),
             // The witness may lag: that is what it is made for. The operator should know about his disk.
-            Ok(Err(error)) => self.output.log(Level::Warn, &format!("{error}; the backup goes on")),
+            Ok(Err(error)) => self
+                .output
+                .log(Level::Warn, &format!("{error}; the backup goes on")),
             Err(_) => {}
         }
     }
 
     fn may_leave(&self) -> bool {
         let Some(since) = self.leaving else { return false };
-        since.elapsed() >= LEAVE_LATEST || (self.last_batch.elapsed() >= LEAVE_QUIET && !siblings::any_alive())
+        since.elapsed() >= LEAVE_LATEST
+            || (self.last_batch.elapsed() >= LEAVE_QUIET && !siblings::any_alive())
     }
 
     /// The end of the run. `in_order` says that lightningd shut down and that its last batch is long committed.

@@ -17,8 +17,15 @@ use bytes::Bytes;
 const FIRST_STEP: u64 = 4;
 
 /// Fetches the records from `from` to the account's head, and checks that they are the chain that ends there.
-pub(super) async fn records_to_head(session: &Session, from: u64, head: Head) -> Result<Vec<Bytes>, RemoteError> {
-    let nonsense = |reason: &str| RemoteError::Protocol { url: session.url().to_owned(), reason: reason.to_owned() };
+pub(super) async fn records_to_head(
+    session: &Session,
+    from: u64,
+    head: Head,
+) -> Result<Vec<Bytes>, RemoteError> {
+    let nonsense = |reason: &str| RemoteError::Protocol {
+        url: session.url().to_owned(),
+        reason: reason.to_owned(),
+    };
     let mut records: Vec<Bytes> = Vec::new();
     let mut next = from;
     while next <= head.seq {
@@ -65,8 +72,14 @@ pub(super) async fn last(
                 ))));
             }
         };
-        let Some(newest) = peeked.first() else { return Ok(Ok(None)) };
-        let bridged = |gap: &Peek| account.snapshot.is_some_and(|snapshot| snapshot.base_seq >= gap.header.seq);
+        let Some(newest) = peeked.first() else {
+            return Ok(Ok(None));
+        };
+        let bridged = |gap: &Peek| {
+            account
+                .snapshot
+                .is_some_and(|snapshot| snapshot.base_seq >= gap.header.seq)
+        };
         let unbridged = newest.header.kind == RecordKind::Gap && !bridged(newest);
         let version = peeked.iter().find_map(|peek| match peek.header.kind {
             RecordKind::Batch => peek.data_version,
@@ -74,7 +87,12 @@ pub(super) async fn last(
             _ => None,
         });
         if version.is_some() || from <= account.first_seq.max(1) {
-            return Ok(Ok(Some(Last { head, run: newest.run, data_version: version, unbridged })));
+            return Ok(Ok(Some(Last {
+                head,
+                run: newest.run,
+                data_version: version,
+                unbridged,
+            })));
         }
         step = step.saturating_mul(8);
     }

@@ -44,9 +44,8 @@ pub(super) async fn open(
         Some(lock) => lock,
         None => wait_for_lock(&node).await?,
     };
-    let unreadable = |error: DirectoryError| {
-        Halted::new(format!("{error}. The node is halted; nothing is lost."))
-    };
+    let unreadable =
+        |error: DirectoryError| Halted::new(format!("{error}. The node is halted; nothing is lost."));
     let runs = node.directory.runs().map_err(unreadable)?;
     if let Some(runs) = &runs
         && node.directory.is_copied(runs).map_err(unreadable)?
@@ -55,10 +54,10 @@ pub(super) async fn open(
     }
     let witness = node.directory.witness().map_err(unreadable)?;
 
-    let run = RunId(node.ambient.random_id());
+    let run = RunId(node.ambient.rng.array());
     let patience = Patience::of(&node, output);
     let mut expected = witness.map_or(0, |witness| witness.head.epoch);
-    let opener = Opener::new(&node.record_key);
+    let opener = Opener::new(&node.keys.record);
     let (session, account, last) = patience
         .until_done("opening of the backup", &node.network_dir, async || {
             let (session, account) = open_at_epoch(&node, run, &mut expected).await?;
@@ -80,7 +79,9 @@ pub(super) async fn open(
     let judgement = judge(&facts);
     if let Judgement::Halt(halt) = judgement {
         return Err(match (halt, recovery) {
-            (Halt::Behind { by }, Recovery::Impossible(reason)) => Halted::not_recovered(by, reason, &node.network_dir),
+            (Halt::Behind { by }, Recovery::Impossible(reason)) => {
+                Halted::not_recovered(by, reason, &node.network_dir)
+            }
             _ => Halted::judged(halt, &node.network_dir),
         });
     }
@@ -89,12 +90,12 @@ pub(super) async fn open(
         epoch: account.epoch,
         timeline: match account.timeline {
             Some(timeline) => timeline,
-            None => TimelineId(node.ambient.random_id()),
+            None => TimelineId(node.ambient.rng.array()),
         },
         head: account.head,
         version: versions.before,
         opens_run: true,
-        sealer: Sealer::new(&node.record_key),
+        sealer: Sealer::new(&node.keys.record),
         session: Arc::new(session),
         patience,
         output,
@@ -117,14 +118,25 @@ impl Writer {
                 let why = match reason {
                     Reason::FirstBackup => "The node is backed up for the first time".to_owned(),
                     Reason::Unreported(versions) => {
-                        format!("{versions} update(s) were written while no backup was listening, as at a shutdown")
+                        format!(
+                            "{versions} update(s) were written while no backup was listening, as at a shutdown"
+                        )
                     }
                     Reason::Unfinished => "An earlier snapshot was not completed".to_owned(),
                 };
-                self.log(Level::Info, &format!("{why}: taking a snapshot of the database before the node goes on"));
+                self.log(
+                    Level::Info,
+                    &format!("{why}: taking a snapshot of the database before the node goes on"),
+                );
                 bridge::take_snapshot(self).await?;
             }
-            _ => self.log(Level::Info, &format!("This node is protected: the backup goes on from record {}", self.head.seq)),
+            _ => self.log(
+                Level::Info,
+                &format!(
+                    "This node is protected: the backup goes on from record {}",
+                    self.head.seq
+                ),
+            ),
         }
         Ok(())
     }
@@ -138,7 +150,10 @@ impl Writer {
             servers: config
                 .servers
                 .iter()
-                .map(|server| PolicyServer { url: server.url.clone(), key: server.key })
+                .map(|server| PolicyServer {
+                    url: server.url.clone(),
+                    key: server.key,
+                })
                 .collect(),
             require: match config.require {
                 RequireConfig::All => Require::All,
@@ -174,7 +189,9 @@ async fn wait_for_lock(node: &Node) -> Result<Lock, Halted> {
     loop {
         match node.directory.lock() {
             Ok(lock) => return Ok(lock),
-            Err(LockError::Held) if tokio::time::Instant::now() < deadline => tokio::time::sleep(LOCK_RETRY).await,
+            Err(LockError::Held) if tokio::time::Instant::now() < deadline => {
+                tokio::time::sleep(LOCK_RETRY).await
+            }
             Err(error) => {
                 return Err(Halted::new(format!(
                     "{error}: is another lightningd running on this directory? The node is halted; nothing is lost."

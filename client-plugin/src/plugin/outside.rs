@@ -22,20 +22,36 @@ pub(crate) struct Seen {
 }
 
 /// Looks at the newest record, with this node's keys and witness.
-pub(crate) async fn look(node: &Node, session: &Session, account: &AccountState) -> Result<Seen, RemoteError> {
-    let halted = |halt: Halted| Seen { restorable: false, halt: Some(halt.to_string()) };
+pub(crate) async fn look(
+    node: &Node,
+    session: &Session,
+    account: &AccountState,
+) -> Result<Seen, RemoteError> {
+    let halted = |halt: Halted| Seen {
+        restorable: false,
+        halt: Some(halt.to_string()),
+    };
     let witness = node.directory.witness().unwrap_or_default();
-    let last = match newest::last(session, &Opener::new(&node.record_key), account).await? {
+    let last = match newest::last(session, &Opener::new(&node.keys.record), account).await? {
         Ok(last) => last,
         Err(halt) => return Ok(halted(halt)),
     };
-    let lost = |server| witness.map(|witness| Halt::ServerLost { witness: witness.head, server });
+    let lost = |server| {
+        witness.map(|witness| Halt::ServerLost {
+            witness: witness.head,
+            server,
+        })
+    };
     let Some((timeline, last)) = account.timeline.zip(last) else {
         let halt = lost(None).map(|halt| Halted::judged(halt, &node.network_dir).to_string());
-        return Ok(Seen { restorable: false, halt });
+        return Ok(Seen {
+            restorable: false,
+            halt,
+        });
     };
     let runs = node.directory.runs().unwrap_or_default();
-    let known = witness.is_some_and(|witness| witness.head == last.head) || runs.is_some_and(|runs| runs.knows(last.run));
+    let known = witness.is_some_and(|witness| witness.head == last.head)
+        || runs.is_some_and(|runs| runs.knows(last.run));
     let halt = witness
         .and_then(|witness| against_witness(&witness, timeline, last.head))
         .or_else(|| (!known).then_some(Halt::UnknownWriter { server: last.head }));

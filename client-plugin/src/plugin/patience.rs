@@ -4,8 +4,7 @@ use super::{
     halt::Halted,
     stdio::{Level, Output},
 };
-use crate::{directory::OutageConfig, node::Node, remote::RemoteError};
-use rand_core::Rng;
+use crate::{directory::OutageConfig, node::Node, random::SharedRng, remote::RemoteError};
 use std::{path::Path, time::Duration};
 use tokio::time::Instant;
 
@@ -22,13 +21,17 @@ pub(super) struct Patience {
     /// Where to say what is going on.
     pub(super) output: Output,
     /// Randomness for pauses, so that a thousand nodes do not come back in the same second.
-    pub(super) rng: crate::remote::SharedRng,
+    pub(super) rng: SharedRng,
 }
 
 impl Patience {
     /// As the node's operator chose.
     pub(super) fn of(node: &Node, output: Output) -> Self {
-        Self { outage: node.config.outage, output, rng: node.ambient.rng.clone() }
+        Self {
+            outage: node.config.outage,
+            output,
+            rng: node.ambient.rng.clone(),
+        }
     }
 
     /// Runs `call` until it succeeds. `what` names it for the log; `network_dir` the node for the advice.
@@ -47,7 +50,10 @@ impl Patience {
                 Ok(done) => {
                     if failures > 0 {
                         let waited = started.elapsed().as_secs_f32();
-                        self.output.log(Level::Info, &format!("{what}: done after {waited:.1} s; the node goes on"));
+                        self.output.log(
+                            Level::Info,
+                            &format!("{what}: done after {waited:.1} s; the node goes on"),
+                        );
                     }
                     return Ok(done);
                 }
@@ -71,7 +77,7 @@ impl Patience {
 
     /// Between half of `pause` and all of it.
     fn jittered(&self, pause: Duration) -> Duration {
-        let random = self.rng.lock().map_or(u32::MAX, |mut rng| rng.next_u32());
+        let random = u32::from_be_bytes(self.rng.array());
         let half = pause / 2;
         half + half.mul_f64(f64::from(random) / f64::from(u32::MAX))
     }

@@ -41,17 +41,27 @@ pub(super) enum Recovery {
 /// returns the directory's lock where it was taken.
 ///
 /// `getmanifest` also comes from `lightningd --help` beside a running node: then nothing is touched.
-pub(super) async fn recover(network_dir: &Path, ambient: &Ambient, output: Output) -> (Recovery, Option<Lock>) {
+pub(super) async fn recover(
+    network_dir: &Path,
+    ambient: &Ambient,
+    output: Output,
+) -> (Recovery, Option<Lock>) {
     // What is wrong with the setup is said at the first batch, where it can also be answered.
-    let Ok(node) = Node::load(network_dir, ambient.clone()) else { return (Recovery::NotNeeded, None) };
-    let Ok(Some(runs)) = node.directory.runs() else { return (Recovery::NotNeeded, None) };
+    let Ok(node) = Node::load(network_dir, ambient.clone()) else {
+        return (Recovery::NotNeeded, None);
+    };
+    let Ok(Some(runs)) = node.directory.runs() else {
+        return (Recovery::NotNeeded, None);
+    };
     if !node.database().exists() || node.directory.is_copied(&runs).unwrap_or(true) {
         return (Recovery::NotNeeded, None);
     }
     if !matches!(pidfile::holder(node.files.pidfile()), Ok(Holder::Nobody)) {
         return (Recovery::NotNeeded, None);
     }
-    let Ok(lock) = node.directory.lock() else { return (Recovery::NotNeeded, None) };
+    let Ok(lock) = node.directory.lock() else {
+        return (Recovery::NotNeeded, None);
+    };
     let recovery = match bring_forward(&node, &runs).await {
         Ok(0) => Recovery::NotNeeded,
         Ok(by) => {
@@ -73,20 +83,28 @@ pub(super) async fn recover(network_dir: &Path, ambient: &Ambient, output: Outpu
 async fn bring_forward(node: &Node, runs: &Runs) -> Result<u64, Halted> {
     let failed = |error: &dyn std::fmt::Display| Halted::new(error.to_string());
     let mut replay = Replay::open(&node.database(), Durability::Full).map_err(|error| failed(&error))?;
-    let Some(database) = replay.data_version() else { return Ok(0) };
+    let Some(database) = replay.data_version() else {
+        return Ok(0);
+    };
     let witness = node.directory.witness().map_err(|error| failed(&error))?;
     if runs.clean && witness.is_some_and(|witness| witness.data_version == database) {
         return Ok(0);
     }
     let (session, account) = node.open_reader().await.map_err(|error| failed(&error))?;
-    let opener = Opener::new(&node.record_key);
-    let Some(last) = newest::last(&session, &opener, &account).await.map_err(|error| failed(&error))?? else {
+    let opener = Opener::new(&node.keys.record);
+    let Some(last) = newest::last(&session, &opener, &account)
+        .await
+        .map_err(|error| failed(&error))??
+    else {
         return Ok(0);
     };
-    let foreign = account.timeline.zip(witness).is_some_and(|(timeline, witness)| {
-        against_witness(&witness, timeline, last.head).is_some()
-    });
-    let Some(backup) = last.data_version.filter(|backup| *backup > database) else { return Ok(0) };
+    let foreign = account
+        .timeline
+        .zip(witness)
+        .is_some_and(|(timeline, witness)| against_witness(&witness, timeline, last.head).is_some());
+    let Some(backup) = last.data_version.filter(|backup| *backup > database) else {
+        return Ok(0);
+    };
     if foreign || !runs.knows(last.run) {
         // The first batch is refused with the reason.
         return Ok(0);
@@ -113,22 +131,28 @@ async fn missing_batches(
 ) -> Result<Vec<Batch>, Halted> {
     let unanswered = |error: RemoteError| Halted::new(error.to_string());
     let unreadable = |error: crate::record::OpenError| Halted::new(error.to_string());
-    let peeker = Opener::new(&node.record_key);
+    let peeker = Opener::new(&node.keys.record);
     let mut from = head.seq;
     let records: Vec<Bytes> = loop {
         let records = records_to_head(session, from, head).await.map_err(unanswered)?;
-        let Some(first) = records.first() else { return Err(Halted::new("the log is empty")) };
+        let Some(first) = records.first() else {
+            return Err(Halted::new("the log is empty"));
+        };
         let first = peeker.peek(first).map_err(unreadable)?;
         if first.context_seq == from && first.data_version.is_some_and(|version| version <= database) {
             break records;
         }
         // A record can be read only from where its codec's state began.
-        from = if first.context_seq < from { first.context_seq } else { from - 1 };
+        from = if first.context_seq < from {
+            first.context_seq
+        } else {
+            from - 1
+        };
         if from == 0 {
             return Err(Halted::new("the log does not reach back to this database"));
         }
     };
-    let mut opener = Opener::new(&node.record_key);
+    let mut opener = Opener::new(&node.keys.record);
     let mut missing = Vec::new();
     for sealed in &records {
         let (_, content) = opener.open(sealed).map_err(unreadable)?;
@@ -140,7 +164,9 @@ async fn missing_batches(
                 missing.push(batch);
             }
             Content::Gap(gap) if gap.data_version > database => {
-                return Err(Halted::new("a snapshot stands between this database and the backup's newest state"));
+                return Err(Halted::new(
+                    "a snapshot stands between this database and the backup's newest state",
+                ));
             }
             _ => {}
         }
@@ -151,4 +177,10 @@ async fn missing_batches(
 /// A PRAGMA batch at the database's own version applies to the batch after it.
 fn in_force(batch: &Batch, database: u64) -> bool {
     batch.outside_transaction && batch.data_version == database
+}
+
+/// A database that lost more than a disk promises to keep, or that ended in order and is behind all the same, may be
+/// another one altogether: the state at its version is rebuilt from the backup and must be equal.
+async fn prove_equal(node: &Node, session: &Session, database: u64) -> Result<(), Halted> {
+    todo!()
 }

@@ -8,7 +8,9 @@ use std::path::Path;
 pub(super) fn any_alive() -> bool {
     let parent = std::os::unix::process::parent_id();
     let own = std::process::id();
-    let Ok(processes) = std::fs::read_dir("/proc") else { return false };
+    let Ok(processes) = std::fs::read_dir("/proc") else {
+        return false;
+    };
     processes
         .flatten()
         .filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok())
@@ -17,12 +19,16 @@ pub(super) fn any_alive() -> bool {
 
 /// lightningd starts plugins, and nothing else, with `LIGHTNINGD_PLUGIN=1`.
 fn is_plugin_of(parent: u32, process: &Path) -> bool {
-    let Ok(stat) = std::fs::read(process.join("stat")) else { return false };
+    let Ok(stat) = std::fs::read(process.join("stat")) else {
+        return false;
+    };
     if stat_parent(&stat) != Some(parent) {
         return false;
     }
     let environment = std::fs::read(process.join("environ")).unwrap_or_default();
-    environment.split(|byte| *byte == 0).any(|variable| variable == b"LIGHTNINGD_PLUGIN=1")
+    environment
+        .split(|byte| *byte == 0)
+        .any(|variable| variable == b"LIGHTNINGD_PLUGIN=1")
 }
 
 /// The parent in `/proc/<pid>/stat`, unless the process is dead and only waits to be collected. The name in
@@ -51,7 +57,10 @@ mod tests {
 
     #[test]
     fn a_process_that_is_no_plugin_is_no_sibling() {
-        assert!(!is_plugin_of(std::os::unix::process::parent_id(), Path::new("/proc/self")));
+        assert!(!is_plugin_of(
+            std::os::unix::process::parent_id(),
+            Path::new("/proc/self")
+        ));
         assert!(!is_plugin_of(1, Path::new("/proc/0")));
     }
 }

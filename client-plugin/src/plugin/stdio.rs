@@ -84,7 +84,9 @@ impl Output {
 
     /// Writes to lightningd's log.
     pub(super) fn log(self, level: Level, message: &str) {
-        Self::send(&json!({ "jsonrpc": "2.0", "method": "log", "params": { "level": level, "message": message } }));
+        Self::send(
+            &json!({ "jsonrpc": "2.0", "method": "log", "params": { "level": level, "message": message } }),
+        );
     }
 
     fn send(message: &Value) {

@@ -27,7 +27,11 @@ pub(super) struct Fenced {
 impl Default for Fenced {
     fn default() -> Self {
         let (sender, receiver) = mpsc::unbounded_channel();
-        Self { sender, receiver, watching: false }
+        Self {
+            sender,
+            receiver,
+            watching: false,
+        }
     }
 }
 
@@ -46,9 +50,19 @@ impl Fenced {
                     Ok(account) if account.epoch > epoch => {
                         let mut problem = Problem::new(ProblemCode::Fenced, "");
                         problem.since = account.writer_since;
-                        RemoteError::Refused { url: session.url().to_owned(), problem: Box::new(problem) }
+                        RemoteError::Refused {
+                            url: session.url().to_owned(),
+                            problem: Box::new(problem),
+                        }
                     }
-                    Err(error) if matches!(error.code(), Some(ProblemCode::OtherInstance | ProblemCode::EpochMismatch)) => error,
+                    Err(error)
+                        if matches!(
+                            error.code(),
+                            Some(ProblemCode::OtherInstance | ProblemCode::EpochMismatch)
+                        ) =>
+                    {
+                        error
+                    }
                     _ => continue,
                 };
                 let _ = sender.send(Halted::refused(&taken, &network_dir));
@@ -77,7 +91,10 @@ pub(super) async fn check_protection(configuration: Configuration, output: Outpu
     match asked.await {
         Ok(Ok(found)) => found.iter().for_each(|message| output.log(Level::Error, message)),
         Ok(Err(error)) => {
-            output.log(Level::Debug, &format!("whether this plugin is marked important could not be asked: {error}"));
+            output.log(
+                Level::Debug,
+                &format!("whether this plugin is marked important could not be asked: {error}"),
+            );
         }
         Err(_) => {}
     }
@@ -88,7 +105,10 @@ pub(crate) fn unprotected(rpc: &Rpc) -> Result<Vec<String>, RpcError> {
     let mut found = Vec::new();
     let own = std::env::current_exe().ok();
     let important = rpc.listconfigs("important-plugin")?;
-    if !important.iter().any(|path| own.is_some() && std::fs::canonicalize(path).ok() == own) {
+    if !important
+        .iter()
+        .any(|path| own.is_some() && std::fs::canonicalize(path).ok() == own)
+    {
         let own = own.unwrap_or_default();
         found.push(format!(
             "backstop is not marked important: if it dies, lightningd goes on without a backup. Put this line into the \
@@ -96,7 +116,11 @@ pub(crate) fn unprotected(rpc: &Rpc) -> Result<Vec<String>, RpcError> {
             own.display()
         ));
     }
-    if rpc.listconfigs("wallet")?.iter().any(|wallet| wallet.starts_with("postgres:")) {
+    if rpc
+        .listconfigs("wallet")?
+        .iter()
+        .any(|wallet| wallet.starts_with("postgres:"))
+    {
         found.push(
             "This node keeps its database in PostgreSQL, for which lightningd tells no plugin what it writes: nothing is \
              backed up. Use PostgreSQL's own synchronous replication, or SQLite."

@@ -16,7 +16,7 @@ use backstop_protocol::{
     head::Head,
     id::{RunId, TimelineId},
 };
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 /// The one writer of this directory, from a run's first batch to its end.
 pub(super) struct Writer {
@@ -40,7 +40,11 @@ pub(super) struct Writer {
 
 impl Writer {
     /// Makes one batch durable. On success lightningd may commit it.
-    pub(super) async fn append_batch(&mut self, versions: Versions, statements: Vec<Vec<u8>>) -> Result<(), Halted> {
+    pub(super) async fn append_batch(
+        &mut self,
+        versions: Versions,
+        statements: Vec<Vec<u8>>,
+    ) -> Result<(), Halted> {
         // Within a run lightningd sends a batch only once the one before is committed: nothing but the next version
         // can come, or the same one again for PRAGMAs that ran outside a transaction (I4).
         if versions.before != self.version {
@@ -70,17 +74,21 @@ impl Writer {
             seq: self.head.seq + 1,
             prev: self.head.hash,
         };
-        let sealed = {
-            let mut rng = self.node.ambient.rng.lock().unwrap_or_else(PoisonError::into_inner);
-            self.sealer.seal(place, content, &mut *rng).map_err(|error| Halted::new(error.to_string()))?
-        };
+        let mut rng = self.node.ambient.rng.clone();
+        let sealed = self.sealer.seal(place, content, &mut rng).map_err(|error| {
+            Halted::new(format!(
+                "An update cannot be sealed: {error}. The node is halted; nothing is lost."
+            ))
+        })?;
         let head = sealed.header.head(sealed.hash);
         // Sealed once: every attempt sends the same bytes, so a lost answer costs nothing (I4).
         let bytes = sealed.bytes;
         let session = &self.session;
         let appended = self
             .patience
-            .until_done("backup of an update", &self.node.network_dir, async || session.append(bytes.clone()).await)
+            .until_done("backup of an update", &self.node.network_dir, async || {
+                session.append(bytes.clone()).await
+            })
             .await?;
         if appended.head != head {
             return Err(Halted::new(format!(
