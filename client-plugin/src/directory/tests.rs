@@ -27,7 +27,6 @@ fn config() -> Config {
         version: 1,
         node,
         network: Network::Regtest,
-        generation: 0,
         require: RequireConfig::All,
         proxy: None,
         database: None,
