@@ -36,7 +36,8 @@ pub enum DatabaseError {
 /// call this while it has the same file open in another way than through SQLite: closing either one would drop the
 /// other's locks (POSIX), and SQLite would no longer notice lightningd.
 pub fn facts(path: &Path) -> Result<Option<Facts>, DatabaseError> {
-    if !path.exists() {
+    // Where it cannot be told, opening it gives the reason.
+    if let Ok(false) = path.try_exists() {
         return Ok(None);
     }
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;

@@ -84,6 +84,9 @@ impl NodeSecret {
     }
 }
 
+/// The generation of a root that nobody asked otherwise for. A higher one gives new keys where a key file was stolen.
+pub const FIRST_GENERATION: u32 = 1;
+
 /// The string from which `makesecret` makes a root: `backstop/v1/root/<network>/<generation>`, the generation in
 /// decimal without leading zeros. `lightning-cli makesecret hex=…` takes the hex digits of exactly these bytes.
 #[must_use]

@@ -238,8 +238,10 @@ fn forbid(settings: &[Setting], names: &[&str]) -> Result<(), LocateError> {
     }
 }
 
-/// `sqlite3://FILE`, or `sqlite3://FILE:REPLICA`; everything else is a database server.
-fn wallet(dsn: &str, net: &Path) -> Wallet {
+/// What the option `wallet` means to a node in `net`: `sqlite3://FILE`, or `sqlite3://FILE:REPLICA`; everything else
+/// is a database server.
+#[must_use]
+pub fn wallet(dsn: &str, net: &Path) -> Wallet {
     match dsn.strip_prefix("sqlite3://") {
         Some(paths) => Wallet::Sqlite(net.join(paths.split(':').next().unwrap_or(paths))),
         None => Wallet::Postgres,
