@@ -1,7 +1,12 @@
 //! `backstop status`: is this node protected, since when, and what is there to do?
 
+use super::{Here, NodeArgs};
 use crate::{
-    cln::{NodeDir, Rpc, locate::Wallet, pidfile::{self, Holder}},
+    cln::{
+        NodeDir, Rpc,
+        locate::Wallet,
+        pidfile::{self, Holder},
+    },
     directory::{Directory, LockError},
     node::{Ambient, Node},
     plugin::{Seen, Utc, look, unprotected},
@@ -14,7 +19,7 @@ use backstop_protocol::{
     id::{Network, NodeId},
 };
 use serde::Serialize;
-use std::{fmt, process::ExitCode};
+use std::{fmt, io::Write, process::ExitCode};
 
 /// The node is not protected, or it could not be found out.
 const NOT_PROTECTED: u8 = 1;
@@ -49,13 +54,37 @@ struct ServerStatus {
     error: Option<String>,
 }
 
-/// Prints the status; the exit code is 0 where the node is protected, 1 where it is not.
-pub(super) async fn run(files: &NodeDir, json: bool, ambient: Ambient) -> ExitCode {
+/// Shows whether a node is protected, since when, and what to do where it is not.
+///
+/// Exit code: 0 protected, 1 not protected or not known.
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    node: NodeArgs,
+    /// Print JSON for programs.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Prints the status.
+pub(super) fn command(args: &Args, here: &Here, ambient: Ambient) -> anyhow::Result<ExitCode> {
+    let files = args.node.find(here)?;
     let now = ambient.clock.now();
-    let status = Status::collect(files, ambient).await;
-    let text = if json { serde_json::to_string_pretty(&status).unwrap_or_default() } else { status.report(now) };
-    super::say(&text);
-    if status.protected { ExitCode::SUCCESS } else { ExitCode::from(NOT_PROTECTED) }
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let status = runtime.block_on(Status::collect(&files, ambient));
+    let text = if args.json {
+        serde_json::to_string_pretty(&status)?
+    } else {
+        status.report(now)
+    };
+    writeln!(std::io::stdout(), "{text}")?;
+    Ok(if status.protected {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(NOT_PROTECTED)
+    })
 }
 
 impl Status {
@@ -66,7 +95,9 @@ impl Status {
             set_up: directory.exists(),
             node: None,
             network: files.network(),
-            lightningd_running: pidfile::holder(files.pidfile()).ok().map(|holder| holder != Holder::Nobody),
+            lightningd_running: pidfile::holder(files.pidfile())
+                .ok()
+                .map(|holder| holder != Holder::Nobody),
             plugin_running: false,
             witness: None,
             servers: Vec::new(),
@@ -106,11 +137,17 @@ impl Status {
         if let Ok(Some(runs)) = node.directory.runs()
             && node.directory.is_copied(&runs).unwrap_or(false)
         {
-            self.problem("This directory is a copy of the one that is backed up: it must not be started as it is.");
+            self.problem(
+                "This directory is a copy of the one that is backed up: it must not be started as it is.",
+            );
         }
         for server in &node.config.servers {
-            let mut found =
-                ServerStatus { url: server.url.clone(), account: None, restorable: false, error: None };
+            let mut found = ServerStatus {
+                url: server.url.clone(),
+                account: None,
+                restorable: false,
+                error: None,
+            };
             match look_at(node).await {
                 Ok((account, seen)) => {
                     found.restorable = seen.restorable;
@@ -127,7 +164,9 @@ impl Status {
                     found.account = Some(account);
                 }
                 Err(error) => {
-                    self.problem(format!("{error}. While it lasts, the node waits before each commit, then halts."));
+                    self.problem(format!(
+                        "{error}. While it lasts, the node waits before each commit, then halts."
+                    ));
                     found.error = Some(error.to_string());
                 }
             }
@@ -157,8 +196,13 @@ impl Status {
     fn report(&self, now: UnixMillis) -> String {
         let mut lines = Vec::new();
         lines.push(match (self.protected, self.lightningd_running) {
-            (true, Some(true)) => "PROTECTED: every commit is on the server before lightningd makes it.".to_owned(),
-            (true, _) => "PROTECTED: lightningd is not running; the backup is complete up to its last commit.".to_owned(),
+            (true, Some(true)) => {
+                "PROTECTED: every commit is on the server before lightningd makes it.".to_owned()
+            }
+            (true, _) => {
+                "PROTECTED: lightningd is not running; the backup is complete up to its last commit."
+                    .to_owned()
+            }
             (false, _) => "NOT PROTECTED".to_owned(),
         });
         lines.extend(self.problems.iter().map(|problem| format!("  ! {problem}")));
@@ -174,17 +218,27 @@ impl Status {
         for server in &self.servers {
             lines.push(format!("server     {}", server.url));
             if let Some(account) = &server.account {
-                lines.push(format!("  record   {} of epoch {}, {}", account.head.seq, account.head.epoch, age(account)));
+                lines.push(format!(
+                    "  record   {} of epoch {}, {}",
+                    account.head.seq,
+                    account.head.epoch,
+                    age(account)
+                ));
                 lines.push(match &account.snapshot {
                     Some(snapshot) => format!(
                         "  snapshot after record {}, {} bytes; log {} bytes",
                         snapshot.base_seq, snapshot.bytes, account.log_bytes
                     ),
-                    None => format!("  log      {} bytes, from the node's first commit", account.log_bytes),
+                    None => format!(
+                        "  log      {} bytes, from the node's first commit",
+                        account.log_bytes
+                    ),
                 });
                 let skew = account.time.0.abs_diff(now.0) / 1000;
                 if skew > 60 {
-                    lines.push(format!("  clock    {skew} s apart from this machine's; nothing depends on it"));
+                    lines.push(format!(
+                        "  clock    {skew} s apart from this machine's; nothing depends on it"
+                    ));
                 }
             }
             if let Some(error) = &server.error {
