@@ -1,5 +1,7 @@
 //! One batch, gap or policy, sealed (SPEC 5).
 
+pub mod padding;
+
 use backstop_protocol::id::RunId;
 
 /// One `db_write`, as lightningd sent it.
