@@ -155,7 +155,7 @@ fn equal_pieces_are_sent_once_and_written_everywhere() {
 #[test]
 fn packs_reach_their_target_and_hold_pieces_in_an_order_that_is_not_the_files() {
     let mut scene = Scene::new();
-    let path = scene.file(2000, 0);
+    let path = scene.file(1100, 0);
     scene.upload(&path, 1, None).unwrap();
     let index = wait(Index::of(
         &fs::File::open(&path).unwrap(),
@@ -188,7 +188,7 @@ fn packs_reach_their_target_and_hold_pieces_in_an_order_that_is_not_the_files() 
 #[test]
 fn whole_packs_are_asked_for_once_when_all_of_them_is_needed() {
     let mut scene = Scene::new();
-    let path = scene.file(1500, 0);
+    let path = scene.file(1100, 0);
     scene.upload(&path, 1, None).unwrap();
     let packs = scene.server.held().packs.len();
     scene.server.held().requests = 0;
@@ -206,7 +206,7 @@ fn whole_packs_are_asked_for_once_when_all_of_them_is_needed() {
 #[test]
 fn a_second_snapshot_sends_what_changed_and_its_list_as_a_difference() {
     let mut scene = Scene::new();
-    let path = scene.file(1200, 0);
+    let path = scene.file(1100, 0);
     let first = scene.upload(&path, 1, None).unwrap();
     assert_eq!(first.chunks, first.sent);
     flip(&path, 700 * CHUNK_LEN as u64 + 9);
@@ -241,7 +241,7 @@ fn a_second_snapshot_sends_what_changed_and_its_list_as_a_difference() {
 #[test]
 fn an_upload_that_was_cut_goes_on_where_it_stopped() {
     let mut scene = Scene::new();
-    let path = scene.file(2000, 0);
+    let path = scene.file(1100, 0);
     let whole = scene.upload(&path, 1, None).unwrap();
     let lost = *scene.server.held().packs.keys().next().unwrap();
     scene.server.held().forget_pack(lost);
@@ -315,7 +315,7 @@ fn what_the_commit_names_as_missing_is_sent_once_more_and_then_it_is_an_error() 
     assert_eq!(uploaded.sent, uploaded.chunks);
     // More than one refusal can name: the second commit is refused too.
     let server = Forgetful(FakeServer::default());
-    let path = scene.file(1200, 0);
+    let path = scene.file(1100, 0);
     let refused = wait(upload(
         &server,
         &scene.keys,
