@@ -14,6 +14,7 @@ mod tests;
 pub use error::{ReplayError, SqliteError, is_full};
 
 use crate::{durable, record::Batch};
+use backstop_protocol::id::RunId;
 use rusqlite::{Connection, OpenFlags};
 use std::{
     ffi::OsString,
@@ -40,6 +41,8 @@ pub struct Replay {
     durability: Durability,
     /// `data_version` as the last batch left it; nobody else writes meanwhile.
     version: Option<u64>,
+    /// The run whose batch was applied last.
+    run: Option<RunId>,
 }
 
 impl Replay {
@@ -73,6 +76,7 @@ impl Replay {
             path: path.to_owned(),
             durability,
             version,
+            run: None,
         })
     }
 
@@ -86,7 +90,8 @@ impl Replay {
         if !follows {
             return Err(self.out_of_order(batch));
         }
-        if batch.opens_run {
+        // A run may also begin with a record that is no batch.
+        if batch.opens_run || self.run != Some(batch.run) {
             pragma(&self.conn, "foreign_keys=ON")?;
         }
         if batch.outside_transaction {
@@ -96,6 +101,7 @@ impl Replay {
             self.apply_in_transaction(batch)?;
         }
         self.version = Some(batch.data_version);
+        self.run = Some(batch.run);
         Ok(())
     }
 

@@ -165,7 +165,7 @@ fn foreign_keys_are_on_at_the_start_of_each_run_and_off_only_while_lightningd_sa
     fresh
         .replay
         .apply(&Batch {
-            opens_run: true,
+            run: RunId([2; 16]),
             ..batch(4, &rows[..1])
         })
         .unwrap();
