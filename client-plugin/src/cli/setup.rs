@@ -15,7 +15,8 @@ use crate::{
     cln::{NodeDir, derive::FIRST_GENERATION, locate::Wallet},
     directory::{Config, Directory, DirectoryError, OutageConfig, RequireConfig, ServerConfig},
     keys::{KeyFile, RecoveryKey, key_file::KeyFileError},
-    remote::{Connect, Server, SharedRng},
+    random::SharedRng,
+    remote::{Connect, Server},
 };
 use anyhow::{Context as _, bail, ensure};
 use backstop_protocol::{
@@ -261,11 +262,7 @@ fn write(directory: &Directory, plan: &Plan, configured: bool, rng: &SharedRng) 
         return Ok(Written::Key);
     }
     if let Err(DirectoryError::Missing(_)) = directory.instance() {
-        let mut instance = InstanceId([0; 16]);
-        rng.lock()
-            .map_err(|_| anyhow::anyhow!("the source of randomness failed"))?
-            .fill_bytes(&mut instance.0);
-        directory.write_instance(instance)?;
+        directory.write_instance(InstanceId(rng.array()))?;
     }
     directory.write_config(&Config {
         version: 1,

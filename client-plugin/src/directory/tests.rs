@@ -58,6 +58,7 @@ fn every_file_is_read_as_it_was_written() {
             seq: 2,
             hash: RecordHash([6; 32]),
         },
+        9,
     );
     directory.write_witness(&witness).unwrap();
     assert_eq!(directory.witness().unwrap(), Some(witness));

@@ -123,7 +123,7 @@ impl Lab {
             terminal: &mut self.typing,
             watched: self.watched,
             out: &mut out,
-            rng: Arc::new(std::sync::Mutex::new(Counting(0))),
+            rng: SharedRng::new(Counting(0)),
             prove_server: &mut prove_server,
         };
         setup(&cli.args, &mut world)?;
