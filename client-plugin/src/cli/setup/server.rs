@@ -15,8 +15,8 @@ use std::sync::Arc;
 pub(super) fn prove(
     proof: &Proof,
     identity: &Identity,
-    clock: Arc<dyn Clock>,
-    rng: SharedRng,
+    clock: &Arc<dyn Clock>,
+    rng: &SharedRng,
 ) -> anyhow::Result<ServerKey> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -38,6 +38,7 @@ pub(super) fn prove(
             network: identity.network,
             grant: Some(identity.grant.clone()),
         });
+        let (clock, rng) = (Arc::clone(clock), rng.clone());
         let opened = Session::open(&proof.url, &proof.connect, shown, access, None, clock, rng);
         let (_, account) = opened
             .await
