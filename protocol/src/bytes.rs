@@ -23,6 +23,21 @@ pub enum Malformed {
     Field(&'static str),
 }
 
+impl Malformed {
+    /// The stable name by which test vectors and logs call it; a forbidden value goes by its field's name.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Short => "short",
+            Self::Trailing(_) => "trailing",
+            Self::Magic => "magic",
+            Self::Version(_) => "version",
+            Self::Kind(_) => "kind",
+            Self::Field(field) => field.split(':').next().unwrap_or(field),
+        }
+    }
+}
+
 /// A cursor over a byte slice; every read says whether there was enough.
 #[derive(Clone, Debug)]
 pub struct Reader<'a> {

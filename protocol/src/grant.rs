@@ -75,6 +75,18 @@ pub enum BadGrant {
     },
 }
 
+impl BadGrant {
+    /// The stable name by which test vectors and logs call it.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Signature(_) => "signature",
+            Self::Foreign { .. } => "foreign",
+        }
+    }
+}
+
 impl fmt::Display for Grant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {

@@ -13,11 +13,16 @@ use secp256k1::{Keypair, Parity, PublicKey, SecretKey, XOnlyPublicKey, ecdh::Sha
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
-const OPEN_TAG: &str = "backstop/v1/open";
-const SESSION_INFO: &[u8] = b"backstop/v1/session";
-const OPENING_INFO: &[u8] = b"backstop/v1/opening";
-const REQUEST_LABEL: &[u8] = b"backstop/v1/request\0";
-const ANSWER_LABEL: &[u8] = b"backstop/v1/answer\0";
+/// Tag of the hash that an opening's signature covers.
+pub const OPEN_TAG: &str = "backstop/v1/open";
+/// HKDF info of a session's key.
+pub const SESSION_INFO: &str = "backstop/v1/session";
+/// HKDF info of the key of an opening's answer.
+pub const OPENING_INFO: &str = "backstop/v1/opening";
+/// What the input of a request's MAC starts with; a zero byte follows.
+pub const REQUEST_LABEL: &str = "backstop/v1/request";
+/// What the input of an answer's MAC starts with; a zero byte follows.
+pub const ANSWER_LABEL: &str = "backstop/v1/answer";
 
 /// Bytes that are no secret key: zero, or not below the order of the curve.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -108,9 +113,9 @@ impl PairSecret {
         self.derive(&sha256(body), OPENING_INFO)
     }
 
-    fn derive(&self, salt: &[u8; 32], info: &[u8]) -> SessionKey {
+    fn derive(&self, salt: &[u8; 32], info: &str) -> SessionKey {
         let mut key = SessionKey([0; 32]);
-        hkdf_sha256(salt, &*self.0, info, &mut key.0);
+        hkdf_sha256(salt, &*self.0, info.as_bytes(), &mut key.0);
         key
     }
 }
@@ -125,8 +130,9 @@ impl SessionKey {
     pub fn request_mac(&self, method: &str, path: &str, counter: u64, body_hash: &[u8; 32]) -> [u8; 32] {
         let path_len = u32::try_from(path.len()).unwrap_or(u32::MAX).to_be_bytes();
         let counter = counter.to_be_bytes();
-        let parts: [&[u8]; 7] = [
-            REQUEST_LABEL,
+        let parts: [&[u8]; 8] = [
+            REQUEST_LABEL.as_bytes(),
+            b"\0",
             method.as_bytes(),
             b"\0",
             &path_len,
@@ -140,9 +146,10 @@ impl SessionKey {
     /// The MAC of an answer: the request's MAC (zeros for an opening), status, SHA-256 of the body.
     #[must_use]
     pub fn answer_mac(&self, request_mac: &[u8; 32], status: u16, body_hash: &[u8; 32]) -> [u8; 32] {
+        let status = status.to_be_bytes();
         hmac_sha256(
             &self.0,
-            &[ANSWER_LABEL, request_mac, &status.to_be_bytes(), body_hash],
+            &[ANSWER_LABEL.as_bytes(), b"\0", request_mac, &status, body_hash],
         )
     }
 }
@@ -253,165 +260,4 @@ impl SignedOpening {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn secret(byte: u8) -> IdentitySecret {
-        IdentitySecret::from_bytes(&[byte; 32]).unwrap()
-    }
-
-    fn opening() -> Opening {
-        Opening {
-            server: secret(2).server_key(),
-            node: NodeId([2; 33]),
-            network: Network::Bitcoin,
-            access_key: secret(1).access_key(),
-            grant: None,
-            scope: Scope::Append,
-            writer: Some(WriterClaim {
-                instance: InstanceId([3; 16]),
-                run: RunId([4; 16]),
-                expected_epoch: 6,
-                epoch: 7,
-                takeover: false,
-            }),
-            time: UnixMillis(8),
-        }
-    }
-
-    #[test]
-    fn both_sides_derive_the_same_key_and_each_token_another() {
-        for (a, b) in [(1, 2), (3, 4), (5, 6), (7, 8)] {
-            let (client, server) = (secret(a), secret(b));
-            let here = client.shared_with(&server.server_key().0).unwrap();
-            let there = server.shared_with(&client.access_key().0).unwrap();
-            assert_eq!(here.session_key("t").0, there.session_key("t").0);
-            assert_ne!(here.session_key("t").0, there.session_key("u").0);
-            assert_ne!(here.session_key("t").0, there.opening_key(b"t").0);
-        }
-    }
-
-    #[test]
-    fn zero_is_no_secret() {
-        assert!(IdentitySecret::from_bytes(&[0; 32]).is_err());
-        assert!(IdentitySecret::from_bytes(&[0xff; 32]).is_err());
-    }
-
-    #[test]
-    fn every_field_of_an_opening_is_signed() {
-        let signed = opening().sign(&secret(1), &[0; 32]).unwrap();
-        assert!(signed.verify().is_ok());
-        let claim = opening().writer.unwrap();
-        let changed = [
-            Opening {
-                server: secret(9).server_key(),
-                ..opening()
-            },
-            Opening {
-                node: NodeId([3; 33]),
-                ..opening()
-            },
-            Opening {
-                network: Network::Regtest,
-                ..opening()
-            },
-            Opening {
-                access_key: secret(9).access_key(),
-                ..opening()
-            },
-            Opening {
-                grant: Some(SignedGrant {
-                    text: "x".into(),
-                    signature: "y".into(),
-                }),
-                ..opening()
-            },
-            Opening {
-                scope: Scope::Read,
-                ..opening()
-            },
-            Opening {
-                writer: Some(WriterClaim {
-                    instance: InstanceId([9; 16]),
-                    ..claim
-                }),
-                ..opening()
-            },
-            Opening {
-                writer: Some(WriterClaim {
-                    run: RunId([9; 16]),
-                    ..claim
-                }),
-                ..opening()
-            },
-            Opening {
-                writer: Some(WriterClaim {
-                    expected_epoch: 9,
-                    ..claim
-                }),
-                ..opening()
-            },
-            Opening {
-                writer: Some(WriterClaim { epoch: 9, ..claim }),
-                ..opening()
-            },
-            Opening {
-                writer: Some(WriterClaim {
-                    takeover: true,
-                    ..claim
-                }),
-                ..opening()
-            },
-            Opening {
-                writer: None,
-                ..opening()
-            },
-            Opening {
-                time: UnixMillis(9),
-                ..opening()
-            },
-        ];
-        for opening in changed {
-            let forged = SignedOpening {
-                opening,
-                signature: signed.signature,
-            };
-            assert_eq!(forged.verify(), Err(BadOpening));
-        }
-    }
-
-    #[test]
-    fn a_scope_that_does_not_fit_its_claim_is_refused_though_signed() {
-        let read_with_claim = Opening {
-            scope: Scope::Read,
-            ..opening()
-        }
-        .sign(&secret(1), &[0; 32])
-        .unwrap();
-        let append_without = Opening {
-            writer: None,
-            ..opening()
-        }
-        .sign(&secret(1), &[0; 32])
-        .unwrap();
-        assert!(read_with_claim.verify().is_err());
-        assert!(append_without.verify().is_err());
-    }
-
-    #[test]
-    fn every_part_of_a_request_and_of_an_answer_is_in_its_mac() {
-        let key = secret(1)
-            .shared_with(&secret(2).server_key().0)
-            .unwrap()
-            .session_key("t");
-        let mac = key.request_mac("POST", "/v1/records", 1, &[0; 32]);
-        assert_ne!(mac, key.request_mac("PUT", "/v1/records", 1, &[0; 32]));
-        assert_ne!(mac, key.request_mac("POST", "/v1/record", 1, &[0; 32]));
-        assert_ne!(mac, key.request_mac("POST", "/v1/records", 2, &[0; 32]));
-        assert_ne!(mac, key.request_mac("POST", "/v1/records", 1, &[1; 32]));
-        let answer = key.answer_mac(&mac, 200, &[0; 32]);
-        assert_ne!(answer, key.answer_mac(&[0; 32], 200, &[0; 32]));
-        assert_ne!(answer, key.answer_mac(&mac, 409, &[0; 32]));
-        assert_ne!(answer, key.answer_mac(&mac, 200, &[1; 32]));
-    }
-}
+mod tests;

@@ -6,8 +6,9 @@
 mod node;
 pub mod prompt;
 pub mod setup;
+mod status;
 
-use crate::remote::SharedRng;
+use crate::{node::Ambient, random::SharedRng};
 use anyhow::Context as _;
 use backstop_protocol::clock::Clock;
 use clap::{Parser, Subcommand};
@@ -31,6 +32,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Setup(setup::Args),
+    Status(status::Args),
 }
 
 /// Where a command was typed.
@@ -56,11 +58,13 @@ impl Here {
 /// Reads the command line and does what it says.
 #[must_use]
 pub fn run(clock: Arc<dyn Clock>, rng: SharedRng) -> ExitCode {
-    let done = match Cli::parse().command {
-        Command::Setup(args) => Here::find().and_then(|here| setup::command(&args, &here, clock, rng)),
-    };
+    let command = Cli::parse().command;
+    let done = Here::find().and_then(|here| match command {
+        Command::Setup(args) => setup::command(&args, &here, clock, rng).map(|()| ExitCode::SUCCESS),
+        Command::Status(args) => status::command(&args, &here, Ambient { clock, rng }),
+    });
     match done {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             // Where even standard error is gone, the exit code is left.
             let _ = writeln!(io::stderr(), "backstop: {error:#}");

@@ -32,7 +32,7 @@ impl Terminal for OwnTerminal {
 /// A secret that a command may need.
 #[derive(Clone, Copy, Debug)]
 pub struct Wanted {
-    /// What it is, as in "the passphrase of the hsm_secret".
+    /// What it is, as in "the passphrase".
     pub what: &'static str,
     /// The option that names a file descriptor to read it from.
     pub option: &'static str,

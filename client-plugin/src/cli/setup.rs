@@ -15,7 +15,8 @@ use crate::{
     cln::{NodeDir, derive::FIRST_GENERATION, locate::Wallet},
     directory::{Config, Directory, DirectoryError, OutageConfig, RequireConfig, ServerConfig},
     keys::{KeyFile, RecoveryKey, key_file::KeyFileError},
-    remote::{Connect, Server, SharedRng},
+    random::SharedRng,
+    remote::{Connect, Server},
 };
 use anyhow::{Context as _, bail, ensure};
 use backstop_protocol::{
@@ -38,20 +39,20 @@ pub struct Args {
     /// URL of the server that is to keep the backup.
     #[arg(long, value_name = "URL")]
     server: String,
-    /// Ask the running node instead of reading hsm_secret: for remote signers, and where a passphrase is not to be
+    /// Ask the running node instead of reading `hsm_secret`: for remote signers, and where a passphrase is not to be
     /// typed here.
     #[arg(long)]
     from_rpc: bool,
     /// The server's key as its operator told you; without it the key that the server shows now is pinned.
     #[arg(long, value_name = "HEX")]
     server_key: Option<ServerKey>,
-    /// Read the passphrase of hsm_secret from this open file descriptor instead of asking for it.
+    /// Read the passphrase of `hsm_secret` from this open file descriptor instead of asking for it.
     #[arg(long, value_name = "N", conflicts_with = "from_rpc")]
     passphrase_fd: Option<u32>,
     /// Which of the node's roots to use; a higher one gives new keys where a key file was stolen.
     #[arg(long, value_name = "N", default_value_t = FIRST_GENERATION)]
     generation: u32,
-    /// Reach the server through this SOCKS5 proxy, as in socks5h://127.0.0.1:9050 for Tor.
+    /// Reach the server through this SOCKS5 proxy, as in `socks5h://127.0.0.1:9050` for Tor.
     #[arg(long, value_name = "URL")]
     proxy: Option<String>,
     /// Print the recovery key even where the output is no terminal, or where setup was run before.
@@ -90,10 +91,9 @@ struct Plan {
 
 /// Runs the command at the program's own terminal.
 pub(super) fn command(args: &Args, here: &Here, clock: Arc<dyn Clock>, rng: SharedRng) -> anyhow::Result<()> {
-    let prove_rng = Arc::clone(&rng);
-    let mut prove_server = |proof: &Proof, identity: &Identity| {
-        server::prove(proof, identity, Arc::clone(&clock), Arc::clone(&prove_rng))
-    };
+    let prove_rng = rng.clone();
+    let mut prove_server =
+        move |proof: &Proof, identity: &Identity| server::prove(proof, identity, &clock, &prove_rng);
     let stdout = std::io::stdout();
     let watched = stdout.is_terminal();
     setup(
@@ -262,11 +262,7 @@ fn write(directory: &Directory, plan: &Plan, configured: bool, rng: &SharedRng) 
         return Ok(Written::Key);
     }
     if let Err(DirectoryError::Missing(_)) = directory.instance() {
-        let mut instance = InstanceId([0; 16]);
-        rng.lock()
-            .map_err(|_| anyhow::anyhow!("the source of randomness failed"))?
-            .fill_bytes(&mut instance.0);
-        directory.write_instance(instance)?;
+        directory.write_instance(InstanceId(rng.array()))?;
     }
     directory.write_config(&Config {
         version: 1,

@@ -21,9 +21,6 @@ pub struct Config {
     pub node: NodeId,
     /// Its network.
     pub network: Network,
-    /// Which of the node's possible root secrets is in use; raised when a key file was stolen.
-    #[serde(default)]
-    pub generation: u32,
     /// How many servers must hold a record before lightningd may commit.
     #[serde(default)]
     pub require: RequireConfig,

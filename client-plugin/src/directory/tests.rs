@@ -27,7 +27,6 @@ fn config() -> Config {
         version: 1,
         node,
         network: Network::Regtest,
-        generation: 0,
         require: RequireConfig::All,
         proxy: None,
         database: None,
@@ -59,6 +58,7 @@ fn every_file_is_read_as_it_was_written() {
             seq: 2,
             hash: RecordHash([6; 32]),
         },
+        9,
     );
     directory.write_witness(&witness).unwrap();
     assert_eq!(directory.witness().unwrap(), Some(witness));

@@ -18,16 +18,19 @@ pub struct Witness {
     pub timeline: TimelineId,
     /// Its head.
     pub head: Head,
+    /// The version of the database that the head leads to.
+    pub data_version: u64,
 }
 
 impl Witness {
-    /// A witness of `head`.
+    /// A witness of `head`, which leads to a database of `data_version`.
     #[must_use]
-    pub fn new(timeline: TimelineId, head: Head) -> Self {
+    pub fn new(timeline: TimelineId, head: Head, data_version: u64) -> Self {
         Self {
             version: 1,
             timeline,
             head,
+            data_version,
         }
     }
 }

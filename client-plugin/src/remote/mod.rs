@@ -9,7 +9,7 @@ mod session;
 
 pub use error::RemoteError;
 pub use http::Connect;
-pub use session::{Identity, Session, SharedRng};
+pub use session::{Identity, Session};
 
 use backstop_protocol::{
     api::{self, KnownGrants, ServerInfo},

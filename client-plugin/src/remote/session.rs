@@ -4,6 +4,7 @@ use super::{
     Connect, RemoteError,
     http::{Http, RawAnswer},
 };
+use crate::{keys::Keys, random::SharedRng};
 use backstop_protocol::{
     api::{self, AccountState, Appended, SessionOpened, SnapshotInfo, SnapshotList},
     chunk::{ChunkPlace, encode_ids, parse_places},
@@ -12,11 +13,10 @@ use backstop_protocol::{
     hash,
     id::{ChunkId, Network, NodeId, PackId, ServerKey, SnapshotId},
     problem::ProblemCode,
-    session::{IdentitySecret, Opening, PairSecret, SessionKey, WriterClaim},
+    session::{Opening, PairSecret, SessionKey, WriterClaim},
     snapshot::SnapshotCommit,
 };
 use bytes::Bytes;
-use rand_core::CryptoRng;
 use reqwest::Method;
 use serde::de::DeserializeOwned;
 use std::{
@@ -32,8 +32,8 @@ const RENEW_BEFORE: Duration = Duration::from_mins(1);
 
 /// Who opens sessions, and for which account.
 pub struct Identity {
-    /// The key that signs openings.
-    pub access: IdentitySecret,
+    /// The node's keys, of which the access key signs openings.
+    pub keys: Arc<Keys>,
     /// The account's node.
     pub node: NodeId,
     /// The account's network.
@@ -41,9 +41,6 @@ pub struct Identity {
     /// What the node's key signed; `None` where the server remembers it.
     pub grant: Option<SignedGrant>,
 }
-
-/// The source of randomness that a session keeps for the nonces of its renewals.
-pub type SharedRng = Arc<std::sync::Mutex<dyn CryptoRng + Send>>;
 
 /// An open session with one server.
 pub struct Session {
@@ -78,6 +75,7 @@ impl Session {
     ) -> Result<(Self, AccountState), RemoteError> {
         let http = Http::new(url, connect)?;
         let pair = identity
+            .keys
             .access
             .shared_with(&server.0)
             .map_err(|_| RemoteError::BadUrl {
@@ -124,7 +122,7 @@ impl Session {
             server: self.server,
             node: self.identity.node,
             network: self.identity.network,
-            access_key: self.identity.access.access_key(),
+            access_key: self.identity.keys.access.access_key(),
             grant: self.identity.grant.clone(),
             scope: if self.claim.is_some() {
                 Scope::Append
@@ -134,13 +132,9 @@ impl Session {
             writer: self.claim,
             time: self.clock.now(),
         };
-        let mut aux = [0; 32];
-        self.rng
-            .lock()
-            .map_err(|_| RemoteError::Key)?
-            .fill_bytes(&mut aux);
+        let aux = self.rng.array();
         let signed = opening
-            .sign(&self.identity.access, &aux)
+            .sign(&self.identity.keys.access, &aux)
             .map_err(|_| RemoteError::Key)?;
         let body = serde_json::to_vec(&signed).map_err(|_| RemoteError::Key)?;
         let key = self.pair.opening_key(&body);

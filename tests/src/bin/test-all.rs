@@ -1,2 +1,192 @@
-//! To be written.
-fn main() {}
+//! `cargo test-all`: installs what the tests need where it is missing, then runs everything.
+//!
+//! Arguments are passed on to `cargo test`: `cargo test-all --no-fail-fast`, `cargo test-all --test vectors`.
+#![expect(clippy::print_stdout, reason = "a program that a person looks at")]
+
+use anyhow::{Context, Result, bail};
+use std::{
+    env,
+    io::IsTerminal,
+    path::{Path, PathBuf},
+    process::{Command, ExitCode, Stdio},
+    time::Instant,
+};
+
+/// Something that tests start, or that compiling them takes.
+struct Need {
+    /// One of these must be found.
+    programs: &'static [&'static str],
+    /// Debian's and Ubuntu's name for what brings it.
+    package: &'static str,
+    /// What it is for.
+    reason: &'static str,
+}
+
+const NEEDS: &[Need] = &[
+    Need {
+        programs: &["cc", "gcc", "clang"],
+        package: "build-essential",
+        reason: "compiles SQLite and libsecp256k1",
+    },
+    Need {
+        programs: &["git"],
+        package: "git",
+        reason: "tells which migrations were released",
+    },
+];
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            println!("\ntest-all: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<()> {
+    install(&missing(NEEDS, &search_path()))?;
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .context("tests/ lies in the workspace")?;
+    say_fixtures(root);
+    // The tests look for both programs beside their own executable, so both have the tests' profile.
+    step(
+        "both programs",
+        cargo(root).args(["build", "--locked", "--workspace", "--bins"]),
+    )?;
+    step(
+        "all tests",
+        cargo(root)
+            .args(["test", "--locked", "--workspace"])
+            .args(env::args().skip(1)),
+    )
+}
+
+/// Runs one command, says what and how long, and fails where it does.
+fn step(name: &str, command: &mut Command) -> Result<()> {
+    println!("test-all: {name}");
+    let start = Instant::now();
+    let status = command
+        .status()
+        .with_context(|| format!("start {}", command.get_program().display()))?;
+    let seconds = start.elapsed().as_secs();
+    if !status.success() {
+        bail!("{name} failed after {seconds} s");
+    }
+    println!("test-all: {name}: ok, {seconds} s");
+    Ok(())
+}
+
+fn cargo(root: &Path) -> Command {
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.current_dir(root);
+    cargo
+}
+
+/// Tests on recorded input say it themselves where it is absent; here it is seen once, at the start.
+fn say_fixtures(root: &Path) {
+    let folder =
+        env::var_os("BACKSTOP_FIXTURES").map_or_else(|| root.join("../shared/fixtures"), PathBuf::from);
+    if folder.is_dir() {
+        println!(
+            "test-all: recorded input of a real node is in {}",
+            folder.display()
+        );
+    } else {
+        println!(
+            "test-all: no recorded input in {}: the simulated node serves",
+            folder.display()
+        );
+    }
+}
+
+fn search_path() -> Vec<PathBuf> {
+    env::var_os("PATH").map_or_else(Vec::new, |path| env::split_paths(&path).collect())
+}
+
+/// The needs of which no program lies in any of the folders.
+fn missing<'a>(needs: &'a [Need], folders: &[PathBuf]) -> Vec<&'a Need> {
+    let found = |need: &Need| {
+        let mut places = need
+            .programs
+            .iter()
+            .flat_map(|program| folders.iter().map(move |f| f.join(program)));
+        places.any(|place| place.is_file())
+    };
+    needs.iter().filter(|need| !found(need)).collect()
+}
+
+/// Installs Debian packages, as root or by sudo; else fails and says what a person has to type.
+fn install(needs: &[&Need]) -> Result<()> {
+    if needs.is_empty() {
+        return Ok(());
+    }
+    for need in needs {
+        println!("test-all: {} is missing; it {}", need.package, need.reason);
+    }
+    let packages: Vec<_> = needs.iter().map(|need| need.package).collect();
+    let by_hand = format!("install it, as by: apt-get install {}", packages.join(" "));
+    if missing(&[APT], &search_path()).is_empty() {
+        step("list of packages", apt_get()?.arg("update")).with_context(|| by_hand.clone())?;
+        step(
+            "packages",
+            apt_get()?
+                .args(["install", "--yes", "--no-install-recommends"])
+                .args(&packages),
+        )
+        .context(by_hand)
+    } else {
+        bail!("this is no Debian or Ubuntu: {by_hand}")
+    }
+}
+
+const APT: Need = Need {
+    programs: &["apt-get"],
+    package: "apt",
+    reason: "installs packages",
+};
+
+fn apt_get() -> Result<Command> {
+    let id = Command::new("id")
+        .arg("-u")
+        .output()
+        .context("ask for the user's id")?;
+    let mut command = if id.stdout.trim_ascii() == b"0" {
+        Command::new("env")
+    } else {
+        let mut sudo = Command::new("sudo");
+        // Without a terminal nobody could type a password: fail instead of waiting for one.
+        if !std::io::stdin().is_terminal() {
+            sudo.arg("-n");
+        }
+        sudo.arg("env");
+        sudo
+    };
+    command
+        .args(["DEBIAN_FRONTEND=noninteractive", "apt-get", "--quiet"])
+        .stdin(Stdio::inherit());
+    Ok(command)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_need_is_met_by_any_of_its_programs_in_any_folder() {
+        let (empty, full) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        std::fs::write(full.path().join("gcc"), "").unwrap();
+        let packages = |folders: &[&Path]| {
+            let folders: Vec<_> = folders.iter().map(|f| f.to_path_buf()).collect();
+            missing(NEEDS, &folders)
+                .into_iter()
+                .map(|need| need.package)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(packages(&[empty.path(), full.path()]), ["git"]);
+        assert_eq!(packages(&[empty.path()]), ["build-essential", "git"]);
+        assert_eq!(packages(&[]), ["build-essential", "git"]);
+    }
+}

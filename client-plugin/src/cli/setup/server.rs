@@ -3,7 +3,8 @@
 use super::{Identity, Proof};
 use crate::{
     keys::Keys,
-    remote::{self, Server, Session, SharedRng},
+    random::SharedRng,
+    remote::{self, Server, Session},
 };
 use anyhow::{Context as _, ensure};
 use backstop_protocol::{clock::Clock, id::ServerKey};
@@ -14,8 +15,8 @@ use std::sync::Arc;
 pub(super) fn prove(
     proof: &Proof,
     identity: &Identity,
-    clock: Arc<dyn Clock>,
-    rng: SharedRng,
+    clock: &Arc<dyn Clock>,
+    rng: &SharedRng,
 ) -> anyhow::Result<ServerKey> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -32,11 +33,12 @@ pub(super) fn prove(
             );
         }
         let access = Arc::new(remote::Identity {
-            access: Keys::derive(&identity.root).access,
+            keys: Arc::new(Keys::derive(&identity.root)),
             node: identity.node,
             network: identity.network,
             grant: Some(identity.grant.clone()),
         });
+        let (clock, rng) = (Arc::clone(clock), rng.clone());
         let opened = Session::open(&proof.url, &proof.connect, shown, access, None, clock, rng);
         let (_, account) = opened
             .await
