@@ -1,9 +1,6 @@
 //! The snapshot from which a restore starts.
 
-use super::{
-    error::RestoreError,
-    server::BackupServer,
-};
+use super::{error::RestoreError, server::BackupServer};
 use crate::{keys::ManifestKey, snapshot::Manifest};
 use backstop_protocol::{
     api::{AccountState, SnapshotInfo},
@@ -34,8 +31,10 @@ pub(super) async fn choose(
             continue;
         }
         let sealed = server.manifest(info.snapshot).await?;
-        let manifest = Manifest::open(key, &sealed)
-            .map_err(|error| RestoreError::Manifest { snapshot: info.snapshot, error })?;
+        let manifest = Manifest::open(key, &sealed).map_err(|error| RestoreError::Manifest {
+            snapshot: info.snapshot,
+            error,
+        })?;
         let base = manifest.base;
         if (manifest.snapshot, base.seq, base.hash) != (info.snapshot, info.base_seq, info.base_hash) {
             return Err(RestoreError::Foreign(info.snapshot));
@@ -60,6 +59,8 @@ async fn is_on_chain(
         return Ok(info.base_hash == account.head.hash);
     }
     let page = server.records(info.base_seq.saturating_add(1)).await?;
-    let header = page.first().and_then(|(_, sealed)| RecordHeader::parse(sealed).ok());
+    let header = page
+        .first()
+        .and_then(|(_, sealed)| RecordHeader::parse(sealed).ok());
     Ok(header.is_some_and(|header| header.prev == info.base_hash))
 }

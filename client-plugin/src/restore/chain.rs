@@ -27,7 +27,13 @@ impl Chain {
             Some(base) if base.seq.checked_add(1) == Some(start) => Some(base.hash),
             _ => (start == 1).then_some(RecordHash::NONE),
         };
-        Self { timeline, next: start, prev, epoch: 0, base }
+        Self {
+            timeline,
+            next: start,
+            prev,
+            epoch: 0,
+            base,
+        }
     }
 
     /// The place of the next record.
@@ -40,10 +46,16 @@ impl Chain {
         let seq = self.next;
         let header = RecordHeader::parse(sealed).map_err(|error| BadChain::Malformed { seq, error })?;
         if header.timeline != self.timeline {
-            return Err(BadChain::Timeline { seq, found: header.timeline });
+            return Err(BadChain::Timeline {
+                seq,
+                found: header.timeline,
+            });
         }
         if header.seq != seq {
-            return Err(BadChain::Seq { expected: seq, found: header.seq });
+            return Err(BadChain::Seq {
+                expected: seq,
+                found: header.seq,
+            });
         }
         if self.prev.is_some_and(|prev| prev != header.prev) {
             return Err(BadChain::Prev { seq });
@@ -64,10 +76,16 @@ impl Chain {
     /// The chain must end here, in `head`.
     pub(super) fn end(&self, head: &Head) -> Result<(), BadChain> {
         if self.next.checked_sub(1) != Some(head.seq) {
-            return Err(BadChain::Short { reached: self.next.saturating_sub(1), head: head.seq });
+            return Err(BadChain::Short {
+                reached: self.next.saturating_sub(1),
+                head: head.seq,
+            });
         }
         match self.prev {
-            Some(found) if found != head.hash => Err(BadChain::Head { expected: head.hash, found }),
+            Some(found) if found != head.hash => Err(BadChain::Head {
+                expected: head.hash,
+                found,
+            }),
             _ if self.epoch > head.epoch => Err(BadChain::Epoch { seq: head.seq }),
             _ => Ok(()),
         }

@@ -124,7 +124,9 @@ pub enum RestoreError {
         found: Option<u64>,
     },
     /// Somebody wrote after this restore had fenced the node off.
-    #[error("the backup went on while it was restored (head {now}, fenced at {fenced}): another machine took over")]
+    #[error(
+        "the backup went on while it was restored (head {now}, fenced at {fenced}): another machine took over"
+    )]
     Moved {
         /// The head at which this restore took over.
         fenced: Head,
@@ -203,6 +205,10 @@ impl RestoreError {
     /// An I/O error at `path`; a full disk by its own name.
     pub(super) fn io(path: impl Into<PathBuf>, error: io::Error) -> Self {
         let path = path.into();
-        if replay::is_full(&error) { Self::Full } else { Self::Io { path, error } }
+        if replay::is_full(&error) {
+            Self::Full
+        } else {
+            Self::Io { path, error }
+        }
     }
 }

@@ -25,7 +25,7 @@ use backstop_protocol::{
     api::{AccountState, SnapshotInfo},
     clock::{Clock, UnixMillis},
     head::Head,
-    id::NodeId,
+    id::{NodeId, TimelineId},
 };
 use base::Base;
 use std::path::{Path, PathBuf};
@@ -104,6 +104,7 @@ pub async fn restore(
 ) -> Result<Restored, RestoreError> {
     let began = clock.now();
     let account = fenced_account(server, request).await?;
+    let timeline = account.timeline.ok_or(RestoreError::Nothing)?;
     let work = Work::begin(request.database)?;
     let base = base::choose(server, &request.keys.manifest, &account).await?;
     if let Some(base) = &base {
@@ -112,7 +113,7 @@ pub async fn restore(
             .await
             .map_err(|error| fetching(request.database, error))?;
     }
-    let tail = apply(server, request, &account, base.as_ref(), &work, progress).await?;
+    let tail = apply(server, request, timeline, base.as_ref(), &work, progress).await?;
     progress(Progress::Checking);
     let node = request.node;
     let (tail, proof) = blocking(move || tail.prove(node).map(|proof| (tail, proof))).await?;
@@ -145,7 +146,10 @@ async fn fenced_account(
     if account.head == request.fenced {
         Ok(account)
     } else {
-        Err(RestoreError::Moved { fenced: request.fenced, now: account.head })
+        Err(RestoreError::Moved {
+            fenced: request.fenced,
+            now: account.head,
+        })
     }
 }
 
@@ -153,15 +157,21 @@ async fn fenced_account(
 async fn apply(
     server: &impl BackupServer,
     request: &Request<'_>,
-    account: &AccountState,
+    timeline: TimelineId,
     base: Option<&Base>,
     work: &Work,
     progress: &mut (dyn FnMut(Progress) + Send),
 ) -> Result<Tail, RestoreError> {
-    let timeline = account.timeline.ok_or(RestoreError::Nothing)?;
-    let (head, key) = (account.head, &request.keys.record);
+    // The server's answer was found equal to it.
+    let (head, key) = (request.fenced, &request.keys.record);
     let after_base = base.map_or(0, |base| base.info.base_seq).saturating_add(1);
-    let read = async |from: u64| if from > head.seq { Ok(Vec::new()) } else { server.records(from).await };
+    let read = async |from: u64| {
+        if from > head.seq {
+            Ok(Vec::new())
+        } else {
+            server.records(from).await
+        }
+    };
 
     let mut page = read(after_base).await?;
     let start = tail::start(key, after_base, &page)?;
@@ -173,14 +183,20 @@ async fn apply(
     tail = blocking(move || tail.look_for_orphans().map(|()| tail)).await?;
     let total = head.seq.saturating_sub(after_base).saturating_add(1);
     while !page.is_empty() {
-        progress(Progress::Records { done: tail.summary().records, total });
+        progress(Progress::Records {
+            done: tail.summary().records,
+            total,
+        });
         let next = tail.next().saturating_add(page.len() as u64);
         // The next page travels while this one is applied.
         let applied = blocking(move || tail.take(&page).map(|()| tail));
         let (applied, following) = tokio::join!(applied, read(next));
         (tail, page) = (applied?, following?);
     }
-    progress(Progress::Records { done: tail.summary().records, total });
+    progress(Progress::Records {
+        done: tail.summary().records,
+        total,
+    });
     tail.end()?;
     Ok(tail)
 }

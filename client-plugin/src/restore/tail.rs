@@ -73,7 +73,10 @@ impl Tail {
             // The manifest's binding: this database, at this version, belongs behind that record.
             let found = replay.data_version();
             if found != Some(manifest.data_version) {
-                return Err(RestoreError::Version { expected: manifest.data_version, found });
+                return Err(RestoreError::Version {
+                    expected: manifest.data_version,
+                    found,
+                });
             }
             summary.data_version = found;
             summary.policy = policy(key, manifest)?;
@@ -112,10 +115,17 @@ impl Tail {
         for (received_at, sealed) in page {
             let seq = self.chain.next();
             if seq > self.head.seq {
-                return Err(BadChain::Seq { expected: self.head.seq, found: seq }.into());
+                return Err(BadChain::Seq {
+                    expected: self.head.seq,
+                    found: seq,
+                }
+                .into());
             }
             self.chain.take(sealed)?;
-            let (_, content) = self.opener.open(sealed).map_err(|error| RestoreError::Record { seq, error })?;
+            let (_, content) = self
+                .opener
+                .open(sealed)
+                .map_err(|error| RestoreError::Record { seq, error })?;
             if self.base.is_some_and(|base| seq <= base.seq) {
                 continue;
             }
@@ -141,24 +151,36 @@ impl Tail {
         }
         let orphans = check::orphans(database).map_err(ask)?;
         if let Some(new) = orphans.difference(&self.inherited).next() {
-            let Orphan { table, rowid, parent, .. } = new.clone();
+            let Orphan {
+                table, rowid, parent, ..
+            } = new.clone();
             return Err(RestoreError::Orphan { table, rowid, parent });
         }
         let found = check::node_id(database).map_err(ask)?;
         if let Some(found) = found.filter(|found| *found != node) {
-            return Err(RestoreError::Node { expected: node, found });
+            return Err(RestoreError::Node {
+                expected: node,
+                found,
+            });
         }
         match check::data_version(database).map_err(ask)? {
-            Some(version) if version == expected => {
-                Ok(Proof { data_version: version, node: found, orphans: orphans.len() })
-            }
+            Some(version) if version == expected => Ok(Proof {
+                data_version: version,
+                node: found,
+                orphans: orphans.len(),
+            }),
             found => Err(RestoreError::Version { expected, found }),
         }
     }
 
     /// Flushes the database.
     pub(super) fn finish(self) -> Result<Summary, RestoreError> {
-        let Self { replay, summary, head, .. } = self;
+        let Self {
+            replay,
+            summary,
+            head,
+            ..
+        } = self;
         replay.finish().map_err(|error| at(head.seq, error))?;
         Ok(summary)
     }
@@ -170,7 +192,12 @@ impl Tail {
                 self.summary.data_version = Some(batch.data_version);
             }
             // A snapshot that bridges it would have been the base.
-            Content::Gap(gap) => return Err(RestoreError::Gap { seq, snapshot: gap.snapshot }),
+            Content::Gap(gap) => {
+                return Err(RestoreError::Gap {
+                    seq,
+                    snapshot: gap.snapshot,
+                });
+            }
             Content::Policy(policy) => self.summary.policy = Some(policy),
         }
         Ok(())
@@ -179,19 +206,22 @@ impl Tail {
 
 /// With which record reading must begin so that everything from `first` on, where `page` starts, can be opened.
 pub(super) fn start(key: &RecordKey, first: u64, page: &[(UnixMillis, Bytes)]) -> Result<u64, RestoreError> {
-    let is_batch = |sealed: &Bytes| {
-        RecordHeader::parse(sealed).is_ok_and(|header| header.kind == RecordKind::Batch)
-    };
+    let is_batch =
+        |sealed: &Bytes| RecordHeader::parse(sealed).is_ok_and(|header| header.kind == RecordKind::Batch);
     let Some((seq, (_, batch))) = (first..).zip(page).find(|(_, (_, sealed))| is_batch(sealed)) else {
         return Ok(first);
     };
-    let peek = Opener::new(key).peek(batch).map_err(|error| RestoreError::Record { seq, error })?;
+    let peek = Opener::new(key)
+        .peek(batch)
+        .map_err(|error| RestoreError::Record { seq, error })?;
     Ok(peek.context_seq.min(first))
 }
 
 /// The policy that the manifest carries: the policy record itself, sealed as it stood in the log.
 fn policy(key: &RecordKey, manifest: &Manifest) -> Result<Option<Policy>, RestoreError> {
-    let Some(sealed) = &manifest.policy else { return Ok(None) };
+    let Some(sealed) = &manifest.policy else {
+        return Ok(None);
+    };
     match Opener::new(key).open(sealed) {
         Ok((header, Content::Policy(policy)))
             if header.timeline == manifest.base.timeline && header.seq <= manifest.base.seq =>
@@ -199,10 +229,17 @@ fn policy(key: &RecordKey, manifest: &Manifest) -> Result<Option<Policy>, Restor
             Ok(Some(policy))
         }
         Ok(_) => Err(RestoreError::Foreign(manifest.snapshot)),
-        Err(error) => Err(RestoreError::Record { seq: manifest.base.seq, error }),
+        Err(error) => Err(RestoreError::Record {
+            seq: manifest.base.seq,
+            error,
+        }),
     }
 }
 
 fn at(seq: u64, error: ReplayError) -> RestoreError {
-    if error.is_full() { RestoreError::Full } else { RestoreError::Replay { seq, error } }
+    if error.is_full() {
+        RestoreError::Full
+    } else {
+        RestoreError::Replay { seq, error }
+    }
 }

@@ -26,7 +26,9 @@ impl Work {
         // Before anything is made: a directory that belongs to a node stays as it was.
         vacant(target)?;
         match fs::DirBuilder::new().mode(0o700).create(&dir) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(RestoreError::io(dir, error)),
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                return Err(RestoreError::io(dir, error));
+            }
             _ => {}
         }
         let lock = File::open(&dir).map_err(|error| RestoreError::io(&dir, error))?;
@@ -35,7 +37,11 @@ impl Work {
             Err(TryLockError::Error(error)) => return Err(RestoreError::io(dir, error)),
             Ok(()) => {}
         }
-        let work = Self { dir, target: target.to_owned(), _lock: lock };
+        let work = Self {
+            dir,
+            target: target.to_owned(),
+            _lock: lock,
+        };
         work.clear()?;
         Ok(work)
     }
