@@ -107,6 +107,12 @@ pub enum RestoreError {
         /// The table referred to.
         parent: String,
     },
+    /// The node said that it writes to other servers than this one.
+    #[error("the node went on with its backup at {urls}: what this server has is old; restore from there")]
+    Elsewhere {
+        /// The servers it named.
+        urls: String,
+    },
     /// The database belongs to another node.
     #[error("the backup holds the database of node {found}, not of {expected}")]
     Node {

@@ -15,6 +15,7 @@ mod work;
 
 pub use error::{BadChain, RestoreError};
 pub use server::BackupServer;
+pub use work::vacant;
 
 use crate::{
     keys::Keys,
@@ -25,7 +26,7 @@ use backstop_protocol::{
     api::{AccountState, SnapshotInfo},
     clock::{Clock, UnixMillis},
     head::Head,
-    id::{NodeId, TimelineId},
+    id::{NodeId, ServerKey, TimelineId},
 };
 use base::Base;
 use std::path::{Path, PathBuf};
@@ -38,6 +39,8 @@ pub struct Request<'a> {
     pub keys: &'a Keys,
     /// The node.
     pub node: NodeId,
+    /// The server's key: the node's last word on its servers must name it.
+    pub server: ServerKey,
     /// The head at which the caller's takeover fenced every other writer off (I7).
     pub fenced: Head,
     /// Where the database shall stand. Its directory must exist; the database and its journals must not.
@@ -115,8 +118,8 @@ pub async fn restore(
     }
     let tail = apply(server, request, timeline, base.as_ref(), &work, progress).await?;
     progress(Progress::Checking);
-    let node = request.node;
-    let (tail, proof) = blocking(move || tail.prove(node).map(|proof| (tail, proof))).await?;
+    let (node, key) = (request.node, request.server);
+    let (tail, proof) = blocking(move || tail.prove(node, key).map(|proof| (tail, proof))).await?;
     let summary = blocking(move || tail.finish()).await?;
 
     // The last word before the last step: nobody wrote while this restore believed itself alone.

@@ -16,7 +16,7 @@ use crate::{
 use backstop_protocol::{
     clock::UnixMillis,
     head::Head,
-    id::{NodeId, TimelineId},
+    id::{NodeId, ServerKey, TimelineId},
     record::{RecordHeader, RecordKind},
 };
 use bytes::Bytes;
@@ -141,8 +141,17 @@ impl Tail {
         Ok(self.chain.end(&self.head)?)
     }
 
-    /// Checks the database as it stands now: it must be whole, the node's, and at the version of the last batch.
-    pub(super) fn prove(&self, node: NodeId) -> Result<Proof, RestoreError> {
+    /// Checks the database as it stands now: it must be whole, the node's, at the version of the last batch, and the
+    /// server one of those that the node wrote to.
+    pub(super) fn prove(&self, node: NodeId, server: ServerKey) -> Result<Proof, RestoreError> {
+        if let Some(policy) = &self.summary.policy
+            && !policy.servers.iter().any(|known| known.key == server)
+        {
+            let urls: Vec<_> = policy.servers.iter().map(|known| known.url.as_str()).collect();
+            return Err(RestoreError::Elsewhere {
+                urls: urls.join(" and "),
+            });
+        }
         let database = self.replay.database();
         let ask = RestoreError::Database;
         let expected = self.summary.data_version.ok_or(RestoreError::Nothing)?;

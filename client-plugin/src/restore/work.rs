@@ -78,8 +78,9 @@ impl Drop for Work {
     }
 }
 
-/// No database stands at `target`, nor a journal that SQLite would take for the new one's.
-fn vacant(target: &Path) -> Result<(), RestoreError> {
+/// Succeeds where no database stands at `target`, nor a journal that `SQLite` would take for the new one's;
+/// [`RestoreError::Exists`] names what does.
+pub fn vacant(target: &Path) -> Result<(), RestoreError> {
     for path in companions(target).iter().map(PathBuf::as_path).chain([target]) {
         match fs::symlink_metadata(path) {
             Ok(_) => return Err(RestoreError::Exists(path.to_owned())),

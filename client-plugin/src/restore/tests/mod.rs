@@ -20,6 +20,7 @@ use std::{fs, process::Command};
 
 const NODE: NodeId = NodeId([2; 33]);
 const TIMELINE: TimelineId = TimelineId([1; 16]);
+const SERVER: ServerKey = ServerKey([4; 32]);
 const RUN: RunId = RunId([5; 16]);
 
 struct StoppedClock;
@@ -194,6 +195,7 @@ impl World {
         let request = Request {
             keys,
             node: NODE,
+            server: SERVER,
             fenced: self.head,
             database: &target,
         };

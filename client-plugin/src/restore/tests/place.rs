@@ -9,6 +9,7 @@ fn nothing_is_put_in_place_where_somebody_wrote_after_the_fence() {
     let request = Request {
         keys: &world.keys,
         node: NODE,
+        server: SERVER,
         fenced,
         database: &target,
     };
@@ -27,6 +28,7 @@ fn nothing_is_put_in_place_where_somebody_wrote_after_the_fence() {
     let request = Request {
         keys: &world.keys,
         node: NODE,
+        server: SERVER,
         fenced,
         database: &target,
     };
@@ -85,6 +87,7 @@ fn a_restore_that_is_dropped_leaves_nothing() {
     let request = Request {
         keys: &world.keys,
         node: NODE,
+        server: SERVER,
         fenced: world.head,
         database: &target,
     };

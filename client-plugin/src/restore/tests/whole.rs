@@ -115,7 +115,7 @@ fn the_last_policy_is_found_in_the_log_or_in_the_manifest() {
         opens_run: false,
         servers: vec![PolicyServer {
             url: url.to_owned(),
-            key: ServerKey([4; 32]),
+            key: SERVER,
         }],
         require: Require::All,
     };
@@ -148,7 +148,7 @@ fn an_account_without_a_batch_has_nothing_to_restore() {
         opens_run: true,
         servers: vec![PolicyServer {
             url: "https://one".to_owned(),
-            key: ServerKey([4; 32]),
+            key: SERVER,
         }],
         require: Require::All,
     }));
@@ -229,6 +229,7 @@ fn a_real_node_comes_back_from_nothing_and_from_its_middle() {
         let request = Request {
             keys: &world.keys,
             node,
+            server: SERVER,
             fenced: world.head,
             database: &target,
         };
