@@ -5,6 +5,7 @@
 
 mod node;
 pub mod prompt;
+pub mod restore;
 pub mod setup;
 mod status;
 
@@ -32,6 +33,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Setup(setup::Args),
+    Restore(restore::Args),
     Status(status::Args),
 }
 
@@ -61,6 +63,9 @@ pub fn run(clock: Arc<dyn Clock>, rng: SharedRng) -> ExitCode {
     let command = Cli::parse().command;
     let done = Here::find().and_then(|here| match command {
         Command::Setup(args) => setup::command(&args, &here, clock, rng).map(|()| ExitCode::SUCCESS),
+        Command::Restore(args) => {
+            restore::command(&args, &here, &Ambient { clock, rng }).map(|()| ExitCode::SUCCESS)
+        }
         Command::Status(args) => status::command(&args, &here, Ambient { clock, rng }),
     });
     match done {
