@@ -12,8 +12,10 @@
 //! | [`snapshot`] | a database in chunks, packs and a manifest |
 //! | [`remote`] | one server, over HTTP |
 //! | [`directory`] | `backstop/` in the lightning-dir: configuration, instance, runs, witness |
+//! | [`node`] | all of that together, for one node |
 //! | [`plugin`] | the process that lightningd starts |
 //! | [`replay`], [`restore`] | the way back |
+//! | [`random`] | randomness, passed in |
 //! | [`durable`] | the only place that syncs and renames |
 //! | [`cli`] | what a person types |
 
@@ -21,8 +23,12 @@ pub mod cli;
 pub mod cln;
 pub mod directory;
 pub mod durable;
+#[cfg(test)]
+mod fixtures;
 pub mod keys;
+pub mod node;
 pub mod plugin;
+pub mod random;
 pub mod record;
 pub mod remote;
 pub mod replay;

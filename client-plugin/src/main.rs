@@ -1,3 +1,17 @@
 //! The `backstop` binary: the plugin when lightningd starts it, a command line otherwise.
 
-fn main() {}
+use backstop::{cli, plugin, random::SharedRng};
+use backstop_protocol::clock::SystemClock;
+use getrandom::{SysRng, rand_core::UnwrapErr};
+use std::{process::ExitCode, sync::Arc};
+
+fn main() -> ExitCode {
+    let (clock, rng) = (Arc::new(SystemClock), SharedRng::new(UnwrapErr(SysRng)));
+    // lightningd passes no subcommand; in developer mode it adds an option of its own.
+    let started_by_lightningd = std::env::var_os("LIGHTNINGD_PLUGIN").is_some()
+        && std::env::args().skip(1).all(|argument| argument == "--developer");
+    match std::env::current_dir() {
+        Ok(network_dir) if started_by_lightningd => plugin::run(network_dir, clock, rng),
+        _ => cli::run(clock, rng),
+    }
+}

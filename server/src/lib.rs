@@ -1,1 +1,22 @@
-//! To be written.
+//! The server: keeps encrypted, always-current backups of Core Lightning nodes, and cannot read them (I10).
+//!
+//! A record's way in: `http::session` recognises the token, reads the body and checks its MAC; `http::records` parses
+//! the clear header; [`store::Store::append`] judges it against the account's chain and commits it together with whatever
+//! else waits; only then `http::seal` signs the answer, which means that the record is durable (I1).
+
+pub mod cli;
+mod config;
+mod data_dir;
+mod durable;
+mod error;
+pub mod http;
+mod identity;
+pub mod packs;
+mod server;
+pub mod sessions;
+pub mod store;
+
+pub use config::{Config, DEFAULT_LISTEN};
+pub use data_dir::{DataDirError, default_data_dir};
+pub use identity::IdentityError;
+pub use server::{Server, ServerError};

@@ -1,1 +1,85 @@
-//! To be written.
+//! What a person types: `backstop setup`, `backstop status`, `backstop restore`, …
+//!
+//! One file a command. Results go to standard output, everything that went wrong to standard error as sentences that
+//! end with the next step. Secrets are typed at a terminal or read from a file descriptor, never arguments (I11).
+
+mod node;
+pub mod prompt;
+pub mod setup;
+mod status;
+
+use crate::{node::Ambient, random::SharedRng};
+use anyhow::Context as _;
+use backstop_protocol::clock::Clock;
+use clap::{Parser, Subcommand};
+use std::{
+    io::{self, Write},
+    path::PathBuf,
+    process::ExitCode,
+    sync::Arc,
+};
+
+pub use node::NodeArgs;
+
+/// Encrypted, continuous backup of a Core Lightning node.
+#[derive(Parser)]
+#[command(name = "backstop", version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Setup(setup::Args),
+    Status(status::Args),
+}
+
+/// Where a command was typed.
+pub struct Here {
+    /// `$HOME`.
+    pub home: Option<PathBuf>,
+    /// The present directory.
+    pub cwd: PathBuf,
+    /// This program, absolute.
+    pub program: PathBuf,
+}
+
+impl Here {
+    fn find() -> anyhow::Result<Self> {
+        Ok(Self {
+            home: std::env::var_os("HOME").map(PathBuf::from),
+            cwd: std::env::current_dir().context("the present directory cannot be found")?,
+            program: std::env::current_exe().context("this program's own path cannot be found")?,
+        })
+    }
+}
+
+/// Reads the command line and does what it says.
+#[must_use]
+pub fn run(clock: Arc<dyn Clock>, rng: SharedRng) -> ExitCode {
+    let command = Cli::parse().command;
+    let done = Here::find().and_then(|here| match command {
+        Command::Setup(args) => setup::command(&args, &here, clock, rng).map(|()| ExitCode::SUCCESS),
+        Command::Status(args) => status::command(&args, &here, Ambient { clock, rng }),
+    });
+    match done {
+        Ok(code) => code,
+        Err(error) => {
+            // Where even standard error is gone, the exit code is left.
+            let _ = writeln!(io::stderr(), "backstop: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory as _;
+        Cli::command().debug_assert();
+    }
+}

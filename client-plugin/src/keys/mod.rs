@@ -2,7 +2,18 @@
 //!
 //! No key type here has `Debug`, `Copy`, `Clone` or `Serialize`; each is wiped when dropped.
 
-use backstop_protocol::{hash::hkdf_sha256, session::IdentitySecret};
+mod access;
+mod bech32m;
+pub mod key_file;
+pub mod recovery_key;
+
+pub use key_file::KeyFile;
+pub use recovery_key::RecoveryKey;
+
+use backstop_protocol::{
+    hash::{hkdf_sha256, same},
+    session::IdentitySecret,
+};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 macro_rules! key {
@@ -49,6 +60,12 @@ impl Root {
     pub fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
+
+    /// Whether both are the same root; in constant time.
+    #[must_use]
+    pub fn is(&self, other: &Self) -> bool {
+        same(&self.0, &other.0)
+    }
 }
 
 /// All keys of one node on one network.
@@ -66,8 +83,8 @@ pub struct Keys {
 }
 
 impl Keys {
-    /// HKDF-SHA256 of the root with one info string per key. The access key is a 48-byte output reduced to a number
-    /// from 1 to the order of the curve less one: the high half of each key space is equally likely, zero never.
+    /// HKDF-SHA256 of the root, empty salt, with one info string per key: `backstop/v1/record`, `…/chunk`,
+    /// `…/chunk-id`, `…/manifest` with 32 bytes each, and `…/access` with 48 bytes that are reduced to a secret key.
     #[must_use]
     pub fn derive(root: &Root) -> Self {
         let key = |info: &[u8]| {
@@ -80,12 +97,35 @@ impl Keys {
             chunk: ChunkKey(key(b"backstop/v1/chunk")),
             chunk_id: ChunkIdKey(key(b"backstop/v1/chunk-id")),
             manifest: ManifestKey(key(b"backstop/v1/manifest")),
-            access: access_key(root),
+            access: access::access_key(root),
         }
     }
 }
 
-/// See [`Keys::derive`].
-fn access_key(_root: &Root) -> IdentitySecret {
-    todo!("keys helper")
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Computed by an independent HKDF.
+    #[test]
+    fn each_key_is_the_hkdf_output_that_spec_names() {
+        let keys = Keys::derive(&Root::from_bytes([1; 32]));
+        let hex = |bytes: &[u8; 32]| hex::encode(bytes);
+        assert_eq!(
+            hex(keys.record.expose_bytes()),
+            "cfafb0b2d912e4bbc094d730de1d64645fe00234c201d69f72f4321feb3fbfdf"
+        );
+        assert_eq!(
+            hex(keys.chunk.expose_bytes()),
+            "910295aabc2a96be4e27a196b4e7957c3b1e5370d27792664c323b845258b4d0"
+        );
+        assert_eq!(
+            hex(keys.chunk_id.expose_bytes()),
+            "90b252d113260ada2f5b72f24e4f29696da2a92e881e9e14b054fdf2637263e4"
+        );
+        assert_eq!(
+            hex(keys.manifest.expose_bytes()),
+            "0122a24b5c73252a3d397f5c4d87a2ccfbffc2b54ade6a58b71bf8a66455b3f4"
+        );
+    }
 }

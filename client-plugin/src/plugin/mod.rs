@@ -1,1 +1,371 @@
-//! To be written.
+//! The process that lightningd starts.
+//!
+//! One loop, one batch at a time: lightningd stands still while its hook runs, so the loop does nothing else then but
+//! watch for the end of its input. Nothing here asks lightningd anything on a path that an answer waits for: that
+//! would stop the node for good (CLN reference 2.4).
+//!
+//! `frame` → `message` → `batch` → (`opening`, once a run) → `writer` → [`crate::record`] → [`crate::remote`]
+
+mod batch;
+mod bridge;
+mod frame;
+mod halt;
+mod judge;
+mod message;
+mod newest;
+mod opening;
+mod outside;
+mod patience;
+mod recover;
+mod siblings;
+mod stdio;
+mod watch;
+mod writer;
+
+pub(crate) use halt::Utc;
+pub(crate) use outside::{Seen, look};
+pub(crate) use watch::unprotected;
+
+use crate::{
+    directory::{Directory, Lock, Witness},
+    node::{Ambient, Node},
+    random::SharedRng,
+};
+use batch::versions;
+use halt::Halted;
+use message::{Init, Message, RawBatch};
+use recover::Recovery;
+use serde_json::{Value, json};
+use std::{
+    collections::VecDeque,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Arc,
+    time::Duration,
+};
+use stdio::{Incoming, Level, Output};
+use tokio::{
+    sync::mpsc::UnboundedReceiver,
+    time::{Instant, MissedTickBehavior},
+};
+use writer::Writer;
+
+/// How often the witness is written while batches come.
+const WITNESS_EVERY: Duration = Duration::from_secs(5);
+/// How often the loop looks around after `shutdown`.
+const LEAVE_CHECK: Duration = Duration::from_millis(200);
+/// How long after the last batch the plugin stays once lightningd shuts down and no other plugin lives.
+const LEAVE_QUIET: Duration = Duration::from_secs(2);
+/// How long it stays at most: lightningd cuts plugins off after 30 s.
+const LEAVE_LATEST: Duration = Duration::from_secs(25);
+
+/// Runs the plugin until lightningd closes its standard input, which ends it with success, or until another machine
+/// takes the node over. `network_dir` is the directory in which lightningd started it.
+pub fn run(
+    network_dir: PathBuf,
+    clock: Arc<dyn backstop_protocol::clock::Clock>,
+    rng: SharedRng,
+) -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            Output.log(
+                Level::Error,
+                &format!("backstop cannot start: {error}. The node must not run without it."),
+            );
+            return ExitCode::FAILURE;
+        }
+    };
+    let code = runtime.block_on(async {
+        let input = match stdio::read() {
+            Ok(input) => input,
+            Err(error) => {
+                Output.log(Level::Error, &format!("backstop cannot read its input: {error}"));
+                return ExitCode::FAILURE;
+            }
+        };
+        ignore_signals();
+        Plugin::new(network_dir, Ambient { clock, rng }, input)
+            .run()
+            .await
+    });
+    // The thread that reads standard input may still sit in a read.
+    runtime.shutdown_background();
+    code
+}
+
+/// systemd signals the whole group: lightningd decides when its plugin ends, by closing the pipe. Installing a
+/// handler is what takes the default action away.
+fn ignore_signals() {
+    use tokio::signal::unix::{SignalKind, signal};
+    for kind in [
+        SignalKind::terminate(),
+        SignalKind::interrupt(),
+        SignalKind::hangup(),
+        SignalKind::quit(),
+    ] {
+        // Where a handler cannot be installed the signal ends us as before, which a restart heals (I5).
+        let _ = signal(kind);
+    }
+}
+
+struct Plugin {
+    network_dir: PathBuf,
+    ambient: Ambient,
+    output: Output,
+    input: UnboundedReceiver<Incoming>,
+    /// What came while a batch waited.
+    waiting: VecDeque<Incoming>,
+    recovery: Recovery,
+    /// Taken at `getmanifest` where the recovery needed it; goes to the writer.
+    lock: Option<Lock>,
+    state: State,
+    /// The last head that was acknowledged, and the last one that was written down.
+    acknowledged: Option<Witness>,
+    witnessed: Option<Witness>,
+    /// Since when lightningd shuts down.
+    leaving: Option<Instant>,
+    last_batch: Instant,
+    fenced: watch::Fenced,
+}
+
+enum State {
+    /// No batch came yet.
+    Idle,
+    /// The run is open.
+    Writing(Box<Writer>),
+    /// Nothing is acknowledged any more.
+    Halted(Halted),
+}
+
+impl Plugin {
+    fn new(network_dir: PathBuf, ambient: Ambient, input: UnboundedReceiver<Incoming>) -> Self {
+        Self {
+            network_dir,
+            ambient,
+            output: Output,
+            input,
+            waiting: VecDeque::new(),
+            recovery: Recovery::NotNeeded,
+            lock: None,
+            state: State::Idle,
+            acknowledged: None,
+            witnessed: None,
+            leaving: None,
+            last_batch: Instant::now(),
+            fenced: watch::Fenced::default(),
+        }
+    }
+
+    async fn run(mut self) -> ExitCode {
+        let mut witness = tokio::time::interval(WITNESS_EVERY);
+        witness.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut leave = tokio::time::interval(LEAVE_CHECK);
+        leave.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let incoming = match self.waiting.pop_front() {
+                Some(incoming) => incoming,
+                None => tokio::select! {
+                    biased;
+                    incoming = self.input.recv() => incoming.unwrap_or(Incoming::End),
+                    reason = self.fenced.happened() => return self.stop_idle(&reason),
+                    _ = witness.tick() => { self.write_witness().await; continue; }
+                    _ = leave.tick(), if self.leaving.is_some() => {
+                        if self.may_leave() { return self.end(true).await; }
+                        continue;
+                    }
+                },
+            };
+            match incoming {
+                Incoming::End => return self.end(false).await,
+                Incoming::Broken(reason) => {
+                    self.output.log(
+                        Level::Error,
+                        &format!("what lightningd sends cannot be read: {reason}"),
+                    );
+                    return ExitCode::FAILURE;
+                }
+                Incoming::Frame(frame) => {
+                    if self.handle(&frame).await.is_none() {
+                        // lightningd went away while its batch waited; nothing was committed that is not durable.
+                        return self.end(false).await;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Handles one message; `None` where standard input ended meanwhile.
+    async fn handle(&mut self, frame: &[u8]) -> Option<()> {
+        match message::parse(frame) {
+            Ok(Message::GetManifest { id }) => {
+                let recovering = recover::recover(&self.network_dir, &self.ambient, self.output);
+                (self.recovery, self.lock) =
+                    watching_input(&mut self.input, &mut self.waiting, recovering).await?;
+                self.output.reply(&id, &manifest());
+            }
+            Ok(Message::Init { id, init }) => {
+                self.output.reply(&id, &json!({}));
+                self.after_init(*init);
+            }
+            Ok(Message::DbWrite { id, batch }) => self.db_write(&id, batch).await?,
+            Ok(Message::Shutdown) => self.leaving = Some(Instant::now()),
+            Ok(Message::UnknownRequest { id, method }) => {
+                self.output
+                    .refuse(&id, -32601, &format!("backstop has no method {method}"));
+            }
+            Ok(Message::UnknownNotification) => {}
+            Err(bad) => {
+                self.output.log(
+                    Level::Error,
+                    &format!("a message from lightningd is malformed: {}", bad.reason),
+                );
+                if let Some(id) = bad.id {
+                    self.output.refuse(&id, -32600, &bad.reason);
+                }
+            }
+        }
+        Some(())
+    }
+
+    async fn db_write(&mut self, id: &Value, batch: RawBatch) -> Option<()> {
+        let state = std::mem::replace(&mut self.state, State::Idle);
+        let (lock, recovery) = (self.lock.take(), &self.recovery);
+        let backing_up = back_up(
+            state,
+            batch,
+            recovery,
+            lock,
+            &self.network_dir,
+            &self.ambient,
+            self.output,
+        );
+        match watching_input(&mut self.input, &mut self.waiting, backing_up).await? {
+            Ok(writer) => {
+                self.output.reply(id, &json!({ "result": "continue" }));
+                self.fenced
+                    .watch(&writer.session, writer.epoch, &self.network_dir);
+                self.acknowledged = Some(writer.witness());
+                self.state = State::Writing(writer);
+            }
+            Err(halted) => {
+                self.output.log(Level::Error, &halted.to_string());
+                self.output.reply(id, &json!({ "result": "fail" }));
+                self.state = State::Halted(halted);
+            }
+        }
+        self.last_batch = Instant::now();
+        Some(())
+    }
+
+    /// Looks for what would leave the node unprotected. Runs beside the loop: it asks lightningd, and no answer to
+    /// lightningd may wait for that.
+    fn after_init(&self, init: Init) {
+        let output = self.output;
+        tokio::spawn(watch::check_protection(init.configuration, output));
+    }
+
+    /// Writes the witness where it moved; on another thread, because it is flushed to disk.
+    async fn write_witness(&mut self) {
+        let Some(witness) = self
+            .acknowledged
+            .filter(|witness| self.witnessed != Some(*witness))
+        else {
+            return;
+        };
+        let directory = Directory::in_network_dir(&self.network_dir);
+        match tokio::task::spawn_blocking(move || directory.write_witness(&witness)).await {
+            Ok(Ok(())) => self.witnessed = Some(witness),
+            // The witness may lag: that is what it is made for. The operator should know about his disk.
+            Ok(Err(error)) => self
+                .output
+                .log(Level::Warn, &format!("{error}; the backup goes on")),
+            Err(_) => {}
+        }
+    }
+
+    fn may_leave(&self) -> bool {
+        let Some(since) = self.leaving else { return false };
+        since.elapsed() >= LEAVE_LATEST
+            || (self.last_batch.elapsed() >= LEAVE_QUIET && !siblings::any_alive())
+    }
+
+    /// The end of the run. `in_order` says that lightningd shut down and that its last batch is long committed.
+    async fn end(mut self, in_order: bool) -> ExitCode {
+        self.write_witness().await;
+        if in_order && self.acknowledged.is_some() && self.witnessed == self.acknowledged {
+            let ended = Directory::in_network_dir(&self.network_dir).end_run();
+            if let Err(error) = ended {
+                self.output.log(Level::Warn, &error.to_string());
+            }
+        }
+        ExitCode::SUCCESS
+    }
+
+    /// Another machine took over while this one was idle: the plugin's end ends lightningd (I7).
+    fn stop_idle(&self, reason: &Halted) -> ExitCode {
+        self.output.log(Level::Error, &reason.to_string());
+        ExitCode::FAILURE
+    }
+}
+
+/// Makes one batch durable, or says why not; opens the run with the first one.
+async fn back_up(
+    state: State,
+    batch: RawBatch,
+    recovery: &Recovery,
+    lock: Option<Lock>,
+    network_dir: &Path,
+    ambient: &Ambient,
+    output: Output,
+) -> Result<Box<Writer>, Halted> {
+    let versions = versions(&batch).map_err(|error| {
+        Halted::new(format!(
+            "lightningd sent an update that contradicts itself: {error}. The node is halted; nothing is lost."
+        ))
+    })?;
+    let mut writer = match state {
+        State::Writing(writer) => writer,
+        State::Halted(halted) => return Err(halted),
+        State::Idle => {
+            let node = Node::load(network_dir, ambient.clone()).map_err(|error| {
+                Halted::new(format!("This node's backup is not set up as it must be: {error}. The node is halted; nothing is lost."))
+            })?;
+            let node = Arc::new(node);
+            Box::new(opening::open(node, versions, recovery, lock, output).await?)
+        }
+    };
+    writer.append_batch(versions, batch.writes).await?;
+    Ok(writer)
+}
+
+/// Waits for `work`, but not longer than standard input lasts; whatever else arrives is kept for later.
+async fn watching_input<T>(
+    input: &mut UnboundedReceiver<Incoming>,
+    waiting: &mut VecDeque<Incoming>,
+    work: impl Future<Output = T>,
+) -> Option<T> {
+    let mut work = std::pin::pin!(work);
+    loop {
+        tokio::select! {
+            biased;
+            done = &mut work => return Some(done),
+            incoming = input.recv() => match incoming {
+                None | Some(Incoming::End) => return None,
+                Some(other) => waiting.push_back(other),
+            },
+        }
+    }
+}
+
+/// What the plugin is: one hook and nothing else, and never to be restarted under a running node.
+fn manifest() -> Value {
+    json!({
+        "options": [],
+        "rpcmethods": [],
+        "hooks": ["db_write"],
+        "subscriptions": ["shutdown"],
+        "dynamic": false,
+        "nonnumericids": true,
+    })
+}

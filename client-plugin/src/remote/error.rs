@@ -1,12 +1,20 @@
 //! What can go wrong between here and a server.
 
-use backstop_protocol::problem::Problem;
+use backstop_protocol::problem::{Problem, ProblemCode};
 
 /// Why a call did not succeed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RemoteError {
-    /// The server did not answer, or not with anything that carries its MAC: try again.
+    /// The URL or the proxy cannot be used at all.
+    #[error("{url} is not a server's address: {reason}")]
+    BadUrl {
+        /// What was given.
+        url: String,
+        /// Why it is none.
+        reason: String,
+    },
+    /// The server did not answer, or not with anything that proves it was the server: try again.
     #[error("no answer from {url}: {reason}")]
     Unreachable {
         /// The server.
@@ -23,11 +31,46 @@ pub enum RemoteError {
         problem: Box<Problem>,
     },
     /// The server answered something that SPEC forbids.
-    #[error("{url} answered nonsense: {reason}")]
+    #[error("{url} answered what no Backstop server answers: {reason}")]
     Protocol {
         /// The server.
         url: String,
         /// What is wrong with the answer.
         reason: String,
     },
+    /// Our own key cannot sign.
+    #[error("the access key cannot be used")]
+    Key,
+}
+
+impl RemoteError {
+    /// The code of a refusal.
+    #[must_use]
+    pub fn code(&self) -> Option<ProblemCode> {
+        match self {
+            Self::Refused { problem, .. } => Some(problem.code),
+            _ => None,
+        }
+    }
+
+    /// Whether the same call may succeed later without anybody doing anything here.
+    #[must_use]
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } | Self::Protocol { .. } => true,
+            Self::BadUrl { .. } | Self::Key => false,
+            Self::Refused { problem, .. } => matches!(
+                problem.code,
+                ProblemCode::Unavailable
+                    | ProblemCode::Internal
+                    | ProblemCode::StorageFull
+                    | ProblemCode::Timeout
+                    | ProblemCode::TooManyRequests
+                    | ProblemCode::SessionExpired
+                    | ProblemCode::Unauthenticated
+                    | ProblemCode::BadMac
+                    | ProblemCode::Unknown
+            ),
+        }
+    }
 }

@@ -1,66 +1,69 @@
 //! One server, over HTTP (SPEC 4.3, 4.4, 7).
+//!
+//! Only an answer that carries the session's MAC is believed; anything else, whatever it says, is no answer. So a hop
+//! on plain HTTP can delay a node but can neither let it commit nor halt it.
 
 mod error;
+mod http;
+mod session;
 
 pub use error::RemoteError;
+pub use http::Connect;
+pub use session::{Identity, Session};
 
 use backstop_protocol::{
-    api::{AccountState, Appended, SnapshotInfo},
-    chunk::ChunkPlace,
-    clock::UnixMillis,
-    id::{ChunkId, PackId, SnapshotId},
-    snapshot::SnapshotCommit,
+    api::{self, KnownGrants, ServerInfo},
+    grant::SignedGrant,
+    id::{AccessKey, ServerKey},
 };
-use bytes::Bytes;
+use http::Http;
 
-/// An open session with one server.
-pub struct Session {}
+/// A server that can be asked what anyone may ask.
+pub struct Server {
+    http: Http,
+}
 
-#[expect(clippy::unused_async, clippy::todo, reason = "signatures first")]
-impl Session {
-    /// The account as the server has it now.
-    pub async fn account(&self) -> Result<AccountState, RemoteError> {
-        todo!()
+impl Server {
+    /// A server at `url` (`http://` or `https://`, host, optional port and path). Nothing is sent yet.
+    pub fn new(url: &str, connect: &Connect) -> Result<Self, RemoteError> {
+        Ok(Self {
+            http: Http::new(url, connect)?,
+        })
     }
 
-    /// Appends one sealed record; success means that it is durable there (I1).
-    pub async fn append(&self, _sealed: Bytes) -> Result<Appended, RemoteError> {
-        todo!()
+    /// The URL in the form in which it is kept and shown.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        self.http.url()
     }
 
-    /// One page of records from `from` on, oldest first, each with the time at which the server received it;
-    /// empty where there is none.
-    pub async fn records(&self, _from: u64) -> Result<Vec<(UnixMillis, Bytes)>, RemoteError> {
-        todo!()
+    /// What the server says about itself; not authenticated.
+    pub async fn info(&self) -> Result<ServerInfo, RemoteError> {
+        let info: ServerInfo = self.http.get_json(api::INFO).await?;
+        if info.protocols.contains(&backstop_protocol::PROTOCOL_VERSION) {
+            Ok(info)
+        } else {
+            Err(self.http.nonsense(format!(
+                "it speaks protocols {:?}, this program 1",
+                info.protocols
+            )))
+        }
     }
 
-    /// Where chunks lie, in the order asked for; at most [`backstop_protocol::api::LOCATE_MAX`] ids a call.
-    pub async fn locate(&self, _ids: &[ChunkId]) -> Result<Vec<Option<ChunkPlace>>, RemoteError> {
-        todo!()
+    /// The grants that the server was shown for an access key. The caller checks their signatures.
+    pub async fn grants(&self, access_key: AccessKey) -> Result<Vec<SignedGrant>, RemoteError> {
+        let known: KnownGrants = self
+            .http
+            .get_json(&format!("{}/{access_key}", api::GRANTS))
+            .await?;
+        Ok(known.grants)
     }
 
-    /// Stores one pack; success means that it is durable there.
-    pub async fn put_pack(&self, _pack: PackId, _bytes: Bytes) -> Result<(), RemoteError> {
-        todo!()
-    }
-
-    /// `len` bytes of a pack from `offset` on; `None` for the whole of it.
-    pub async fn get_pack(&self, _pack: PackId, _range: Option<(u32, u32)>) -> Result<Bytes, RemoteError> {
-        todo!()
-    }
-
-    /// Makes a snapshot whose chunks are all there the newest one.
-    pub async fn commit_snapshot(&self, _commit: &SnapshotCommit) -> Result<SnapshotInfo, RemoteError> {
-        todo!()
-    }
-
-    /// The complete snapshots, newest first.
-    pub async fn snapshots(&self) -> Result<Vec<SnapshotInfo>, RemoteError> {
-        todo!()
-    }
-
-    /// The sealed manifest of a snapshot.
-    pub async fn manifest(&self, _snapshot: SnapshotId) -> Result<Bytes, RemoteError> {
-        todo!()
+    /// The server's key: the pinned one, else what it says now.
+    pub async fn key(&self, pinned: Option<ServerKey>) -> Result<ServerKey, RemoteError> {
+        match pinned {
+            Some(key) => Ok(key),
+            None => Ok(self.info().await?.server),
+        }
     }
 }

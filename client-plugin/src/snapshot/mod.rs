@@ -1,1 +1,21 @@
-//! To be written.
+//! A database in chunks, packs and a manifest (SPEC 6).
+//!
+//! Out: [`copy`] where the live file must be read, [`index`] names its chunks, [`upload`] seals and sends what the server
+//! lacks and commits a [`manifest`]. Back: [`fetch`] checks every chunk and writes the file again.
+
+pub mod chunk;
+pub mod copy;
+pub mod fetch;
+pub mod index;
+pub mod manifest;
+mod server;
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
+pub mod upload;
+
+pub use fetch::{FetchError, fetch};
+pub use manifest::{BadManifest, Base, Manifest};
+pub use server::ChunkServer;
+pub use upload::{Parent, Plan, UploadError, Uploaded, upload};

@@ -1,0 +1,348 @@
+//! `backstop setup`: from a node's secret to a directory with which the plugin can start.
+//!
+//! In order: find the node, unlock its secret (or ask the running node), derive the keys, sign the grant, prove that
+//! the server is there and takes it, write `backstop/` with the configuration last, and say what to do next. Nothing
+//! is written before the server has answered, and what an earlier setup wrote is never changed.
+
+mod identity;
+mod server;
+
+use super::{
+    Here, NodeArgs,
+    prompt::{OwnTerminal, Terminal},
+};
+use crate::{
+    cln::{NodeDir, derive::FIRST_GENERATION, locate::Wallet},
+    directory::{Config, Directory, DirectoryError, OutageConfig, RequireConfig, ServerConfig},
+    keys::{KeyFile, RecoveryKey, key_file::KeyFileError},
+    random::SharedRng,
+    remote::{Connect, Server},
+};
+use anyhow::{Context as _, bail, ensure};
+use backstop_protocol::{
+    clock::Clock,
+    id::{InstanceId, ServerKey},
+};
+use identity::Identity;
+use std::{
+    io::{IsTerminal as _, Write},
+    os::unix::fs::MetadataExt as _,
+    path::PathBuf,
+    sync::Arc,
+};
+
+/// Prepare a node for its backup: derive its keys, pin the server, write DIR/NET/backstop.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    node: NodeArgs,
+    /// URL of the server that is to keep the backup.
+    #[arg(long, value_name = "URL")]
+    server: String,
+    /// Ask the running node instead of reading hsm_secret: for remote signers, and where a passphrase is not to be
+    /// typed here.
+    #[arg(long)]
+    from_rpc: bool,
+    /// The server's key as its operator told you; without it the key that the server shows now is pinned.
+    #[arg(long, value_name = "HEX")]
+    server_key: Option<ServerKey>,
+    /// Read the passphrase of hsm_secret from this open file descriptor instead of asking for it.
+    #[arg(long, value_name = "N", conflicts_with = "from_rpc")]
+    passphrase_fd: Option<u32>,
+    /// Which of the node's roots to use; a higher one gives new keys where a key file was stolen.
+    #[arg(long, value_name = "N", default_value_t = FIRST_GENERATION)]
+    generation: u32,
+    /// Reach the server through this SOCKS5 proxy, as in socks5h://127.0.0.1:9050 for Tor.
+    #[arg(long, value_name = "URL")]
+    proxy: Option<String>,
+    /// Print the recovery key even where the output is no terminal, or where setup was run before.
+    #[arg(long)]
+    show_recovery_key: bool,
+}
+
+/// What `setup` asks of the rest of the world.
+struct World<'a> {
+    here: &'a Here,
+    terminal: &'a mut dyn Terminal,
+    /// Whether a person reads the output, so that a secret on it reaches nobody else.
+    watched: bool,
+    out: &'a mut dyn Write,
+    rng: SharedRng,
+    /// Opens a session with the server as this identity; returns the key that the server proved to have.
+    prove_server: &'a mut dyn FnMut(&Proof, &Identity) -> anyhow::Result<ServerKey>,
+}
+
+/// The server that is to prove itself.
+struct Proof {
+    url: String,
+    connect: Connect,
+    /// The key it must have; `None`: whichever it shows.
+    pinned: Option<ServerKey>,
+}
+
+/// Everything that is to be written, once all of it is proved.
+struct Plan {
+    identity: Identity,
+    generation: u32,
+    database: Option<PathBuf>,
+    proxy: Option<String>,
+    server: ServerConfig,
+}
+
+/// Runs the command at the program's own terminal.
+pub(super) fn command(args: &Args, here: &Here, clock: Arc<dyn Clock>, rng: SharedRng) -> anyhow::Result<()> {
+    let prove_rng = rng.clone();
+    let mut prove_server = |proof: &Proof, identity: &Identity| {
+        server::prove(proof, identity, Arc::clone(&clock), prove_rng.clone())
+    };
+    let stdout = std::io::stdout();
+    let watched = stdout.is_terminal();
+    setup(
+        args,
+        &mut World {
+            here,
+            terminal: &mut OwnTerminal,
+            watched,
+            out: &mut stdout.lock(),
+            rng,
+            prove_server: &mut prove_server,
+        },
+    )
+}
+
+fn setup(args: &Args, world: &mut World<'_>) -> anyhow::Result<()> {
+    let node = args.node.find(world.here)?;
+    check_place(&node)?;
+    let directory = Directory::in_network_dir(&node.net());
+    let before = directory.exists().then(|| directory.config()).transpose()?;
+
+    let proxy = args.proxy.clone().or_else(|| before.as_ref()?.proxy.clone());
+    let connect = Connect {
+        proxy: proxy.clone(),
+        ..Connect::default()
+    };
+    let url = Server::new(&args.server, &connect)?.url().to_owned();
+    let pinned = match &before {
+        Some(before) => Some(known_server(before, &url, args, &directory)?),
+        None => args.server_key,
+    };
+
+    let identity = identity::find(args, &node, world.terminal)?;
+    check_key(&directory, before.as_ref(), &identity)?;
+    let proof = Proof {
+        url: url.clone(),
+        connect,
+        pinned,
+    };
+    let key = (world.prove_server)(&proof, &identity)?;
+    ensure!(
+        pinned.is_none_or(|pinned| pinned == key),
+        "{url} has the key {key}, but {} was expected: this is another server, or somebody in between. Nothing was \
+         changed; ask its operator",
+        pinned.map_or_else(String::new, |pinned| pinned.to_string()),
+    );
+
+    let plan = Plan {
+        database: identity.database.clone(),
+        identity,
+        generation: args.generation,
+        proxy,
+        server: ServerConfig { url, key },
+    };
+    let written = write(&directory, &plan, before.is_some(), &world.rng)?;
+    report(args, &node, &plan, written, world)
+}
+
+/// A place where the plugin would work: lightningd's own, with a database that has a hook.
+fn check_place(node: &NodeDir) -> anyhow::Result<()> {
+    let net = node.net();
+    ensure!(
+        *node.wallet() != Wallet::Postgres,
+        "this node keeps its database in PostgreSQL (`wallet=` in its configuration): lightningd calls no db_write \
+         hook there, so Backstop cannot protect it. Use PostgreSQL's own replication"
+    );
+    let metadata = std::fs::metadata(&net).with_context(|| {
+        format!(
+            "there is no node in {}: check --lightning-dir and --network",
+            net.display()
+        )
+    })?;
+    let (owner, user) = (metadata.uid(), nix::unistd::geteuid().as_raw());
+    ensure!(
+        owner == user,
+        "{} belongs to user {owner}, and you are user {user}: lightningd could not read what setup writes. Run it as \
+         that user (`sudo -u '#{owner}' backstop setup …`)",
+        net.display()
+    );
+    Ok(())
+}
+
+/// The key of the server that an earlier setup pinned, if it is the one that is meant now.
+fn known_server(before: &Config, url: &str, args: &Args, directory: &Directory) -> anyhow::Result<ServerKey> {
+    let Some(server) = before.servers.iter().find(|server| server.url == url) else {
+        let others: Vec<_> = before.servers.iter().map(|server| server.url.as_str()).collect();
+        bail!(
+            "this node is set up for {}, not for {url}. Nothing was changed. {}",
+            others.join(" and "),
+            start_over(directory)
+        );
+    };
+    ensure!(
+        args.server_key.is_none_or(|key| key == server.key),
+        "the key of {url} was pinned as {}, which is not the one of --server-key. Nothing was changed. {}",
+        server.key,
+        start_over(directory)
+    );
+    Ok(server.key)
+}
+
+/// Refuses where an earlier setup, even one that was cut off, was for another node or another root.
+fn check_key(directory: &Directory, before: Option<&Config>, identity: &Identity) -> anyhow::Result<()> {
+    let key = match KeyFile::read(&directory.key_path()) {
+        Ok(key) => Some(key),
+        Err(KeyFileError::Missing { .. }) => None,
+        Err(error) => return Err(error.into()),
+    };
+    let node = before
+        .map(|before| before.node)
+        .or_else(|| key.as_ref().map(|key| key.node));
+    if let Some(node) = node {
+        ensure!(
+            node == identity.node,
+            "{} is set up for node {node}, and this secret is that of node {}. Nothing was changed. {}",
+            directory.path().display(),
+            identity.node,
+            start_over(directory)
+        );
+    }
+    // The text names node, network and access key, and so the root.
+    let same_grant = before.is_none_or(|before| before.grant.text == identity.grant.text);
+    let same_root = key.is_none_or(|key| key.root.is(&identity.root));
+    ensure!(
+        same_grant && same_root,
+        "{} is set up with another root of this node: another --generation, or words that an older node kept in part. \
+         Nothing was changed. {}",
+        directory.path().display(),
+        start_over(directory)
+    );
+    Ok(())
+}
+
+fn start_over(directory: &Directory) -> String {
+    let path = directory.path().display();
+    format!("To start over, stop lightningd, run `mv {path} {path}.old` and then setup again")
+}
+
+/// What was there before, and what is now.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Written {
+    Everything,
+    Key,
+    Nothing,
+}
+
+/// The configuration goes last: where it is, everything is.
+fn write(directory: &Directory, plan: &Plan, configured: bool, rng: &SharedRng) -> anyhow::Result<Written> {
+    let Plan {
+        identity,
+        generation,
+        database,
+        proxy,
+        server,
+    } = plan;
+    let key_path = directory.key_path();
+    let has_key = key_path.try_exists().unwrap_or(true);
+    if configured && has_key {
+        return Ok(Written::Nothing);
+    }
+    directory.create()?;
+    if !has_key {
+        identity.key_file(*generation).write(&key_path)?;
+    }
+    if configured {
+        return Ok(Written::Key);
+    }
+    if let Err(DirectoryError::Missing(_)) = directory.instance() {
+        directory.write_instance(InstanceId(rng.array()))?;
+    }
+    directory.write_config(&Config {
+        version: 1,
+        node: identity.node,
+        network: identity.network,
+        require: RequireConfig::default(),
+        proxy: proxy.clone(),
+        database: database.clone(),
+        outage: OutageConfig::default(),
+        grant: identity.grant.clone(),
+        servers: vec![server.clone()],
+    })?;
+    Ok(Written::Everything)
+}
+
+fn report(
+    args: &Args,
+    node: &NodeDir,
+    plan: &Plan,
+    written: Written,
+    world: &mut World<'_>,
+) -> anyhow::Result<()> {
+    let Plan { identity, server, .. } = plan;
+    let path = node.backstop();
+    let path = path.display();
+    let out = &mut *world.out;
+    writeln!(out, "Node    {} on {}", identity.node, identity.network)?;
+    writeln!(
+        out,
+        "Server  {}, which answers and takes this node's grant",
+        server.url
+    )?;
+    writeln!(out, "        its key is {}", server.key)?;
+    match written {
+        Written::Everything => {
+            if args.server_key.is_none() {
+                writeln!(
+                    out,
+                    "        and is pinned from now on; its operator can tell you whether it is the right one"
+                )?;
+            }
+            writeln!(out, "Wrote   {path}")?;
+        }
+        Written::Key => writeln!(
+            out,
+            "Wrote   {path}/key, which was missing; nothing else was changed"
+        )?,
+        Written::Nothing => writeln!(
+            out,
+            "        {path} was set up like this before; nothing was changed"
+        )?,
+    }
+    let first = written == Written::Everything;
+    if args.show_recovery_key || first && world.watched {
+        let key = RecoveryKey::to_text(identity.network, &identity.root);
+        writeln!(
+            out,
+            "\nThe recovery key. Write it down: with it alone the backup can be restored, where hsm_secret and its \
+             words are\nlost or with a signer. Whoever has it can read the backup; it cannot spend.\n\n    {}",
+            *key
+        )?;
+    } else if first {
+        writeln!(
+            out,
+            "\nThe recovery key is not shown, because this is no terminal; setup --show-recovery-key shows it."
+        )?;
+    }
+    writeln!(
+        out,
+        "\nNext:\n  1. add this line to {config}:\n\n         important-plugin={program}\n\n  2. restart lightningd;\n  \
+         3. see whether it is protected: {program} status --lightning-dir {base} --network {network}",
+        config = node.base().join("config").display(),
+        program = world.here.program.display(),
+        base = node.base().display(),
+        network = node.network(),
+    )?;
+    out.flush()?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,52 @@
+//! The proof that a server is there, has the key that it claims to have, and takes the node's grant.
+
+use super::{Identity, Proof};
+use crate::{
+    keys::Keys,
+    random::SharedRng,
+    remote::{self, Server, Session},
+};
+use anyhow::{Context as _, ensure};
+use backstop_protocol::{clock::Clock, id::ServerKey};
+use std::sync::Arc;
+
+/// Opens a session for reading, which changes nothing at the server but that it knows the grant. The answer carries
+/// a MAC that only the holder of the server's key can make; that key is returned.
+pub(super) fn prove(
+    proof: &Proof,
+    identity: &Identity,
+    clock: Arc<dyn Clock>,
+    rng: SharedRng,
+) -> anyhow::Result<ServerKey> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        // What a server says about itself is not believed yet, but it tells a changed key from a broken line.
+        let shown = Server::new(&proof.url, &proof.connect)?.info().await?.server;
+        if let Some(pinned) = proof.pinned {
+            ensure!(
+                shown == pinned,
+                "{} shows the key {shown}, but {pinned} was expected: this is another server, or somebody in \
+                 between. Nothing was changed; ask its operator",
+                proof.url
+            );
+        }
+        let access = Arc::new(remote::Identity {
+            keys: Arc::new(Keys::derive(&identity.root)),
+            node: identity.node,
+            network: identity.network,
+            grant: Some(identity.grant.clone()),
+        });
+        let opened = Session::open(&proof.url, &proof.connect, shown, access, None, clock, rng);
+        let (_, account) = opened
+            .await
+            .context("the server does not take this node's grant")?;
+        ensure!(
+            account.node == identity.node && account.network == identity.network,
+            "{} opened the account of another node",
+            proof.url
+        );
+        Ok(shown)
+    })
+}

@@ -1,0 +1,273 @@
+//! `backstop status`: is this node protected, since when, and what is there to do?
+
+use super::{Here, NodeArgs};
+use crate::{
+    cln::{
+        NodeDir, Rpc,
+        locate::Wallet,
+        pidfile::{self, Holder},
+    },
+    directory::{Directory, LockError},
+    node::{Ambient, Node},
+    plugin::{Seen, Utc, look, unprotected},
+    remote::RemoteError,
+};
+use backstop_protocol::{
+    api::AccountState,
+    clock::UnixMillis,
+    head::Head,
+    id::{Network, NodeId},
+};
+use serde::Serialize;
+use std::{fmt, io::Write, process::ExitCode};
+
+/// The node is not protected, or it could not be found out.
+const NOT_PROTECTED: u8 = 1;
+
+/// What `--json` prints; members are added, never changed.
+#[derive(Debug, Serialize)]
+pub(super) struct Status {
+    /// Whether every commit of this node is backed up as things stand.
+    protected: bool,
+    /// Whether `setup` has been here.
+    set_up: bool,
+    node: Option<NodeId>,
+    network: Network,
+    /// Whether lightningd runs; absent where it could not be found out.
+    lightningd_running: Option<bool>,
+    /// Whether the plugin's process holds its lock.
+    plugin_running: bool,
+    /// The head that this directory last saw acknowledged.
+    witness: Option<Head>,
+    servers: Vec<ServerStatus>,
+    /// What is wrong, each with what to do, the worst first.
+    problems: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct ServerStatus {
+    url: String,
+    /// Absent where the server did not answer.
+    account: Option<AccountState>,
+    /// Whether what is there restores by itself: a log from its first record, or from a complete snapshot.
+    restorable: bool,
+    error: Option<String>,
+}
+
+/// Shows whether a node is protected, since when, and what to do where it is not.
+///
+/// Exit code: 0 protected, 1 not protected or not known.
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    node: NodeArgs,
+    /// Print JSON for programs.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Prints the status.
+pub(super) fn command(args: &Args, here: &Here, ambient: Ambient) -> anyhow::Result<ExitCode> {
+    let files = args.node.find(here)?;
+    let now = ambient.clock.now();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let status = runtime.block_on(Status::collect(&files, ambient));
+    let text = if args.json {
+        serde_json::to_string_pretty(&status)?
+    } else {
+        status.report(now)
+    };
+    writeln!(std::io::stdout(), "{text}")?;
+    Ok(if status.protected {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(NOT_PROTECTED)
+    })
+}
+
+impl Status {
+    async fn collect(files: &NodeDir, ambient: Ambient) -> Self {
+        let directory = Directory::in_network_dir(&files.net());
+        let mut status = Self {
+            protected: false,
+            set_up: directory.exists(),
+            node: None,
+            network: files.network(),
+            lightningd_running: pidfile::holder(files.pidfile())
+                .ok()
+                .map(|holder| holder != Holder::Nobody),
+            plugin_running: false,
+            witness: None,
+            servers: Vec::new(),
+            problems: Vec::new(),
+        };
+        if *files.wallet() == Wallet::Postgres {
+            status.problem(
+                "This node keeps its database in PostgreSQL, for which lightningd tells no plugin what it writes. Use \
+                 PostgreSQL's own synchronous replication, or SQLite.",
+            );
+        }
+        if !status.set_up {
+            status.problem(format!(
+                "No backup is set up. Type: backstop setup --lightning-dir {} --network {} --server URL",
+                files.base().display(),
+                files.network()
+            ));
+            return status;
+        }
+        // A lock that can be had is let go at once: nobody holds it.
+        status.plugin_running = matches!(directory.lock(), Err(LockError::Held));
+        match Node::load(&files.net(), ambient) {
+            Ok(node) => status.look_at(&node).await,
+            Err(error) => status.problem(error.to_string()),
+        }
+        status.look_at_lightningd(files);
+        status.protected = status.problems.is_empty();
+        status
+    }
+
+    async fn look_at(&mut self, node: &Node) {
+        self.node = Some(node.config.node);
+        match node.directory.witness() {
+            Ok(witness) => self.witness = witness.map(|witness| witness.head),
+            Err(error) => self.problem(error.to_string()),
+        }
+        if let Ok(Some(runs)) = node.directory.runs()
+            && node.directory.is_copied(&runs).unwrap_or(false)
+        {
+            self.problem(
+                "This directory is a copy of the one that is backed up: it must not be started as it is.",
+            );
+        }
+        for server in &node.config.servers {
+            let mut found = ServerStatus {
+                url: server.url.clone(),
+                account: None,
+                restorable: false,
+                error: None,
+            };
+            match look_at(node).await {
+                Ok((account, seen)) => {
+                    found.restorable = seen.restorable;
+                    if !seen.restorable {
+                        self.problem(format!(
+                            "{} has nothing complete to restore from yet. Start lightningd with the plugin: its first batch \
+                             sees to it.",
+                            server.url
+                        ));
+                    }
+                    if let Some(halt) = seen.halt {
+                        self.problem(halt);
+                    }
+                    found.account = Some(account);
+                }
+                Err(error) => {
+                    self.problem(format!(
+                        "{error}. While it lasts, the node waits before each commit, then halts."
+                    ));
+                    found.error = Some(error.to_string());
+                }
+            }
+            self.servers.push(found);
+        }
+    }
+
+    fn look_at_lightningd(&mut self, files: &NodeDir) {
+        match self.lightningd_running {
+            Some(true) if self.plugin_running => match unprotected(&Rpc::new(files.rpc())) {
+                Ok(found) => found.into_iter().for_each(|problem| self.problem(problem)),
+                Err(error) => self.problem(format!("Whether the plugin is marked important is not known: {error}")),
+            },
+            Some(true) => self.problem(
+                "lightningd runs without the plugin: nothing is backed up. Put the important-plugin line that setup \
+                 printed into its config file and restart it.",
+            ),
+            Some(false) => {}
+            None => self.problem("Whether lightningd runs could not be found out: run this as the user that runs it."),
+        }
+    }
+
+    fn problem(&mut self, message: impl Into<String>) {
+        self.problems.push(message.into());
+    }
+
+    fn report(&self, now: UnixMillis) -> String {
+        let mut lines = Vec::new();
+        lines.push(match (self.protected, self.lightningd_running) {
+            (true, Some(true)) => {
+                "PROTECTED: every commit is on the server before lightningd makes it.".to_owned()
+            }
+            (true, _) => {
+                "PROTECTED: lightningd is not running; the backup is complete up to its last commit."
+                    .to_owned()
+            }
+            (false, _) => "NOT PROTECTED".to_owned(),
+        });
+        lines.extend(self.problems.iter().map(|problem| format!("  ! {problem}")));
+        if let Some(node) = self.node {
+            lines.push(format!("node       {node} on {}", self.network));
+        }
+        let running = |running| if running { "running" } else { "not running" };
+        lines.push(format!(
+            "lightningd {}, plugin {}",
+            self.lightningd_running.map_or("unknown", running),
+            running(self.plugin_running)
+        ));
+        for server in &self.servers {
+            lines.push(format!("server     {}", server.url));
+            if let Some(account) = &server.account {
+                lines.push(format!(
+                    "  record   {} of epoch {}, {}",
+                    account.head.seq,
+                    account.head.epoch,
+                    age(account)
+                ));
+                lines.push(match &account.snapshot {
+                    Some(snapshot) => format!(
+                        "  snapshot after record {}, {} bytes; log {} bytes",
+                        snapshot.base_seq, snapshot.bytes, account.log_bytes
+                    ),
+                    None => format!(
+                        "  log      {} bytes, from the node's first commit",
+                        account.log_bytes
+                    ),
+                });
+                let skew = account.time.0.abs_diff(now.0) / 1000;
+                if skew > 60 {
+                    lines.push(format!(
+                        "  clock    {skew} s apart from this machine's; nothing depends on it"
+                    ));
+                }
+            }
+            if let Some(error) = &server.error {
+                lines.push(format!("  no answer: {error}"));
+            }
+        }
+        lines.join("\n")
+    }
+}
+
+async fn look_at(node: &Node) -> Result<(AccountState, Seen), RemoteError> {
+    let (session, account) = node.open_reader().await?;
+    let seen = look(node, &session, &account).await?;
+    Ok((account, seen))
+}
+
+/// When the head arrived, as a person says it.
+fn age(account: &AccountState) -> String {
+    match account.head_received_at {
+        None => "nothing received yet".to_owned(),
+        Some(at) => {
+            let seconds = account.time.millis_since(at) / 1000;
+            let ago: &dyn fmt::Display = match seconds {
+                0..=119 => &format!("{seconds} s"),
+                120..=7_199 => &format!("{} min", seconds / 60),
+                7_200..=172_799 => &format!("{} h", seconds / 3600),
+                _ => &format!("{} days", seconds / 86_400),
+            };
+            format!("received {ago} ago ({})", Utc(at))
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! `config.toml`: what the operator chose. An error in it is an error, never a default.
+
+use super::{Directory, DirectoryError};
+use crate::remote::Connect;
+use backstop_protocol::{
+    grant::SignedGrant,
+    id::{Network, NodeId, ServerKey},
+};
+use serde::{Deserialize, Serialize};
+use std::{path::PathBuf, time::Duration};
+
+pub(super) const FILE: &str = "config.toml";
+
+/// The configuration of one node's backup.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Version of this file, 1.
+    pub version: u8,
+    /// The node.
+    pub node: NodeId,
+    /// Its network.
+    pub network: Network,
+    /// How many servers must hold a record before lightningd may commit.
+    #[serde(default)]
+    pub require: RequireConfig,
+    /// `socks5h://host:port` by which servers are reached; directly where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxy: Option<String>,
+    /// The node's database, where it is not `lightningd.sqlite3` beside this directory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub database: Option<PathBuf>,
+    /// What to do while a server does not answer.
+    #[serde(default)]
+    pub outage: OutageConfig,
+    /// What the node's key signed for this machine's access key.
+    pub grant: SignedGrant,
+    /// The servers.
+    #[serde(rename = "server")]
+    pub servers: Vec<ServerConfig>,
+}
+
+/// One server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServerConfig {
+    /// Its URL.
+    pub url: String,
+    /// Its identity, pinned at `setup`.
+    pub key: ServerKey,
+}
+
+/// How many servers must hold a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RequireConfig {
+    /// Every one.
+    #[default]
+    All,
+    /// More than half.
+    Majority,
+}
+
+/// `stall`: wait for the server, then halt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OutageConfig {
+    /// After how many seconds without a server the node is halted. While it waits, nothing is lost and nothing
+    /// moves; peers disconnect after about a minute.
+    pub halt_after_seconds: u64,
+    /// How many seconds a connection may take to be made, and an answer to begin.
+    pub timeout_seconds: u64,
+}
+
+impl Default for OutageConfig {
+    fn default() -> Self {
+        Self {
+            halt_after_seconds: 600,
+            timeout_seconds: 10,
+        }
+    }
+}
+
+impl Config {
+    /// How servers are reached.
+    #[must_use]
+    pub fn connect(&self) -> Connect {
+        Connect {
+            proxy: self.proxy.clone(),
+            timeout: Duration::from_secs(self.outage.timeout_seconds),
+        }
+    }
+
+    fn check(&self) -> Result<(), String> {
+        if self.version != 1 {
+            return Err(format!("version {} is unknown to this program", self.version));
+        }
+        match self.servers.as_slice() {
+            [_] => {}
+            [] => return Err("it names no server".to_owned()),
+            _ => return Err("it names several servers, and this version writes to one".to_owned()),
+        }
+        if self.outage.timeout_seconds == 0 || self.outage.halt_after_seconds == 0 {
+            return Err("a time-out of 0 seconds would halt the node at once".to_owned());
+        }
+        let grant = self.grant.verify().map_err(|error| error.to_string())?;
+        if grant.node != self.node || grant.network != self.network {
+            return Err("its grant speaks for another node or network".to_owned());
+        }
+        Ok(())
+    }
+}
+
+impl Directory {
+    /// The configuration.
+    pub fn config(&self) -> Result<Config, DirectoryError> {
+        let config: Config =
+            toml::from_str(&self.read(FILE)?).map_err(|error| self.bad(FILE, error.to_string()))?;
+        config.check().map_err(|reason| self.bad(FILE, reason))?;
+        Ok(config)
+    }
+
+    /// Writes the configuration.
+    pub fn write_config(&self, config: &Config) -> Result<(), DirectoryError> {
+        config.check().map_err(|reason| self.bad(FILE, reason))?;
+        let text = toml::to_string(config).map_err(|error| self.bad(FILE, error.to_string()))?;
+        self.write(
+            FILE,
+            &format!("# How this node is backed up. Written by `backstop setup`.\n\n{text}"),
+        )
+    }
+}

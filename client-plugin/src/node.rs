@@ -1,0 +1,168 @@
+//! One node as this machine has it: its directory, its configuration, its keys; and the sessions it can open.
+
+use crate::{
+    cln::{
+        NodeDir,
+        locate::{LocateError, Wallet},
+    },
+    directory::{Config, Directory, DirectoryError, ServerConfig},
+    keys::{
+        Keys,
+        key_file::{KeyFile, KeyFileError},
+    },
+    random::SharedRng,
+    remote::{Identity, RemoteError, Session},
+};
+use backstop_protocol::{
+    api::AccountState,
+    clock::Clock,
+    id::{InstanceId, RunId},
+    session::WriterClaim,
+};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+/// Time and randomness of the process.
+#[derive(Clone)]
+pub struct Ambient {
+    /// Wall-clock time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub rng: SharedRng,
+}
+
+/// Why a node's files cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// A file in `backstop/`.
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+    /// The key file.
+    #[error(transparent)]
+    Key(#[from] KeyFileError),
+    /// lightningd's own configuration.
+    #[error(transparent)]
+    Locate(#[from] LocateError),
+    /// The node keeps its database where no hook tells what is written.
+    #[error(
+        "this node keeps its database in PostgreSQL, for which lightningd tells no plugin what it writes: it cannot be \
+         backed up by Backstop. Use PostgreSQL's own synchronous replication, or SQLite"
+    )]
+    Postgres,
+    /// Files of two nodes are mixed.
+    #[error(
+        "the key file belongs to another node or network than the configuration: run `backstop setup` again"
+    )]
+    Mixed,
+}
+
+/// One node on one network, as this directory has it.
+pub struct Node {
+    /// `<lightning-dir>/<network>`.
+    pub network_dir: PathBuf,
+    /// `backstop/` in it.
+    pub directory: Directory,
+    /// lightningd's files.
+    pub files: NodeDir,
+    /// Its configuration.
+    pub config: Config,
+    /// Its name as a writer.
+    pub instance: InstanceId,
+    /// Its keys.
+    pub keys: Arc<Keys>,
+    /// Opens sessions.
+    pub identity: Arc<Identity>,
+    /// Time and randomness.
+    pub ambient: Ambient,
+}
+
+impl Node {
+    /// Reads everything. A wrong file is a hard error: a node is better off stopped than unprotected.
+    pub fn load(network_dir: &Path, ambient: Ambient) -> Result<Self, NodeError> {
+        let directory = Directory::in_network_dir(network_dir);
+        let config = directory.config()?;
+        let files = NodeDir::of_net_dir(network_dir)?;
+        if config.database.is_none() && *files.wallet() == Wallet::Postgres {
+            return Err(NodeError::Postgres);
+        }
+        let instance = directory.instance()?;
+        let key_file = KeyFile::read(&directory.key_path())?;
+        if key_file.node != config.node || key_file.network != config.network {
+            return Err(NodeError::Mixed);
+        }
+        let keys = Arc::new(Keys::derive(&key_file.root));
+        let identity = Identity {
+            keys: keys.clone(),
+            node: config.node,
+            network: config.network,
+            grant: Some(config.grant.clone()),
+        };
+        Ok(Self {
+            network_dir: network_dir.to_owned(),
+            directory,
+            files,
+            config,
+            instance,
+            keys,
+            identity: Arc::new(identity),
+            ambient,
+        })
+    }
+
+    /// The node's database: where `config.toml` says, else where lightningd's configuration does.
+    #[must_use]
+    pub fn database(&self) -> PathBuf {
+        match (&self.config.database, self.files.wallet()) {
+            (Some(path), _) => self.network_dir.join(path),
+            (None, Wallet::Sqlite(path)) => path.clone(),
+            (None, Wallet::Postgres) => self.network_dir.join("lightningd.sqlite3"),
+        }
+    }
+
+    /// The server. Exactly one is configured today; the configuration checks that.
+    pub fn server(&self) -> Result<&ServerConfig, RemoteError> {
+        self.config.servers.first().ok_or(RemoteError::BadUrl {
+            url: String::new(),
+            reason: "none is configured".into(),
+        })
+    }
+
+    /// Opens a session for reading.
+    pub async fn open_reader(&self) -> Result<(Session, AccountState), RemoteError> {
+        self.open(None).await
+    }
+
+    /// Opens the session of `run` at `epoch`, where the server is at `expected_epoch`.
+    pub async fn open_writer(
+        &self,
+        run: RunId,
+        expected_epoch: u64,
+    ) -> Result<(Session, AccountState), RemoteError> {
+        let epoch = expected_epoch + 1;
+        self.open(Some(WriterClaim {
+            instance: self.instance,
+            run,
+            expected_epoch,
+            epoch,
+            takeover: false,
+        }))
+        .await
+    }
+
+    async fn open(&self, claim: Option<WriterClaim>) -> Result<(Session, AccountState), RemoteError> {
+        let server = self.server()?;
+        let Ambient { clock, rng } = self.ambient.clone();
+        Session::open(
+            &server.url,
+            &self.config.connect(),
+            server.key,
+            self.identity.clone(),
+            claim,
+            clock,
+            rng,
+        )
+        .await
+    }
+}

@@ -1,0 +1,99 @@
+//! The newest records on a server, read far enough back to know what database they lead to.
+
+use super::{halt::Halted, judge::Last};
+use crate::{
+    record::{Opener, Peek},
+    remote::{RemoteError, Session},
+};
+use backstop_protocol::{
+    api::AccountState,
+    head::Head,
+    record::{RecordKind, record_hash},
+};
+use bytes::Bytes;
+
+/// How many records before the head are read at first; a policy and an unfinished gap or two are all that can stand
+/// between the head and the newest batch.
+const FIRST_STEP: u64 = 4;
+
+/// Fetches the records from `from` to the account's head, and checks that they are the chain that ends there.
+pub(super) async fn records_to_head(
+    session: &Session,
+    from: u64,
+    head: Head,
+) -> Result<Vec<Bytes>, RemoteError> {
+    let nonsense = |reason: &str| RemoteError::Protocol {
+        url: session.url().to_owned(),
+        reason: reason.to_owned(),
+    };
+    let mut records: Vec<Bytes> = Vec::new();
+    let mut next = from;
+    while next <= head.seq {
+        let page = session.records(next).await?;
+        if page.is_empty() {
+            return Err(nonsense("its log ends before its head"));
+        }
+        for (_, sealed) in page {
+            // A record beyond the head that was named is of no interest: the caller judges that head.
+            if next <= head.seq {
+                records.push(sealed);
+            }
+            next += 1;
+        }
+    }
+    match records.last() {
+        Some(last) if record_hash(last) == head.hash => Ok(records),
+        _ => Err(nonsense("its head is not the last record of its log")),
+    }
+}
+
+/// What the judgement needs to know of the server's newest record.
+pub(super) async fn last(
+    session: &Session,
+    opener: &Opener,
+    account: &AccountState,
+) -> Result<Result<Option<Last>, Halted>, RemoteError> {
+    let head = account.head;
+    if head.is_empty() {
+        return Ok(Ok(None));
+    }
+    let mut step = FIRST_STEP;
+    loop {
+        let from = head.seq.saturating_sub(step).max(account.first_seq).max(1);
+        let records = records_to_head(session, from, head).await?;
+        let peeked: Result<Vec<Peek>, _> = records.iter().rev().map(|sealed| opener.peek(sealed)).collect();
+        let peeked = match peeked {
+            Ok(peeked) => peeked,
+            Err(error) => {
+                return Ok(Err(Halted::new(format!(
+                    "The newest record on {} cannot be opened with this node's key: {error}. The node is halted; nothing \
+                     is lost. Either the key file or the server is not the right one.",
+                    session.url()
+                ))));
+            }
+        };
+        let Some(newest) = peeked.first() else {
+            return Ok(Ok(None));
+        };
+        let bridged = |gap: &Peek| {
+            account
+                .snapshot
+                .is_some_and(|snapshot| snapshot.base_seq >= gap.header.seq)
+        };
+        let unbridged = newest.header.kind == RecordKind::Gap && !bridged(newest);
+        let version = peeked.iter().find_map(|peek| match peek.header.kind {
+            RecordKind::Batch => peek.data_version,
+            RecordKind::Gap if bridged(peek) => peek.data_version,
+            _ => None,
+        });
+        if version.is_some() || from <= account.first_seq.max(1) {
+            return Ok(Ok(Some(Last {
+                head,
+                run: newest.run,
+                data_version: version,
+                unbridged,
+            })));
+        }
+        step = step.saturating_mul(8);
+    }
+}

@@ -1,0 +1,202 @@
+//! The first batch of a run: become the writer, then judge, then go on from where the backup ends (I5 to I7).
+
+use super::{
+    batch::Versions,
+    bridge,
+    halt::Halted,
+    judge::{Facts, Halt, Judgement, Reason, judge},
+    newest,
+    patience::Patience,
+    recover::Recovery,
+    stdio::{Level, Output},
+    writer::Writer,
+};
+use crate::{
+    directory::{DirectoryError, Lock, LockError, RequireConfig},
+    node::Node,
+    record::{Content, Opener, Policy, PolicyServer, Require, Sealer},
+    remote::{RemoteError, Session},
+};
+use backstop_protocol::{
+    api::AccountState,
+    head::Head,
+    id::{RunId, TimelineId},
+    problem::ProblemCode,
+};
+use std::{sync::Arc, time::Duration};
+
+/// How long a plugin of a lightningd that was killed may take to notice it and let go of the lock.
+const LOCK_PATIENCE: Duration = Duration::from_secs(20);
+/// How often the lock is tried meanwhile.
+const LOCK_RETRY: Duration = Duration::from_millis(100);
+/// How often an opening follows the server's epoch before it gives up: more than once means that somebody else opens too.
+const EPOCH_RETRIES: u32 = 4;
+
+/// Opens the writer for a run whose first batch is `versions`. `held` is the lock, where the recovery has it already.
+pub(super) async fn open(
+    node: Arc<Node>,
+    versions: Versions,
+    recovery: &Recovery,
+    held: Option<Lock>,
+    output: Output,
+) -> Result<Writer, Halted> {
+    let lock = match held {
+        Some(lock) => lock,
+        None => wait_for_lock(&node).await?,
+    };
+    let unreadable =
+        |error: DirectoryError| Halted::new(format!("{error}. The node is halted; nothing is lost."));
+    let runs = node.directory.runs().map_err(unreadable)?;
+    if let Some(runs) = &runs
+        && node.directory.is_copied(runs).map_err(unreadable)?
+    {
+        return Err(Halted::copied(&node.network_dir));
+    }
+    let witness = node.directory.witness().map_err(unreadable)?;
+
+    let run = RunId(node.ambient.rng.array());
+    let patience = Patience::of(&node, output);
+    let mut expected = witness.map_or(0, |witness| witness.head.epoch);
+    let opener = Opener::new(&node.keys.record);
+    let (session, account, last) = patience
+        .until_done("opening of the backup", &node.network_dir, async || {
+            let (session, account) = open_at_epoch(&node, run, &mut expected).await?;
+            let last = newest::last(&session, &opener, &account).await?;
+            Ok((session, account, last))
+        })
+        .await?;
+    let last = last?;
+
+    let database = node.database();
+    let is_new = versions.before == 0 && std::fs::metadata(&database).is_ok_and(|file| file.len() == 0);
+    let facts = Facts {
+        database: versions.before,
+        database_is_new: is_new,
+        server: account.timeline.zip(last),
+        witness,
+        runs: runs.as_ref().map_or(&[], |runs| &runs.runs),
+    };
+    let judgement = judge(&facts);
+    if let Judgement::Halt(halt) = judgement {
+        return Err(match (halt, recovery) {
+            (Halt::Behind { by }, Recovery::Impossible(reason)) => {
+                Halted::not_recovered(by, reason, &node.network_dir)
+            }
+            _ => Halted::judged(halt, &node.network_dir),
+        });
+    }
+    node.directory.begin_run(run).map_err(unreadable)?;
+    let mut writer = Writer {
+        epoch: account.epoch,
+        timeline: match account.timeline {
+            Some(timeline) => timeline,
+            None => TimelineId(node.ambient.rng.array()),
+        },
+        head: account.head,
+        version: versions.before,
+        opens_run: true,
+        sealer: Sealer::new(&node.keys.record),
+        session: Arc::new(session),
+        patience,
+        output,
+        run,
+        node,
+        _lock: lock,
+    };
+    writer.go_on(judgement, &account).await?;
+    Ok(writer)
+}
+
+impl Writer {
+    async fn go_on(&mut self, judgement: Judgement, account: &AccountState) -> Result<(), Halted> {
+        if account.head == Head::EMPTY {
+            let policy = self.policy();
+            self.append(&policy).await?;
+        }
+        match judgement {
+            Judgement::Snapshot(reason) => {
+                let why = match reason {
+                    Reason::FirstBackup => "The node is backed up for the first time".to_owned(),
+                    Reason::Unreported(versions) => {
+                        format!(
+                            "{versions} update(s) were written while no backup was listening, as at a shutdown"
+                        )
+                    }
+                    Reason::Unfinished => "An earlier snapshot was not completed".to_owned(),
+                };
+                self.log(
+                    Level::Info,
+                    &format!("{why}: taking a snapshot of the database before the node goes on"),
+                );
+                bridge::take_snapshot(self).await?;
+            }
+            _ => self.log(
+                Level::Info,
+                &format!(
+                    "This node is protected: the backup goes on from record {}",
+                    self.head.seq
+                ),
+            ),
+        }
+        Ok(())
+    }
+
+    /// The list of servers as a record: a restore follows it, not just the URL it was given.
+    fn policy(&self) -> Content {
+        let config = &self.node.config;
+        Content::Policy(Policy {
+            run: self.run,
+            opens_run: self.opens_run,
+            servers: config
+                .servers
+                .iter()
+                .map(|server| PolicyServer {
+                    url: server.url.clone(),
+                    key: server.key,
+                })
+                .collect(),
+            require: match config.require {
+                RequireConfig::All => Require::All,
+                RequireConfig::Majority => Require::Majority,
+            },
+        })
+    }
+}
+
+/// Opens at the server's epoch, which is learnt from its first refusal where ours is old.
+async fn open_at_epoch(
+    node: &Node,
+    run: RunId,
+    expected: &mut u64,
+) -> Result<(Session, AccountState), RemoteError> {
+    let mut tries = 0;
+    loop {
+        match node.open_writer(run, *expected).await {
+            Err(RemoteError::Refused { url, problem }) if problem.code == ProblemCode::EpochMismatch => {
+                match problem.epoch {
+                    Some(epoch) if tries < EPOCH_RETRIES => *expected = epoch,
+                    _ => return Err(RemoteError::Refused { url, problem }),
+                }
+            }
+            other => return other,
+        }
+        tries += 1;
+    }
+}
+
+async fn wait_for_lock(node: &Node) -> Result<Lock, Halted> {
+    let deadline = tokio::time::Instant::now() + LOCK_PATIENCE;
+    loop {
+        match node.directory.lock() {
+            Ok(lock) => return Ok(lock),
+            Err(LockError::Held) if tokio::time::Instant::now() < deadline => {
+                tokio::time::sleep(LOCK_RETRY).await
+            }
+            Err(error) => {
+                return Err(Halted::new(format!(
+                    "{error}: is another lightningd running on this directory? The node is halted; nothing is lost."
+                )));
+            }
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! How long the hook waits for a server, and what it says meanwhile (outage policy `stall`).
+
+use super::{
+    halt::Halted,
+    stdio::{Level, Output},
+};
+use crate::{directory::OutageConfig, node::Node, random::SharedRng, remote::RemoteError};
+use std::{path::Path, time::Duration};
+use tokio::time::Instant;
+
+/// The first pause between two attempts; each is twice the one before.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+/// The longest pause.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// Retries calls until they succeed, are refused for good, or the operator's limit is over.
+#[derive(Clone)]
+pub(super) struct Patience {
+    /// The operator's limits.
+    pub(super) outage: OutageConfig,
+    /// Where to say what is going on.
+    pub(super) output: Output,
+    /// Randomness for pauses, so that a thousand nodes do not come back in the same second.
+    pub(super) rng: SharedRng,
+}
+
+impl Patience {
+    /// As the node's operator chose.
+    pub(super) fn of(node: &Node, output: Output) -> Self {
+        Self {
+            outage: node.config.outage,
+            output,
+            rng: node.ambient.rng.clone(),
+        }
+    }
+
+    /// Runs `call` until it succeeds. `what` names it for the log; `network_dir` the node for the advice.
+    pub(super) async fn until_done<T>(
+        &self,
+        what: &str,
+        network_dir: &Path,
+        mut call: impl AsyncFnMut() -> Result<T, RemoteError>,
+    ) -> Result<T, Halted> {
+        let started = Instant::now();
+        let limit = Duration::from_secs(self.outage.halt_after_seconds);
+        let mut pause = FIRST_PAUSE;
+        let mut failures = 0_u32;
+        loop {
+            let error = match call().await {
+                Ok(done) => {
+                    if failures > 0 {
+                        let waited = started.elapsed().as_secs_f32();
+                        self.output.log(
+                            Level::Info,
+                            &format!("{what}: done after {waited:.1} s; the node goes on"),
+                        );
+                    }
+                    return Ok(done);
+                }
+                Err(error) if error.is_passing() => error,
+                Err(error) => return Err(Halted::refused(&error, network_dir)),
+            };
+            failures += 1;
+            let waited = started.elapsed();
+            if waited + pause > limit {
+                return Err(Halted::waited(waited.as_secs(), &error));
+            }
+            let left = (limit - waited).as_secs();
+            self.output.log(
+                Level::Warn,
+                &format!("{what}: {error}. The node waits, nothing is lost; attempt {failures}, halting in {left} s"),
+            );
+            tokio::time::sleep(self.jittered(pause)).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// Between half of `pause` and all of it.
+    fn jittered(&self, pause: Duration) -> Duration {
+        let random = u32::from_be_bytes(self.rng.array());
+        let half = pause / 2;
+        half + half.mul_f64(f64::from(random) / f64::from(u32::MAX))
+    }
+}

@@ -1,0 +1,186 @@
+//! Brings the database forward before lightningd opens it (I5).
+//!
+//! lightningd acts on what it committed, and a power cut can undo a commit: SQLite's is the unlink of its journal,
+//! which may not have reached the disk. Such a node would start on a state that its peers know to be revoked. But its
+//! backup holds the missing batches, so they are applied here, at `getmanifest`, while nothing else has the file open.
+
+use super::{
+    halt::Halted,
+    judge::against_witness,
+    newest::{self, records_to_head},
+    stdio::{Level, Output},
+};
+use crate::{
+    cln::pidfile::{self, Holder},
+    directory::{Lock, Runs},
+    node::{Ambient, Node},
+    record::{Batch, Content, Opener},
+    remote::{RemoteError, Session},
+    replay::{Durability, Replay},
+};
+use backstop_protocol::head::Head;
+use bytes::Bytes;
+use std::path::Path;
+
+/// How many versions a power cut can cost: the batch that was committed and acted on, and one that was in flight. A
+/// database further behind lost more than its disk promised to keep, or is an old copy.
+const POWER_CUT: u64 = 2;
+
+/// What came of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Recovery {
+    /// The database is where it should be, or it is not for us to say.
+    NotNeeded,
+    /// This many versions were applied.
+    Applied(u64),
+    /// It may be behind and was left alone.
+    Impossible(String),
+}
+
+/// Brings the database in `network_dir` forward where this directory's own records show that it lost some. Also
+/// returns the directory's lock where it was taken.
+///
+/// `getmanifest` also comes from `lightningd --help` beside a running node: then nothing is touched.
+pub(super) async fn recover(
+    network_dir: &Path,
+    ambient: &Ambient,
+    output: Output,
+) -> (Recovery, Option<Lock>) {
+    // What is wrong with the setup is said at the first batch, where it can also be answered.
+    let Ok(node) = Node::load(network_dir, ambient.clone()) else {
+        return (Recovery::NotNeeded, None);
+    };
+    let Ok(Some(runs)) = node.directory.runs() else {
+        return (Recovery::NotNeeded, None);
+    };
+    if !node.database().exists() || node.directory.is_copied(&runs).unwrap_or(true) {
+        return (Recovery::NotNeeded, None);
+    }
+    if !matches!(pidfile::holder(node.files.pidfile()), Ok(Holder::Nobody)) {
+        return (Recovery::NotNeeded, None);
+    }
+    let Ok(lock) = node.directory.lock() else {
+        return (Recovery::NotNeeded, None);
+    };
+    let recovery = match bring_forward(&node, &runs).await {
+        Ok(0) => Recovery::NotNeeded,
+        Ok(by) => {
+            output.log(
+                Level::Warn,
+                &format!(
+                    "The database had lost its last {by} update(s), as after a power cut. They were applied from the backup: \
+                     the node goes on with the state it last acted on."
+                ),
+            );
+            Recovery::Applied(by)
+        }
+        Err(halted) => Recovery::Impossible(halted.to_string()),
+    };
+    (recovery, Some(lock))
+}
+
+/// Applies what is missing; returns how many versions that were.
+async fn bring_forward(node: &Node, runs: &Runs) -> Result<u64, Halted> {
+    let failed = |error: &dyn std::fmt::Display| Halted::new(error.to_string());
+    let mut replay = Replay::open(&node.database(), Durability::Full).map_err(|error| failed(&error))?;
+    let Some(database) = replay.data_version() else {
+        return Ok(0);
+    };
+    let witness = node.directory.witness().map_err(|error| failed(&error))?;
+    if runs.clean && witness.is_some_and(|witness| witness.data_version == database) {
+        return Ok(0);
+    }
+    let (session, account) = node.open_reader().await.map_err(|error| failed(&error))?;
+    let opener = Opener::new(&node.keys.record);
+    let Some(last) = newest::last(&session, &opener, &account)
+        .await
+        .map_err(|error| failed(&error))??
+    else {
+        return Ok(0);
+    };
+    let foreign = account
+        .timeline
+        .zip(witness)
+        .is_some_and(|(timeline, witness)| against_witness(&witness, timeline, last.head).is_some());
+    let Some(backup) = last.data_version.filter(|backup| *backup > database) else {
+        return Ok(0);
+    };
+    if foreign || !runs.knows(last.run) {
+        // The first batch is refused with the reason.
+        return Ok(0);
+    }
+    let by = backup - database;
+    let missing = missing_batches(node, &session, last.head, database, runs).await?;
+    if runs.clean || by > POWER_CUT {
+        prove_equal(node, &session, database).await?;
+    }
+    for batch in &missing {
+        replay.apply(batch).map_err(|error| failed(&error))?;
+    }
+    replay.finish().map_err(|error| failed(&error))?;
+    Ok(by)
+}
+
+/// The batches that lead from version `database` to the head, in order, every one written by this directory.
+async fn missing_batches(
+    node: &Node,
+    session: &Session,
+    head: Head,
+    database: u64,
+    runs: &Runs,
+) -> Result<Vec<Batch>, Halted> {
+    let unanswered = |error: RemoteError| Halted::new(error.to_string());
+    let unreadable = |error: crate::record::OpenError| Halted::new(error.to_string());
+    let peeker = Opener::new(&node.keys.record);
+    let mut from = head.seq;
+    let records: Vec<Bytes> = loop {
+        let records = records_to_head(session, from, head).await.map_err(unanswered)?;
+        let Some(first) = records.first() else {
+            return Err(Halted::new("the log is empty"));
+        };
+        let first = peeker.peek(first).map_err(unreadable)?;
+        if first.context_seq == from && first.data_version.is_some_and(|version| version <= database) {
+            break records;
+        }
+        // A record can be read only from where its codec's state began.
+        from = if first.context_seq < from {
+            first.context_seq
+        } else {
+            from - 1
+        };
+        if from == 0 {
+            return Err(Halted::new("the log does not reach back to this database"));
+        }
+    };
+    let mut opener = Opener::new(&node.keys.record);
+    let mut missing = Vec::new();
+    for sealed in &records {
+        let (_, content) = opener.open(sealed).map_err(unreadable)?;
+        match content {
+            Content::Batch(batch) if batch.data_version > database || in_force(&batch, database) => {
+                if !runs.knows(batch.run) {
+                    return Err(Halted::new("another machine wrote some of the missing updates"));
+                }
+                missing.push(batch);
+            }
+            Content::Gap(gap) if gap.data_version > database => {
+                return Err(Halted::new(
+                    "a snapshot stands between this database and the backup's newest state",
+                ));
+            }
+            _ => {}
+        }
+    }
+    Ok(missing)
+}
+
+/// A PRAGMA batch at the database's own version applies to the batch after it.
+fn in_force(batch: &Batch, database: u64) -> bool {
+    batch.outside_transaction && batch.data_version == database
+}
+
+/// A database that lost more than a disk promises to keep, or that ended in order and is behind all the same, may be
+/// another one altogether: the state at its version is rebuilt from the backup and must be equal.
+async fn prove_equal(node: &Node, session: &Session, database: u64) -> Result<(), Halted> {
+    todo!()
+}

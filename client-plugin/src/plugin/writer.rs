@@ -1,0 +1,115 @@
+//! The writer of one run: takes batches, seals them, and returns once they are durable (I2, I3, I7).
+
+use super::{
+    batch::Versions,
+    halt::Halted,
+    patience::Patience,
+    stdio::{Level, Output},
+};
+use crate::{
+    directory::{Lock, Witness},
+    node::Node,
+    record::{Batch, Content, Place, Sealer},
+    remote::Session,
+};
+use backstop_protocol::{
+    head::Head,
+    id::{RunId, TimelineId},
+};
+use std::sync::Arc;
+
+/// The one writer of this directory, from a run's first batch to its end.
+pub(super) struct Writer {
+    pub(super) node: Arc<Node>,
+    pub(super) session: Arc<Session>,
+    pub(super) patience: Patience,
+    pub(super) output: Output,
+    pub(super) sealer: Sealer,
+    pub(super) run: RunId,
+    pub(super) epoch: u64,
+    pub(super) timeline: TimelineId,
+    /// The last record that was acknowledged.
+    pub(super) head: Head,
+    /// The version of the database once lightningd has committed what was acknowledged.
+    pub(super) version: u64,
+    /// Whether this run's first record is still to come.
+    pub(super) opens_run: bool,
+    /// Held for the life of the run.
+    pub(super) _lock: Lock,
+}
+
+impl Writer {
+    /// Makes one batch durable. On success lightningd may commit it.
+    pub(super) async fn append_batch(
+        &mut self,
+        versions: Versions,
+        statements: Vec<Vec<u8>>,
+    ) -> Result<(), Halted> {
+        // Within a run lightningd sends a batch only once the one before is committed: nothing but the next version
+        // can come, or the same one again for PRAGMAs that ran outside a transaction (I4).
+        if versions.before != self.version {
+            return Err(Halted::new(format!(
+                "lightningd went from version {} of its database to {} without a word. The node is halted, nothing is \
+                 lost; when it starts again, a new snapshot closes the gap.",
+                self.version, versions.before
+            )));
+        }
+        let batch = Batch {
+            run: self.run,
+            opens_run: self.opens_run,
+            outside_transaction: versions.outside_transaction,
+            data_version: versions.after,
+            statements,
+        };
+        self.append(&Content::Batch(batch)).await?;
+        self.version = versions.after;
+        Ok(())
+    }
+
+    /// Seals one record and waits until the server has it.
+    pub(super) async fn append(&mut self, content: &Content) -> Result<(), Halted> {
+        let place = Place {
+            timeline: self.timeline,
+            epoch: self.epoch,
+            seq: self.head.seq + 1,
+            prev: self.head.hash,
+        };
+        let mut rng = self.node.ambient.rng.clone();
+        let sealed = self.sealer.seal(place, content, &mut rng).map_err(|error| {
+            Halted::new(format!(
+                "An update cannot be sealed: {error}. The node is halted; nothing is lost."
+            ))
+        })?;
+        let head = sealed.header.head(sealed.hash);
+        // Sealed once: every attempt sends the same bytes, so a lost answer costs nothing (I4).
+        let bytes = sealed.bytes;
+        let session = &self.session;
+        let appended = self
+            .patience
+            .until_done("backup of an update", &self.node.network_dir, async || {
+                session.append(bytes.clone()).await
+            })
+            .await?;
+        if appended.head != head {
+            return Err(Halted::new(format!(
+                "{} acknowledged record {} but names {} as the newest. The node is halted, nothing is lost.",
+                session.url(),
+                head.seq,
+                appended.head
+            )));
+        }
+        self.head = head;
+        self.opens_run = false;
+        Ok(())
+    }
+
+    /// What this directory may remember as acknowledged.
+    pub(super) fn witness(&self) -> Witness {
+        Witness::new(self.timeline, self.head, self.version)
+    }
+
+    /// Says something in lightningd's log.
+    pub(super) fn log(&self, level: Level, message: &str) {
+        self.output.log(level, message);
+    }
+}

@@ -1,0 +1,350 @@
+//! A batch's statements as one stream of bytes (SPEC 5.4, 5.5).
+
+use super::{
+    STATEMENTS_MAX,
+    context::{Context, Kept, RESTART_WEIGHT, VALUE_MIN},
+    number,
+    sql::{self, MARK, Split, Written},
+};
+use backstop_protocol::bytes::{Malformed, Reader};
+use std::{
+    collections::HashMap,
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+    sync::Arc,
+};
+
+/// The first number of a written statement.
+mod op {
+    /// The shape that is expected here.
+    pub(super) const EXPECTED: usize = 0;
+    /// The statement by which CLN raises the data version.
+    pub(super) const VERSION: usize = 1;
+    /// The whole statement follows.
+    pub(super) const WHOLE: usize = 2;
+    /// A new shape follows.
+    pub(super) const SHAPE: usize = 3;
+    /// From here on the number is a known shape's, plus this.
+    pub(super) const KNOWN: usize = 4;
+}
+
+const TOO_LONG: Malformed = Malformed::Field("length of statements");
+
+/// The statement that ends every real batch: it is known once the version is.
+fn version_statement(data_version: u64) -> Option<Vec<u8>> {
+    let before = data_version.checked_sub(1)?;
+    Some(
+        format!("UPDATE vars SET intval = intval + 1 WHERE name = 'data_version' AND intval = {before}")
+            .into_bytes(),
+    )
+}
+
+/// Writes statements one behind the other, each behind its length.
+pub(super) fn push_plain(statements: &[Vec<u8>], out: &mut Vec<u8>) {
+    for sql in statements {
+        sql::push_bytes(out, sql);
+    }
+}
+
+/// Bytes that [`push_plain`] writes.
+pub(super) fn plain_len(statements: &[Vec<u8>]) -> usize {
+    statements
+        .iter()
+        .map(|sql| number::len_of(sql.len()) + sql.len())
+        .sum()
+}
+
+/// Reads what [`push_plain`] wrote; all statements together must have `sql_len` bytes.
+pub(super) fn read_plain(stream: &[u8], sql_len: usize) -> Result<Vec<Vec<u8>>, Malformed> {
+    let mut reader = Reader::new(stream);
+    let mut statements = Statements::new(sql_len);
+    while !reader.rest().is_empty() {
+        let sql = sql::read_bytes(&mut reader)?;
+        if sql.len() > statements.room {
+            return Err(TOO_LONG);
+        }
+        statements.push(sql.to_vec())?;
+    }
+    statements.end()
+}
+
+/// Statements as they are read, within the bounds that the record promised.
+struct Statements {
+    read: Vec<Vec<u8>>,
+    /// Bytes still to come.
+    room: usize,
+}
+
+impl Statements {
+    fn new(sql_len: usize) -> Self {
+        Self {
+            read: Vec::new(),
+            room: sql_len,
+        }
+    }
+
+    fn push(&mut self, sql: Vec<u8>) -> Result<(), Malformed> {
+        if self.read.len() >= STATEMENTS_MAX {
+            return Err(Malformed::Field("number of statements"));
+        }
+        self.room = self.room.checked_sub(sql.len()).ok_or(TOO_LONG)?;
+        self.read.push(sql);
+        Ok(())
+    }
+
+    fn end(self) -> Result<Vec<Vec<u8>>, Malformed> {
+        if self.room == 0 {
+            Ok(self.read)
+        } else {
+            Err(TOO_LONG)
+        }
+    }
+}
+
+/// Writes statements as shapes and values.
+#[derive(Default)]
+pub(super) struct Encoder {
+    context: Context,
+    /// Places in the table of values by hash; where two share one, only the later is found.
+    places: HashMap<u64, usize>,
+    shapes: HashMap<Arc<[u8]>, usize>,
+    split: Split,
+    row: Vec<Kept>,
+}
+
+impl Encoder {
+    /// Starts an empty context.
+    pub(super) fn clear(&mut self) {
+        self.context.clear();
+        self.places.clear();
+        self.shapes.clear();
+    }
+
+    /// Whether the context has become so heavy that the next record should start an empty one.
+    pub(super) fn is_heavy(&self) -> bool {
+        self.context.weight() >= RESTART_WEIGHT
+    }
+
+    /// Appends the stream of one batch.
+    pub(super) fn encode(&mut self, data_version: u64, statements: &[Vec<u8>], out: &mut Vec<u8>) {
+        let version = version_statement(data_version);
+        let mut before = None;
+        for sql in statements {
+            if version.as_ref() == Some(sql) {
+                number::push_len(out, op::VERSION);
+            } else if let Some(shape) = self.push_shape(sql, before, out) {
+                self.context.expect(before, shape);
+                before = Some(shape);
+                self.push_values(shape, sql, out);
+            } else {
+                number::push_len(out, op::WHOLE);
+                sql::push_bytes(out, sql);
+            }
+        }
+    }
+
+    /// Takes `sql` apart and writes its shape; `None`, with nothing written, where it must be written whole.
+    fn push_shape(&mut self, sql: &[u8], before: Option<usize>, out: &mut Vec<u8>) -> Option<usize> {
+        if !self.split.split(sql) {
+            return None;
+        }
+        if let Some(&shape) = self.shapes.get(self.split.shape.as_slice()) {
+            let expected = self.context.expected(before) == Some(shape);
+            number::push_len(out, if expected { op::EXPECTED } else { op::KNOWN + shape });
+            return Some(shape);
+        }
+        let shape = self.context.add_shape(&self.split.shape)?;
+        self.shapes.insert(Arc::clone(self.context.shape(shape)?), shape);
+        number::push_len(out, op::SHAPE);
+        sql::push_bytes(out, &self.split.shape);
+        Some(shape)
+    }
+
+    /// Writes the literals of the statement that was taken apart last.
+    fn push_values(&mut self, shape: usize, sql: &[u8], out: &mut Vec<u8>) {
+        let literals = std::mem::take(&mut self.split.literals);
+        let literal = |slot: usize| {
+            literals
+                .get(slot)
+                .and_then(|range| sql.get(range.clone()))
+                .unwrap_or_default()
+        };
+        self.row.clear();
+        let mask = out.len();
+        let mut mask = mask..mask;
+        if !literals.is_empty() && self.context.has_rows(shape) {
+            let row = self.context.row_of(shape, literal(literals.len() - 1));
+            number::push_len(out, row);
+            self.row
+                .extend_from_slice(self.context.row(shape, row).unwrap_or_default());
+            mask = out.len()..out.len() + literals.len().div_ceil(8);
+            out.resize(mask.end, 0);
+        }
+        self.row.resize(literals.len(), Kept::default());
+        for slot in 0..literals.len() {
+            let literal = literal(slot);
+            let Some(kept) = self.row.get(slot).copied() else {
+                break;
+            };
+            if !mask.is_empty() {
+                if self.context.literal(kept) == literal {
+                    continue;
+                }
+                if let Some(byte) = out.get_mut(mask.start + slot / 8) {
+                    *byte |= 1 << (slot % 8);
+                }
+            }
+            let kept = self.push_value(literal, out);
+            if let Some(place) = self.row.get_mut(slot) {
+                *place = kept;
+            }
+        }
+        self.context.set_row(shape, &self.row);
+        self.split.literals = literals;
+    }
+
+    fn push_value(&mut self, literal: &[u8], out: &mut Vec<u8>) -> Kept {
+        if literal.len() < VALUE_MIN {
+            sql::push_literal(out, literal);
+            return self.context.keep(literal);
+        }
+        // A fixed hash: equal input gives equal records. Whoever finds two values with one hash loses a few bytes.
+        let mut hasher = DefaultHasher::new();
+        literal.hash(&mut hasher);
+        let hash = hasher.finish();
+        let known = self
+            .places
+            .get(&hash)
+            .and_then(|place| Some((*place, self.context.value(*place)?)));
+        if let Some((place, kept)) = known.filter(|(_, kept)| self.context.literal(*kept) == literal) {
+            sql::push_earlier(out, self.context.values() - place);
+            return kept;
+        }
+        sql::push_literal(out, literal);
+        let place = self.context.values();
+        let kept = self.context.keep(literal);
+        if self.context.values() > place {
+            self.places.insert(hash, place);
+        }
+        kept
+    }
+}
+
+/// Reads what an [`Encoder`] wrote.
+#[derive(Default)]
+pub(super) struct Decoder {
+    context: Context,
+    row: Vec<Kept>,
+}
+
+impl Decoder {
+    /// Starts an empty context.
+    pub(super) fn clear(&mut self) {
+        self.context.clear();
+    }
+
+    /// The statements of one batch, which together must have `sql_len` bytes. After an error the context is of no
+    /// use any more.
+    pub(super) fn decode(
+        &mut self,
+        data_version: u64,
+        stream: &[u8],
+        sql_len: usize,
+    ) -> Result<Vec<Vec<u8>>, Malformed> {
+        let version = version_statement(data_version);
+        let mut reader = Reader::new(stream);
+        let mut statements = Statements::new(sql_len);
+        let mut before = None;
+        while !reader.rest().is_empty() {
+            let shape = match number::read_len(&mut reader)? {
+                op::VERSION => {
+                    statements.push(version.clone().ok_or(Malformed::Field("data version"))?)?;
+                    continue;
+                }
+                op::WHOLE => {
+                    statements.push(sql::read_bytes(&mut reader)?.to_vec())?;
+                    continue;
+                }
+                op::EXPECTED => self.context.expected(before).ok_or(Malformed::Field("shape"))?,
+                op::SHAPE => self.read_shape(&mut reader)?,
+                known => known - op::KNOWN,
+            };
+            let text = Arc::clone(self.context.shape(shape).ok_or(Malformed::Field("shape"))?);
+            self.context.expect(before, shape);
+            before = Some(shape);
+            let sql = self.read_statement(&mut reader, shape, &text, statements.room)?;
+            statements.push(sql)?;
+        }
+        statements.end()
+    }
+
+    fn read_shape(&mut self, reader: &mut Reader<'_>) -> Result<usize, Malformed> {
+        let text = sql::read_bytes(reader)?;
+        let slots = memchr::memchr_iter(MARK, text).count();
+        if text.len() > sql::SHAPE_MAX || slots > sql::SLOTS_MAX {
+            return Err(Malformed::Field("shape"));
+        }
+        self.context.add_shape(text).ok_or(Malformed::Field("shape"))
+    }
+
+    /// Puts the literals that follow into the shape.
+    fn read_statement(
+        &mut self,
+        reader: &mut Reader<'_>,
+        shape: usize,
+        text: &[u8],
+        room: usize,
+    ) -> Result<Vec<u8>, Malformed> {
+        let mut parts = text.split(|byte| *byte == MARK);
+        let slots = parts.clone().count() - 1;
+        let mut mask: Option<&[u8]> = None;
+        self.row.clear();
+        if slots > 0 && self.context.has_rows(shape) {
+            let row = number::read_len(reader)?;
+            self.row
+                .extend_from_slice(self.context.row(shape, row).ok_or(Malformed::Field("row"))?);
+            let bits = reader.take(slots.div_ceil(8))?;
+            let spare = bits
+                .last()
+                .copied()
+                .unwrap_or(0)
+                .checked_shr(u32::try_from(slots % 8).unwrap_or(0));
+            if slots % 8 != 0 && spare.is_some_and(|spare| spare != 0) {
+                return Err(Malformed::Field("mask"));
+            }
+            mask = Some(bits);
+        }
+        self.row.resize(slots, Kept::default());
+        let mut sql = parts.next().unwrap_or_default().to_vec();
+        for (slot, (kept, part)) in self.row.iter_mut().zip(parts).enumerate() {
+            let changed =
+                mask.is_none_or(|mask| mask.get(slot / 8).is_some_and(|byte| byte >> (slot % 8) & 1 == 1));
+            let start = sql.len();
+            if changed {
+                match sql::read_value(reader, &mut sql)? {
+                    Written::Literal => *kept = self.context.keep(sql.get(start..).unwrap_or_default()),
+                    Written::Earlier(distance) => {
+                        let place = self.context.values().checked_sub(distance);
+                        let value = place.and_then(|place| self.context.value(place));
+                        *kept = value.ok_or(Malformed::Field("earlier value"))?;
+                    }
+                }
+            }
+            if sql.len() == start {
+                let literal = self.context.literal(*kept);
+                if literal.is_empty() {
+                    return Err(Malformed::Field("value"));
+                }
+                sql.extend_from_slice(literal);
+            }
+            sql.extend_from_slice(part);
+            if sql.len() > room {
+                return Err(TOO_LONG);
+            }
+        }
+        if sql.len() > room {
+            return Err(TOO_LONG);
+        }
+        self.context.set_row(shape, &self.row);
+        Ok(sql)
+    }
+}

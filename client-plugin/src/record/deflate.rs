@@ -1,0 +1,113 @@
+//! Deflate (RFC 1951, no wrapper) of one record's stream: the state is fresh for each (SPEC 5.5).
+
+use backstop_protocol::bytes::Malformed;
+use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
+
+/// Above what a deflated byte can stand for; a longer claim is refused before anything is allocated.
+const RATIO_MAX: usize = 1032;
+/// By how much the output of [`Inflater`] grows at least.
+const STEP: usize = 64 << 10;
+
+/// Compresses; its tables are kept between records, its history is not.
+pub(super) struct Deflater(Compress);
+
+impl Deflater {
+    pub(super) fn new() -> Self {
+        // Measured over the real trace: the highest level saves 0.2% of bytes and costs three times the time.
+        Self(Compress::new(Compression::fast(), false))
+    }
+
+    /// Replaces `out` by `stream` deflated; false where that would not be shorter than `stream`.
+    pub(super) fn deflate(&mut self, stream: &[u8], out: &mut Vec<u8>) -> bool {
+        self.0.reset();
+        out.clear();
+        out.reserve(stream.len());
+        let status = self.0.compress_vec(stream, out, FlushCompress::Finish);
+        matches!(status, Ok(Status::StreamEnd)) && out.len() < stream.len()
+    }
+}
+
+/// Decompresses; holds no history between records.
+pub(super) struct Inflater(Decompress);
+
+impl Inflater {
+    pub(super) fn new() -> Self {
+        Self(Decompress::new(false))
+    }
+
+    /// Exactly `len` bytes out of all of `deflated`. Memory grows with what really comes out.
+    pub(super) fn inflate(&mut self, deflated: &[u8], len: usize) -> Result<Vec<u8>, Malformed> {
+        const BAD: Malformed = Malformed::Field("deflated stream");
+        if len / RATIO_MAX > deflated.len() {
+            return Err(BAD);
+        }
+        self.0.reset(false);
+        let mut out = Vec::new();
+        let mut rest = deflated;
+        loop {
+            // One byte more than promised, so that a longer stream shows itself.
+            out.reserve_exact((len - out.len()).min(STEP.max(out.len())) + 1);
+            let before = (self.0.total_in(), out.len());
+            let status = self
+                .0
+                .decompress_vec(rest, &mut out, FlushDecompress::None)
+                .map_err(|_| BAD)?;
+            let read = usize::try_from(self.0.total_in() - before.0).map_err(|_| BAD)?;
+            rest = rest.get(read..).ok_or(BAD)?;
+            if out.len() > len {
+                return Err(BAD);
+            }
+            if matches!(status, Status::StreamEnd) {
+                return if out.len() == len && rest.is_empty() {
+                    Ok(out)
+                } else {
+                    Err(BAD)
+                };
+            }
+            if read == 0 && out.len() == before.1 {
+                return Err(BAD);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const BAD: Malformed = Malformed::Field("deflated stream");
+
+    #[test]
+    fn a_stream_that_is_not_as_long_as_it_says_is_refused() {
+        let (mut deflater, mut inflater) = (Deflater::new(), Inflater::new());
+        let stream = vec![7; 1 << 20];
+        let mut deflated = Vec::new();
+        assert!(deflater.deflate(&stream, &mut deflated));
+        assert_eq!(inflater.inflate(&deflated, stream.len()), Ok(stream.clone()));
+        assert_eq!(inflater.inflate(&deflated, stream.len() - 1), Err(BAD));
+        assert_eq!(inflater.inflate(&deflated, stream.len() + 1), Err(BAD));
+        assert_eq!(inflater.inflate(&deflated, usize::MAX), Err(BAD));
+        assert_eq!(inflater.inflate(&deflated, 0), Err(BAD));
+        assert_eq!(
+            inflater.inflate(&deflated[..deflated.len() - 1], stream.len()),
+            Err(BAD)
+        );
+        deflated.push(0);
+        assert_eq!(inflater.inflate(&deflated, stream.len()), Err(BAD));
+    }
+
+    #[test]
+    fn what_does_not_shrink_is_left_as_it_is() {
+        let mut out = Vec::new();
+        assert!(!Deflater::new().deflate(b"", &mut out));
+        assert!(!Deflater::new().deflate(b"abc", &mut out));
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_the_inflater_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300), len in 0..100_000_usize) {
+            let _ = Inflater::new().inflate(&bytes, len);
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! The HTTP client under everything: one connection pool, one set of time-outs, bounded answers.
+
+use super::RemoteError;
+use backstop_protocol::{
+    api::{JSON_MAX, MAC_HEADER},
+    problem::Problem,
+};
+use bytes::{Bytes, BytesMut};
+use reqwest::{Client, Method, StatusCode, Url, header};
+use serde::de::DeserializeOwned;
+use std::time::Duration;
+
+/// How servers are reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Connect {
+    /// `socks5h://host:port` of a Tor or other proxy; `None`: directly.
+    pub proxy: Option<String>,
+    /// How long a connection may take to be made, and an answer to begin; a longer body gets more.
+    pub timeout: Duration,
+}
+
+impl Default for Connect {
+    fn default() -> Self {
+        Self {
+            proxy: None,
+            timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+/// The slowest line on which a request's body still counts as moving, bytes per second.
+const SLOWEST_LINE: u64 = 16 << 10;
+
+pub(super) struct Http {
+    client: Client,
+    /// Without a slash at the end. A path in it is what a proxy strips: a request's MAC does not cover it.
+    shown: String,
+    timeout: Duration,
+}
+
+/// An answer whose MAC nobody has looked at yet.
+pub(super) struct RawAnswer {
+    pub(super) status: StatusCode,
+    pub(super) mac: Option<[u8; 32]>,
+    pub(super) body: Bytes,
+}
+
+impl RawAnswer {
+    /// The problem document in the body, where there is one.
+    pub(super) fn problem(&self) -> Option<Problem> {
+        if self.status.is_success() {
+            None
+        } else {
+            serde_json::from_slice(&self.body).ok()
+        }
+    }
+}
+
+impl Http {
+    pub(super) fn new(url: &str, connect: &Connect) -> Result<Self, RemoteError> {
+        let bad = |reason: String| RemoteError::BadUrl {
+            url: url.to_owned(),
+            reason,
+        };
+        let base = Url::parse(url).map_err(|error| bad(error.to_string()))?;
+        if !matches!(base.scheme(), "http" | "https") || base.host().is_none() {
+            return Err(bad(
+                "it must start with http:// or https:// and name a host".into()
+            ));
+        }
+        if !base.username().is_empty()
+            || base.password().is_some()
+            || base.query().is_some()
+            || base.fragment().is_some()
+        {
+            return Err(bad("it must hold no user, password, query or fragment".into()));
+        }
+        // A second call finds the provider installed already, which is as good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let mut client = Client::builder()
+            .user_agent(concat!("backstop/", env!("CARGO_PKG_VERSION")))
+            .no_proxy()
+            .http1_only()
+            .tcp_nodelay(true)
+            .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(connect.timeout)
+            .pool_idle_timeout(Duration::from_mins(5));
+        if let Some(proxy) = &connect.proxy {
+            client = client.proxy(reqwest::Proxy::all(proxy).map_err(|error| bad(reason(&error)))?);
+        }
+        let client = client.build().map_err(|error| bad(reason(&error)))?;
+        let shown = base.as_str().trim_end_matches('/').to_owned();
+        Ok(Self {
+            client,
+            shown,
+            timeout: connect.timeout,
+        })
+    }
+
+    pub(super) fn url(&self) -> &str {
+        &self.shown
+    }
+
+    pub(super) fn nonsense(&self, reason: String) -> RemoteError {
+        RemoteError::Protocol {
+            url: self.shown.clone(),
+            reason,
+        }
+    }
+
+    pub(super) fn unreachable(&self, reason: impl Into<String>) -> RemoteError {
+        RemoteError::Unreachable {
+            url: self.shown.clone(),
+            reason: reason.into(),
+        }
+    }
+
+    pub(super) fn refused(&self, problem: Problem) -> RemoteError {
+        RemoteError::Refused {
+            url: self.shown.clone(),
+            problem: Box::new(problem),
+        }
+    }
+
+    /// Sends one request and reads the whole answer, at most `most` bytes of it.
+    pub(super) async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+        authorization: Option<String>,
+        most: usize,
+    ) -> Result<RawAnswer, RemoteError> {
+        let mut request = self.client.request(method, format!("{}{path}", self.shown));
+        if let Some(authorization) = authorization {
+            request = request.header(header::AUTHORIZATION, authorization);
+        }
+        let patience = self.timeout + Duration::from_secs(body.len() as u64 / SLOWEST_LINE);
+        let mut response = self.within(patience, request.body(body).send()).await?;
+        let status = response.status();
+        let mac = response.headers().get(MAC_HEADER).and_then(|value| {
+            let mut mac = [0; 32];
+            hex::decode_to_slice(value.as_bytes(), &mut mac)
+                .ok()
+                .map(|()| mac)
+        });
+        let mut body = BytesMut::new();
+        while let Some(piece) = self.within(self.timeout, response.chunk()).await? {
+            if body.len() + piece.len() > most {
+                return Err(self.nonsense(format!("more than {most} bytes")));
+            }
+            body.extend_from_slice(&piece);
+        }
+        Ok(RawAnswer {
+            status,
+            mac,
+            body: body.freeze(),
+        })
+    }
+
+    /// Waits for one step of a call; a connection that is only half there ends here.
+    async fn within<T>(
+        &self,
+        patience: Duration,
+        step: impl Future<Output = Result<T, reqwest::Error>>,
+    ) -> Result<T, RemoteError> {
+        match tokio::time::timeout(patience, step).await {
+            Ok(done) => done.map_err(|error| self.unreachable(reason(&error))),
+            Err(_) => Err(self.unreachable(format!("silence for {} s", patience.as_secs()))),
+        }
+    }
+
+    /// An unauthenticated `GET` of a JSON document.
+    pub(super) async fn get_json<T: DeserializeOwned>(&self, path: &str) -> Result<T, RemoteError> {
+        let answer = self.send(Method::GET, path, Bytes::new(), None, JSON_MAX).await?;
+        if answer.status.is_success() {
+            return serde_json::from_slice(&answer.body).map_err(|error| self.nonsense(error.to_string()));
+        }
+        match answer.problem() {
+            Some(problem) => Err(self.refused(problem)),
+            None => Err(self.nonsense(format!("status {}", answer.status))),
+        }
+    }
+}
+
+/// What reqwest saw, down to its cause; without the URL, which the caller names.
+fn reason(error: &reqwest::Error) -> String {
+    if error.is_timeout() {
+        return "it took too long".to_owned();
+    }
+    let mut deepest: &dyn std::error::Error = error;
+    while let Some(cause) = deepest.source() {
+        deepest = cause;
+    }
+    deepest.to_string()
+}

@@ -1,0 +1,332 @@
+//! A session: opened by a signature, then a MAC on every request and every answer.
+
+use super::{
+    Connect, RemoteError,
+    http::{Http, RawAnswer},
+};
+use crate::{keys::Keys, random::SharedRng};
+use backstop_protocol::{
+    api::{self, AccountState, Appended, SessionOpened, SnapshotInfo, SnapshotList},
+    chunk::{ChunkPlace, encode_ids, parse_places},
+    clock::{Clock, UnixMillis},
+    grant::{Scope, SignedGrant},
+    hash,
+    id::{ChunkId, Network, NodeId, PackId, ServerKey, SnapshotId},
+    problem::ProblemCode,
+    session::{Opening, PairSecret, SessionKey, WriterClaim},
+    snapshot::SnapshotCommit,
+};
+use bytes::Bytes;
+use reqwest::Method;
+use serde::de::DeserializeOwned;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+/// A token is renewed when less than this of its life is left.
+const RENEW_BEFORE: Duration = Duration::from_mins(1);
+
+/// Who opens sessions, and for which account.
+pub struct Identity {
+    /// The node's keys, of which the access key signs openings.
+    pub keys: Arc<Keys>,
+    /// The account's node.
+    pub node: NodeId,
+    /// The account's network.
+    pub network: Network,
+    /// What the node's key signed; `None` where the server remembers it.
+    pub grant: Option<SignedGrant>,
+}
+
+/// An open session with one server.
+pub struct Session {
+    http: Http,
+    server: ServerKey,
+    pair: PairSecret,
+    identity: Arc<Identity>,
+    claim: Option<WriterClaim>,
+    clock: Arc<dyn Clock>,
+    rng: SharedRng,
+    counter: AtomicU64,
+    token: tokio::sync::RwLock<Token>,
+}
+
+struct Token {
+    text: String,
+    key: SessionKey,
+    until: Instant,
+}
+
+impl Session {
+    /// Opens a session: for writing where there is a claim, else for reading. Also returns the account as it stands
+    /// after the opening. The same claim may be sent again and again: it succeeds as long as it is the writer's.
+    pub async fn open(
+        url: &str,
+        connect: &Connect,
+        server: ServerKey,
+        identity: Arc<Identity>,
+        claim: Option<WriterClaim>,
+        clock: Arc<dyn Clock>,
+        rng: SharedRng,
+    ) -> Result<(Self, AccountState), RemoteError> {
+        let http = Http::new(url, connect)?;
+        let pair = identity
+            .keys
+            .access
+            .shared_with(&server.0)
+            .map_err(|_| RemoteError::BadUrl {
+                url: url.to_owned(),
+                reason: "its server key is no public key".to_owned(),
+            })?;
+        let unopened = Token {
+            text: String::new(),
+            key: pair.session_key(""),
+            until: Instant::now(),
+        };
+        let session = Self {
+            http,
+            server,
+            pair,
+            identity,
+            claim,
+            clock,
+            rng,
+            counter: AtomicU64::new(1),
+            token: tokio::sync::RwLock::new(unopened),
+        };
+        let account = session.renew().await?;
+        Ok((session, account))
+    }
+
+    /// The URL of the server.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        self.http.url()
+    }
+
+    /// The claim under which this session writes.
+    #[must_use]
+    pub fn claim(&self) -> Option<&WriterClaim> {
+        self.claim.as_ref()
+    }
+
+    /// Opens the session again, with the same claim.
+    pub async fn renew(&self) -> Result<AccountState, RemoteError> {
+        // One renewal at a time; requests wait for it.
+        let mut token = self.token.write().await;
+        let opening = Opening {
+            server: self.server,
+            node: self.identity.node,
+            network: self.identity.network,
+            access_key: self.identity.keys.access.access_key(),
+            grant: self.identity.grant.clone(),
+            scope: if self.claim.is_some() {
+                Scope::Append
+            } else {
+                Scope::Read
+            },
+            writer: self.claim,
+            time: self.clock.now(),
+        };
+        let aux = self.rng.array();
+        let signed = opening
+            .sign(&self.identity.keys.access, &aux)
+            .map_err(|_| RemoteError::Key)?;
+        let body = serde_json::to_vec(&signed).map_err(|_| RemoteError::Key)?;
+        let key = self.pair.opening_key(&body);
+        let started = Instant::now();
+        let answer = self
+            .http
+            .send(Method::POST, api::SESSIONS, body.into(), None, api::JSON_MAX)
+            .await?;
+        if !proves(&answer, &key, &[0; 32]) {
+            return Err(self.unproved(&answer));
+        }
+        if let Some(problem) = answer.problem() {
+            return Err(self.http.refused(problem));
+        }
+        let opened: SessionOpened = self.parse(&answer)?;
+        let life = Duration::from_millis(opened.expires_in_ms).saturating_sub(RENEW_BEFORE);
+        *token = Token {
+            key: self.pair.session_key(&opened.token),
+            text: opened.token,
+            until: started + life,
+        };
+        Ok(opened.account)
+    }
+
+    /// The account as the server has it now.
+    pub async fn account(&self) -> Result<AccountState, RemoteError> {
+        self.json(Method::GET, api::HEAD, Bytes::new()).await
+    }
+
+    /// Appends one sealed record; success means that it is durable there (I1).
+    pub async fn append(&self, sealed: Bytes) -> Result<Appended, RemoteError> {
+        self.json(Method::POST, api::RECORDS, sealed).await
+    }
+
+    /// One page of records from `from` on, oldest first, each with the time at which the server received it;
+    /// empty where there is none.
+    pub async fn records(&self, from: u64) -> Result<Vec<(UnixMillis, Bytes)>, RemoteError> {
+        let most = api::RECORD_PAGE + api::RECORD_MAX;
+        let page = self
+            .call(
+                Method::GET,
+                &format!("{}?from={from}", api::RECORDS),
+                Bytes::new(),
+                most,
+            )
+            .await?;
+        let frames = api::parse_frames(&page).map_err(|error| self.http.nonsense(error.to_string()))?;
+        Ok(frames
+            .into_iter()
+            .map(|(at, sealed)| (at, page.slice_ref(sealed)))
+            .collect())
+    }
+
+    /// Where chunks lie, in the order asked for; at most [`api::LOCATE_MAX`] ids a call.
+    pub async fn locate(&self, ids: &[ChunkId]) -> Result<Vec<Option<ChunkPlace>>, RemoteError> {
+        let most = ids.len() * 41 + api::JSON_MAX;
+        let body = self
+            .call(Method::POST, api::LOCATE, encode_ids(ids).into(), most)
+            .await?;
+        parse_places(&body, ids.len()).map_err(|error| self.http.nonsense(error.to_string()))
+    }
+
+    /// Stores one pack; success means that it is durable there.
+    pub async fn put_pack(&self, pack: PackId, bytes: Bytes) -> Result<(), RemoteError> {
+        self.call(
+            Method::PUT,
+            &format!("{}/{pack}", api::PACKS),
+            bytes,
+            api::JSON_MAX,
+        )
+        .await
+        .map(|_| ())
+    }
+
+    /// A pack, or the bytes `(offset, length)` of it.
+    pub async fn get_pack(&self, pack: PackId, range: Option<(u32, u32)>) -> Result<Bytes, RemoteError> {
+        let path = match range {
+            None => format!("{}/{pack}", api::PACKS),
+            Some((offset, length)) => format!("{}/{pack}?offset={offset}&length={length}", api::PACKS),
+        };
+        self.call(Method::GET, &path, Bytes::new(), api::PACK_MAX).await
+    }
+
+    /// Makes a snapshot whose chunks are all there the newest one.
+    pub async fn commit_snapshot(&self, commit: &SnapshotCommit) -> Result<SnapshotInfo, RemoteError> {
+        self.json(Method::POST, api::SNAPSHOTS, commit.encode().into())
+            .await
+    }
+
+    /// The complete snapshots, newest first.
+    pub async fn snapshots(&self) -> Result<Vec<SnapshotInfo>, RemoteError> {
+        let list: SnapshotList = self.json(Method::GET, api::SNAPSHOTS, Bytes::new()).await?;
+        Ok(list.snapshots)
+    }
+
+    /// The sealed manifest of a snapshot.
+    pub async fn manifest(&self, snapshot: SnapshotId) -> Result<Bytes, RemoteError> {
+        let path = format!("{}/{snapshot}/manifest", api::SNAPSHOTS);
+        self.call(Method::GET, &path, Bytes::new(), api::MANIFEST_MAX)
+            .await
+    }
+
+    async fn json<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<T, RemoteError> {
+        let body = self.call(method, path, body, 1 << 20).await?;
+        serde_json::from_slice(&body).map_err(|error| self.http.nonsense(error.to_string()))
+    }
+
+    /// One call within the session; renews an old token, once.
+    async fn call(&self, method: Method, path: &str, body: Bytes, most: usize) -> Result<Bytes, RemoteError> {
+        if self.token.read().await.until <= Instant::now() {
+            self.renew().await?;
+        }
+        match self.attempt(method.clone(), path, body.clone(), most).await {
+            Err(error) if error.code() == Some(ProblemCode::SessionExpired) => {
+                self.renew().await?;
+                self.attempt(method, path, body, most).await
+            }
+            other => other,
+        }
+    }
+
+    async fn attempt(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+        most: usize,
+    ) -> Result<Bytes, RemoteError> {
+        let token = self.token.read().await;
+        let counter = self.counter.fetch_add(1, Ordering::Relaxed);
+        let mac = token
+            .key
+            .request_mac(method.as_str(), path, counter, &hash::sha256(&body));
+        let authorization = format!(
+            "{} {} {counter} {}",
+            api::AUTH_SCHEME,
+            token.text,
+            hex::encode(mac)
+        );
+        let answer = self
+            .http
+            .send(method, path, body, Some(authorization), most.max(api::JSON_MAX))
+            .await?;
+        if !proves(&answer, &token.key, &mac) {
+            return Err(self.unproved(&answer));
+        }
+        match answer.problem() {
+            Some(problem) => Err(self.http.refused(problem)),
+            None if answer.status.is_success() => Ok(answer.body),
+            None => Err(self
+                .http
+                .nonsense(format!("status {} without a reason", answer.status))),
+        }
+    }
+
+    fn parse<T: DeserializeOwned>(&self, answer: &RawAnswer) -> Result<T, RemoteError> {
+        serde_json::from_slice(&answer.body).map_err(|error| self.http.nonsense(error.to_string()))
+    }
+
+    /// An answer that does not prove whose it is. An expired token cannot be answered with a MAC, and asking for a
+    /// new one does no harm; everything else is as good as silence.
+    fn unproved(&self, answer: &RawAnswer) -> RemoteError {
+        match answer.problem() {
+            Some(problem)
+                if matches!(
+                    problem.code,
+                    ProblemCode::SessionExpired | ProblemCode::Unauthenticated
+                ) =>
+            {
+                let mut problem = problem;
+                problem.code = ProblemCode::SessionExpired;
+                self.http.refused(problem)
+            }
+            Some(problem) => self
+                .http
+                .unreachable(format!("something between here and there says: {problem}")),
+            None => self.http.unreachable(format!(
+                "an answer that is not the server's (status {})",
+                answer.status
+            )),
+        }
+    }
+}
+
+fn proves(answer: &RawAnswer, key: &SessionKey, request_mac: &[u8; 32]) -> bool {
+    answer.mac.is_some_and(|mac| {
+        let want = key.answer_mac(request_mac, answer.status.as_u16(), &hash::sha256(&answer.body));
+        hash::same(&mac, &want)
+    })
+}

@@ -1,0 +1,171 @@
+//! Helpers of this module's tests.
+
+use super::ChunkServer;
+use crate::remote::RemoteError;
+use backstop_protocol::{
+    api::{self, AccountState, SnapshotInfo},
+    chunk::ChunkPlace,
+    clock::UnixMillis,
+    hash::sha256,
+    id::{ChunkId, PackId},
+    pack::parse_pack,
+    problem::{Problem, ProblemCode},
+    snapshot::SnapshotCommit,
+};
+use bytes::Bytes;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    convert::Infallible,
+    sync::{Mutex, MutexGuard},
+};
+
+/// Repeatable randomness (splitmix64).
+pub(crate) struct TestRng(u64);
+
+impl TestRng {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+}
+
+impl rand_core::TryRng for TestRng {
+    type Error = Infallible;
+
+    fn try_next_u32(&mut self) -> Result<u32, Infallible> {
+        Ok((self.try_next_u64()? >> 32) as u32)
+    }
+
+    fn try_next_u64(&mut self) -> Result<u64, Infallible> {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        Ok(z ^ (z >> 31))
+    }
+
+    fn try_fill_bytes(&mut self, out: &mut [u8]) -> Result<(), Infallible> {
+        for chunk in out.chunks_mut(8) {
+            let word = self.try_next_u64()?.to_le_bytes();
+            chunk.copy_from_slice(&word[..chunk.len()]);
+        }
+        Ok(())
+    }
+}
+
+impl rand_core::TryCryptoRng for TestRng {}
+
+/// What a fake server holds.
+#[derive(Default)]
+pub(crate) struct Held {
+    pub(crate) packs: BTreeMap<PackId, Vec<u8>>,
+    pub(crate) places: BTreeMap<ChunkId, ChunkPlace>,
+    /// Each commit as it was sent, with the chunks the snapshot then has.
+    pub(crate) snapshots: Vec<(SnapshotInfo, SnapshotCommit, BTreeSet<ChunkId>)>,
+    pub(crate) log: Vec<(UnixMillis, Bytes)>,
+    pub(crate) account: Option<AccountState>,
+    /// Longest answer, in bytes of a pack.
+    pub(crate) longest: usize,
+    pub(crate) requests: usize,
+}
+
+impl Held {
+    pub(crate) fn forget_pack(&mut self, pack: PackId) {
+        self.packs.remove(&pack);
+        self.places.retain(|_, place| place.pack != pack);
+    }
+}
+
+/// A server in memory that keeps to SPEC 6 and 7 and checks what it is sent.
+#[derive(Default)]
+pub(crate) struct FakeServer(pub(crate) Mutex<Held>);
+
+impl FakeServer {
+    pub(crate) fn held(&self) -> MutexGuard<'_, Held> {
+        self.0.lock().unwrap()
+    }
+}
+
+pub(crate) fn refused(problem: Problem) -> RemoteError {
+    RemoteError::Refused {
+        url: "memory:".to_owned(),
+        problem: Box::new(problem),
+    }
+}
+
+impl ChunkServer for FakeServer {
+    async fn locate(&self, ids: &[ChunkId]) -> Result<Vec<Option<ChunkPlace>>, RemoteError> {
+        assert!(ids.len() <= api::LOCATE_MAX);
+        assert!(
+            ids.is_sorted(),
+            "the order of the file is not the server's business"
+        );
+        let mut held = self.held();
+        held.requests += 1;
+        Ok(ids.iter().map(|id| held.places.get(id).copied()).collect())
+    }
+
+    async fn put_pack(&self, pack: PackId, bytes: Bytes) -> Result<(), RemoteError> {
+        assert_eq!(pack.0, sha256(&bytes));
+        let mut held = self.held();
+        for entry in parse_pack(&bytes).unwrap() {
+            let len = u32::try_from(entry.sealed.len()).unwrap();
+            held.places.entry(entry.id).or_insert(ChunkPlace {
+                pack,
+                offset: entry.offset,
+                len,
+            });
+        }
+        held.packs.insert(pack, bytes.to_vec());
+        held.requests += 1;
+        Ok(())
+    }
+
+    async fn get_pack(&self, pack: PackId, range: Option<(u32, u32)>) -> Result<Bytes, RemoteError> {
+        let mut held = self.held();
+        held.requests += 1;
+        let Some(bytes) = held.packs.get(&pack) else {
+            return Err(refused(Problem::new(ProblemCode::NotFound, "pack")));
+        };
+        let (from, len) = range.map_or((0, bytes.len()), |(from, len)| (from as usize, len as usize));
+        let bytes = Bytes::copy_from_slice(&bytes[from..from + len]);
+        held.longest = held.longest.max(bytes.len());
+        Ok(bytes)
+    }
+
+    async fn commit_snapshot(&self, commit: &SnapshotCommit) -> Result<SnapshotInfo, RemoteError> {
+        let (header, commit) = SnapshotCommit::parse(&commit.encode()).unwrap();
+        let mut held = self.held();
+        let mut chunks = match commit.parent {
+            None => BTreeSet::new(),
+            Some(parent) => held
+                .snapshots
+                .iter()
+                .find(|(info, ..)| info.snapshot == parent)
+                .unwrap()
+                .2
+                .clone(),
+        };
+        for id in &commit.removed {
+            assert!(chunks.remove(id), "removes what the parent does not have");
+        }
+        for id in &commit.added {
+            assert!(chunks.insert(*id), "adds what the parent has");
+        }
+        let missing = chunks.iter().filter(|id| !held.places.contains_key(id)).copied();
+        let missing: Vec<_> = missing.take(api::MISSING_MAX).collect();
+        if !missing.is_empty() {
+            return Err(refused(Problem {
+                missing,
+                ..Problem::new(ProblemCode::ChunksMissing, "")
+            }));
+        }
+        let info = SnapshotInfo {
+            snapshot: header.snapshot,
+            base_seq: header.base_seq,
+            base_hash: header.base_hash,
+            committed_at: UnixMillis(1),
+            bytes: chunks.iter().map(|id| u64::from(held.places[id].len)).sum(),
+        };
+        held.snapshots.push((info, commit, chunks));
+        Ok(info)
+    }
+}

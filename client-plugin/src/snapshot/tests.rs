@@ -1,0 +1,457 @@
+use super::{
+    chunk::{BadChunk, CHUNK_LEN, LIST_IDS},
+    index::Index,
+    testing::{FakeServer, TestRng},
+    *,
+};
+use crate::keys::{Keys, Root};
+use backstop_protocol::{
+    api::{PACK_TARGET, SEALED_CHUNK_MAX},
+    chunk::{ChunkKind, ChunkPlace},
+    id::{ChunkId, RecordHash, SnapshotId, TimelineId},
+    pack::parse_pack,
+};
+use std::{
+    fs,
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+};
+
+const SEED: u64 = 5;
+
+struct Scene {
+    dir: tempfile::TempDir,
+    server: FakeServer,
+    keys: Keys,
+    rng: TestRng,
+}
+
+impl Scene {
+    fn new() -> Self {
+        Self {
+            dir: tempfile::tempdir().unwrap(),
+            server: FakeServer::default(),
+            keys: Keys::derive(&Root::from_bytes([1; 32])),
+            rng: TestRng::new(SEED),
+        }
+    }
+
+    /// A file of that many chunks, all different, and of some bytes more.
+    fn file(&self, chunks: usize, more: usize) -> PathBuf {
+        let mut bytes = vec![0; chunks * CHUNK_LEN + more];
+        for (at, piece) in bytes.chunks_mut(CHUNK_LEN).enumerate() {
+            let half = piece.len() / 2;
+            rand_core::Rng::fill_bytes(&mut TestRng::new(at as u64), &mut piece[..half]);
+        }
+        let path = self.dir.path().join("db");
+        fs::write(&path, bytes).unwrap();
+        path
+    }
+
+    fn upload(
+        &mut self,
+        database: &Path,
+        name: u8,
+        parent: Option<Parent<'_>>,
+    ) -> Result<Uploaded, UploadError> {
+        let plan = Plan {
+            database,
+            base: Base {
+                timeline: TimelineId([1; 16]),
+                seq: 7,
+                hash: RecordHash([3; 32]),
+            },
+            snapshot: SnapshotId([name; 16]),
+            data_version: 5,
+            policy: None,
+            parent,
+        };
+        wait(upload(
+            &self.server,
+            &self.keys,
+            &plan,
+            &mut self.rng,
+            &mut |_, _| {},
+        ))
+    }
+
+    fn fetch(&self, name: u8) -> Result<Vec<u8>, FetchError> {
+        let sealed = {
+            let held = self.server.held();
+            let wanted = held
+                .snapshots
+                .iter()
+                .find(|(info, ..)| info.snapshot.0 == [name; 16]);
+            wanted.unwrap().1.manifest.clone()
+        };
+        let manifest = Manifest::open(&self.keys.manifest, &sealed).unwrap();
+        let to = self.dir.path().join("fetched");
+        let fetched = wait(fetch(&self.server, &self.keys, &manifest, &to, &mut |_, _| {}));
+        if fetched.is_err() {
+            assert!(!to.exists(), "no half file");
+        }
+        fetched.map(|()| {
+            let bytes = fs::read(&to).unwrap();
+            fs::remove_file(&to).unwrap();
+            bytes
+        })
+    }
+}
+
+fn wait<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap()
+        .block_on(future)
+}
+
+fn flip(path: &Path, at: u64) {
+    let file = fs::OpenOptions::new().write(true).read(true).open(path).unwrap();
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, at).unwrap();
+    byte[0] ^= 1;
+    file.write_all_at(&byte, at).unwrap();
+}
+
+#[test]
+fn a_database_comes_back_byte_for_byte_whatever_its_length() {
+    for (chunks, more) in [
+        (0, 1),
+        (1, 0),
+        (0, 512),
+        (3, 4096),
+        (LIST_IDS, 0),
+        (LIST_IDS + 1, 4096),
+    ] {
+        let mut scene = Scene::new();
+        let path = scene.file(chunks, more);
+        scene.upload(&path, 1, None).unwrap();
+        assert_eq!(scene.fetch(1).unwrap(), fs::read(path).unwrap());
+    }
+}
+
+#[test]
+fn an_empty_file_makes_no_snapshot() {
+    let mut scene = Scene::new();
+    let path = scene.file(0, 0);
+    assert!(matches!(
+        scene.upload(&path, 1, None),
+        Err(UploadError::Manifest(_))
+    ));
+}
+
+#[test]
+fn equal_pieces_are_sent_once_and_written_everywhere() {
+    let mut scene = Scene::new();
+    let path = scene.dir.path().join("db");
+    let mut bytes = vec![0; 40 * CHUNK_LEN];
+    bytes[20 * CHUNK_LEN] = 1;
+    fs::write(&path, &bytes).unwrap();
+    let uploaded = scene.upload(&path, 1, None).unwrap();
+    assert_eq!(uploaded.sent.len(), 3, "zeros, the one piece, a list");
+    assert_eq!(scene.fetch(1).unwrap(), bytes);
+}
+
+#[test]
+fn packs_reach_their_target_and_hold_pieces_in_an_order_that_is_not_the_files() {
+    let mut scene = Scene::new();
+    let path = scene.file(1100, 0);
+    scene.upload(&path, 1, None).unwrap();
+    let index = wait(Index::of(
+        &fs::File::open(&path).unwrap(),
+        &chunk::Chunker::new(&scene.keys),
+    ))
+    .unwrap();
+    let held = scene.server.held();
+    let small = held
+        .packs
+        .values()
+        .filter(|pack| pack.len() < PACK_TARGET)
+        .count();
+    assert!(held.packs.len() > 1 && small == 1);
+    for pack in held.packs.values() {
+        assert!(pack.len() <= PACK_TARGET + SEALED_CHUNK_MAX + 36);
+        let entries = parse_pack(pack).unwrap();
+        let places: Vec<_> = entries
+            .iter()
+            .filter_map(|entry| index.data.iter().position(|id| *id == entry.id))
+            .collect();
+        let ascending = places.windows(2).filter(|pair| pair[0] < pair[1]).count();
+        assert!(
+            (places.len() / 4..places.len() * 3 / 4).contains(&ascending),
+            "{ascending} of {}",
+            places.len()
+        );
+    }
+}
+
+#[test]
+fn whole_packs_are_asked_for_once_when_all_of_them_is_needed() {
+    let mut scene = Scene::new();
+    let path = scene.file(1100, 0);
+    scene.upload(&path, 1, None).unwrap();
+    let packs = scene.server.held().packs.len();
+    scene.server.held().requests = 0;
+    scene.fetch(1).unwrap();
+    let held = scene.server.held();
+    // Two questions where things lie, lists (at most one request for each of three), data.
+    assert!(
+        held.requests <= 2 + 3 + packs,
+        "{} for {packs} packs",
+        held.requests
+    );
+    assert!(held.longest <= PACK_TARGET + SEALED_CHUNK_MAX);
+}
+
+#[test]
+fn a_second_snapshot_sends_what_changed_and_its_list_as_a_difference() {
+    let mut scene = Scene::new();
+    let path = scene.file(1100, 0);
+    let first = scene.upload(&path, 1, None).unwrap();
+    assert_eq!(first.chunks, first.sent);
+    flip(&path, 700 * CHUNK_LEN as u64 + 9);
+    let parent = Parent {
+        snapshot: SnapshotId([1; 16]),
+        chunks: &first.chunks,
+    };
+    let second = scene.upload(&path, 2, Some(parent)).unwrap();
+    assert_eq!(second.sent.len(), 2, "the piece and its list");
+    {
+        let held = scene.server.held();
+        let (_, commit, chunks) = &held.snapshots[1];
+        assert_eq!((commit.added.len(), commit.removed.len()), (2, 2));
+        assert!(chunks.iter().eq(&second.chunks));
+    }
+    assert_eq!(scene.fetch(2).unwrap(), fs::read(&path).unwrap());
+    fs::OpenOptions::new()
+        .write(true)
+        .open(&path)
+        .unwrap()
+        .set_len(5 * CHUNK_LEN as u64)
+        .unwrap();
+    let parent = Parent {
+        snapshot: SnapshotId([2; 16]),
+        chunks: &second.chunks,
+    };
+    let third = scene.upload(&path, 3, Some(parent)).unwrap();
+    assert_eq!(third.sent.len(), 1, "a shorter list");
+    assert_eq!(scene.fetch(3).unwrap().len(), 5 * CHUNK_LEN);
+}
+
+#[test]
+fn an_upload_that_was_cut_goes_on_where_it_stopped() {
+    let mut scene = Scene::new();
+    let path = scene.file(1100, 0);
+    let whole = scene.upload(&path, 1, None).unwrap();
+    let lost = *scene.server.held().packs.keys().next().unwrap();
+    scene.server.held().forget_pack(lost);
+    let again = scene.upload(&path, 2, None).unwrap();
+    assert!(!again.sent.is_empty() && again.sent.len() < whole.sent.len() / 2 + 500);
+    assert_eq!(scene.fetch(2).unwrap(), fs::read(&path).unwrap());
+}
+
+/// A server that lies: it says that it has what it was never sent.
+struct Forgetful(FakeServer);
+
+impl ChunkServer for Forgetful {
+    async fn locate(&self, ids: &[ChunkId]) -> Result<Vec<Option<ChunkPlace>>, crate::remote::RemoteError> {
+        let place = ChunkPlace {
+            pack: backstop_protocol::id::PackId([0; 32]),
+            offset: 42,
+            len: 312,
+        };
+        Ok(vec![Some(place); ids.len()])
+    }
+
+    async fn put_pack(
+        &self,
+        pack: backstop_protocol::id::PackId,
+        bytes: bytes::Bytes,
+    ) -> Result<(), crate::remote::RemoteError> {
+        self.0.put_pack(pack, bytes).await
+    }
+
+    async fn get_pack(
+        &self,
+        pack: backstop_protocol::id::PackId,
+        range: Option<(u32, u32)>,
+    ) -> Result<bytes::Bytes, crate::remote::RemoteError> {
+        self.0.get_pack(pack, range).await
+    }
+
+    async fn commit_snapshot(
+        &self,
+        commit: &backstop_protocol::snapshot::SnapshotCommit,
+    ) -> Result<backstop_protocol::api::SnapshotInfo, crate::remote::RemoteError> {
+        self.0.commit_snapshot(commit).await
+    }
+}
+
+#[test]
+fn what_the_commit_names_as_missing_is_sent_once_more_and_then_it_is_an_error() {
+    let scene = Scene::new();
+    let path = scene.file(20, 0);
+    let plan = |name| Plan {
+        database: &path,
+        base: Base {
+            timeline: TimelineId([1; 16]),
+            seq: 7,
+            hash: RecordHash([3; 32]),
+        },
+        snapshot: SnapshotId([name; 16]),
+        data_version: 5,
+        policy: None,
+        parent: None,
+    };
+    let server = Forgetful(FakeServer::default());
+    let uploaded = wait(upload(
+        &server,
+        &scene.keys,
+        &plan(1),
+        &mut TestRng::new(1),
+        &mut |_, _| {},
+    ))
+    .unwrap();
+    assert_eq!(uploaded.sent, uploaded.chunks);
+    // More than one refusal can name: the second commit is refused too.
+    let server = Forgetful(FakeServer::default());
+    let path = scene.file(1100, 0);
+    let refused = wait(upload(
+        &server,
+        &scene.keys,
+        &Plan {
+            database: &path,
+            ..plan(1)
+        },
+        &mut TestRng::new(1),
+        &mut |_, _| {},
+    ));
+    assert!(matches!(refused, Err(UploadError::Remote(_))), "{refused:?}");
+}
+
+#[test]
+fn a_database_that_changes_under_the_upload_is_an_error() {
+    let scene = Scene::new();
+    let path = scene.file(4, 0);
+    let plan = Plan {
+        database: &path,
+        base: Base {
+            timeline: TimelineId([1; 16]),
+            seq: 7,
+            hash: RecordHash([3; 32]),
+        },
+        snapshot: SnapshotId([1; 16]),
+        data_version: 5,
+        policy: None,
+        parent: None,
+    };
+    // The first word of progress comes between the two readings.
+    let mut change = |_, _| flip(&path, 100);
+    let refused = wait(upload(
+        &scene.server,
+        &scene.keys,
+        &plan,
+        &mut TestRng::new(1),
+        &mut change,
+    ));
+    assert!(matches!(refused, Err(UploadError::Changed)), "{refused:?}");
+}
+
+#[test]
+fn a_missing_a_damaged_and_a_misplaced_piece_are_named_and_leave_no_file() {
+    let mut scene = Scene::new();
+    let path = scene.file(LIST_IDS + 5, 0);
+    scene.upload(&path, 1, None).unwrap();
+    let index = wait(Index::of(
+        &fs::File::open(&path).unwrap(),
+        &chunk::Chunker::new(&scene.keys),
+    ))
+    .unwrap();
+    let spot = |kind, at| fetch::Spot {
+        snapshot: SnapshotId([1; 16]),
+        kind,
+        at,
+    };
+    for (kind, at, id) in [
+        (ChunkKind::Data, 300, index.data[300]),
+        (ChunkKind::List, 1, index.lists[1]),
+    ] {
+        let place = scene.server.held().places[&id];
+        scene.server.held().places.remove(&id);
+        let error = scene.fetch(1).unwrap_err();
+        assert!(
+            matches!(error, FetchError::Missing(missing) if missing == spot(kind, at)),
+            "{error:?}"
+        );
+
+        for wrong in [
+            ChunkPlace { len: 20, ..place },
+            ChunkPlace {
+                offset: u32::MAX,
+                ..place
+            },
+        ] {
+            scene.server.held().places.insert(id, wrong);
+            assert!(
+                matches!(scene.fetch(1).unwrap_err(), FetchError::Place(named) if named == spot(kind, at))
+            );
+        }
+        scene.server.held().places.insert(id, place);
+
+        let byte = place.offset as usize + 50;
+        scene.server.held().packs.get_mut(&place.pack).unwrap()[byte] ^= 1;
+        let error = scene.fetch(1).unwrap_err();
+        assert!(
+            matches!(error, FetchError::Damaged { spot: named, reason: BadChunk::Seal } if named == spot(kind, at)),
+            "{error:?}"
+        );
+        scene.server.held().packs.get_mut(&place.pack).unwrap()[byte] ^= 1;
+    }
+    assert_eq!(scene.fetch(1).unwrap(), fs::read(&path).unwrap());
+}
+
+#[test]
+fn chunks_in_each_others_places_are_refused() {
+    let mut scene = Scene::new();
+    let path = scene.file(4, 0);
+    scene.upload(&path, 1, None).unwrap();
+    let index = wait(Index::of(
+        &fs::File::open(&path).unwrap(),
+        &chunk::Chunker::new(&scene.keys),
+    ))
+    .unwrap();
+    {
+        let mut held = scene.server.held();
+        let (a, b) = (held.places[&index.data[0]], held.places[&index.data[1]]);
+        held.places.insert(index.data[0], b);
+        held.places.insert(index.data[1], a);
+    }
+    assert!(matches!(
+        scene.fetch(1),
+        Err(FetchError::Damaged {
+            reason: BadChunk::Seal,
+            ..
+        })
+    ));
+}
+
+#[test]
+fn a_file_that_exists_is_never_written_over() {
+    let mut scene = Scene::new();
+    let path = scene.file(1, 0);
+    scene.upload(&path, 1, None).unwrap();
+    let sealed = scene.server.held().snapshots[0].1.manifest.clone();
+    let manifest = Manifest::open(&scene.keys.manifest, &sealed).unwrap();
+    let before = fs::read(&path).unwrap();
+    let refused = wait(fetch(
+        &scene.server,
+        &scene.keys,
+        &manifest,
+        &path,
+        &mut |_, _| {},
+    ));
+    assert!(
+        matches!(refused, Err(FetchError::Io(error)) if error.kind() == std::io::ErrorKind::AlreadyExists)
+    );
+    assert_eq!(fs::read(&path).unwrap(), before);
+}

@@ -1,0 +1,40 @@
+//! What can be chosen about a server.
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
+
+/// Where a server listens that nobody configured.
+pub const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8750);
+
+/// What can be chosen about a server. [`Config::new`] has good values for everything but the place of the data.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where to listen. Port 0 lets the system choose.
+    pub listen: SocketAddr,
+    /// The directory that holds everything. It is made where it is missing.
+    pub data: PathBuf,
+    /// How many bytes the SQLite file may grow to before appends are refused with `storage_full`; without a limit the
+    /// disk decides.
+    pub database_limit: Option<u64>,
+    /// How long a request's body may take beyond one second for each [`crate::http::BODY_RATE`] bytes of it.
+    pub body_grace: Duration,
+    /// How long requests under way may take to finish when the server stops. What comes later is refused or cut off.
+    pub drain: Duration,
+}
+
+impl Config {
+    /// The defaults, over the given data directory.
+    #[must_use]
+    pub fn new(data: PathBuf) -> Self {
+        Self {
+            listen: DEFAULT_LISTEN,
+            data,
+            database_limit: None,
+            body_grace: Duration::from_secs(30),
+            drain: Duration::from_secs(10),
+        }
+    }
+}

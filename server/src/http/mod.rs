@@ -1,0 +1,103 @@
+//! The calls of SPEC 7 over HTTP/1.1, and the layers around them.
+//!
+//! From the outside in: [`trace`] names and times every request; [`seal`] puts the MAC on every answer of a session;
+//! panics become refusals; [`session`] recognises the session, reads the body and checks the request's MAC. What
+//! reaches a handler of a session call is whole, authentic and within its limit.
+
+mod body;
+mod chunks;
+mod packs;
+mod params;
+mod records;
+mod seal;
+mod server;
+mod session;
+mod sessions;
+mod snapshots;
+mod trace;
+
+pub use body::BODY_RATE;
+
+use crate::{error::ApiError, packs::PackStore, sessions::Sessions, store::Store};
+use axum::{
+    Router,
+    http::{StatusCode, header},
+    middleware::{from_fn, from_fn_with_state},
+    response::{IntoResponse, Response},
+    routing::{get, post, put},
+};
+use backstop_protocol::{
+    api::{self, OCTETS},
+    clock::Clock,
+};
+use bytes::Bytes;
+use serde::Serialize;
+use std::{any::Any, sync::Arc, time::Duration};
+use tower_http::catch_panic::CatchPanicLayer;
+
+/// What every handler works with.
+pub(crate) struct App {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) packs: Arc<dyn PackStore>,
+    pub(crate) sessions: Sessions,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) body_grace: Duration,
+}
+
+/// The whole of the API.
+pub(crate) fn router(app: Arc<App>) -> Router {
+    let (grants, pack, manifest) = (
+        format!("{}/{{access_key}}", api::GRANTS),
+        format!("{}/{{pack}}", api::PACKS),
+        format!("{}/{{snapshot}}/manifest", api::SNAPSHOTS),
+    );
+    Router::new()
+        .route(api::HEALTH, get(server::health))
+        .route(api::INFO, get(server::info))
+        .route(&grants, get(sessions::grants))
+        .route(api::SESSIONS, post(sessions::open))
+        .route(api::HEAD, get(records::head))
+        .route(api::RECORDS, get(records::page).post(records::append))
+        .route(api::LOCATE, post(chunks::locate))
+        .route(&pack, put(packs::store).get(packs::fetch))
+        .route(api::SNAPSHOTS, get(snapshots::list).post(snapshots::commit))
+        .route(&manifest, get(snapshots::manifest))
+        .fallback(async || ApiError::NoSuchPath)
+        .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
+        .layer(from_fn_with_state(app.clone(), session::recognise))
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(from_fn(seal::answers))
+        .layer(from_fn(trace::requests))
+        .with_state(app)
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "the layer's signature")]
+fn panicked(cause: Box<dyn Any + Send>) -> Response {
+    let what = match (cause.downcast_ref::<&str>(), cause.downcast_ref::<String>()) {
+        (Some(text), _) => (*text).to_owned(),
+        (_, Some(text)) => text.clone(),
+        _ => "no message".to_owned(),
+    };
+    ApiError::Internal(format!("a handler panicked: {what}").into()).into_response()
+}
+
+/// An answer of JSON.
+struct Json<T>(T);
+
+impl<T: Serialize> IntoResponse for Json<T> {
+    fn into_response(self) -> Response {
+        match serde_json::to_vec(&self.0) {
+            Ok(body) => ([(header::CONTENT_TYPE, "application/json")], body).into_response(),
+            Err(error) => ApiError::Internal(Box::new(error)).into_response(),
+        }
+    }
+}
+
+/// An answer of bytes.
+struct Octets(Bytes);
+
+impl IntoResponse for Octets {
+    fn into_response(self) -> Response {
+        (StatusCode::OK, [(header::CONTENT_TYPE, OCTETS)], self.0).into_response()
+    }
+}

@@ -1,0 +1,67 @@
+//! The log: its head, its records, one more.
+
+use super::{
+    App, Json, Octets,
+    params::Fields,
+    session::{AppendCall, ReadCall},
+};
+use crate::{error::ApiError, store::Append};
+use axum::extract::State;
+use backstop_protocol::{
+    api::{AccountState, Appended, RECORD_PAGE, push_frame},
+    id::RecordHash,
+    record::RecordHeader,
+};
+use serde::Deserialize;
+use std::sync::Arc;
+
+/// Whether an append's answer asks for a snapshot. A policy will decide it from the account's log and snapshot; until
+/// there is one that also drops what a snapshot makes superfluous, logs are kept whole and nothing is asked for.
+const ROLL_UP: bool = false;
+
+pub(super) async fn head(
+    State(app): State<Arc<App>>,
+    call: ReadCall,
+) -> Result<Json<AccountState>, ApiError> {
+    Ok(Json(app.store.account(call.account, app.clock.now()).await?))
+}
+
+pub(super) async fn append(
+    State(app): State<Arc<App>>,
+    call: AppendCall,
+) -> Result<Json<Appended>, ApiError> {
+    let append = Append {
+        account: call.account,
+        writer: call.writer,
+        header: RecordHeader::parse(&call.body)?,
+        // A record's hash is its bytes' SHA-256, and the bytes are the body.
+        hash: RecordHash(call.body_hash),
+        sealed: call.body,
+        now: app.clock.now(),
+    };
+    let head = app.store.append(append).await?;
+    Ok(Json(Appended {
+        head,
+        roll_up: ROLL_UP,
+    }))
+}
+
+/// `?from=SEQ`
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct From {
+    from: u64,
+}
+
+pub(super) async fn page(
+    State(app): State<Arc<App>>,
+    call: ReadCall,
+    Fields(From { from }): Fields<From>,
+) -> Result<Octets, ApiError> {
+    let records = app.store.records(call.account, from, RECORD_PAGE).await?;
+    let mut page = Vec::new();
+    for record in records {
+        push_frame(&mut page, record.received_at, &record.sealed);
+    }
+    Ok(Octets(page.into()))
+}

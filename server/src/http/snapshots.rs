@@ -1,0 +1,60 @@
+//! Snapshots: commit, list, manifest.
+
+use super::{
+    App, Json, Octets,
+    params::Id,
+    session::{AppendCall, ReadCall},
+};
+use crate::{error::ApiError, store::Commit};
+use axum::extract::State;
+use backstop_protocol::{
+    api::{SnapshotInfo, SnapshotList},
+    id::SnapshotId,
+    snapshot::SnapshotCommit,
+};
+use std::sync::Arc;
+
+pub(super) async fn commit(
+    State(app): State<Arc<App>>,
+    call: AppendCall,
+) -> Result<Json<SnapshotInfo>, ApiError> {
+    let (header, commit) = SnapshotCommit::parse(&call.body)?;
+    // Both lists are sorted.
+    if commit
+        .removed
+        .iter()
+        .any(|id| commit.added.binary_search(id).is_ok())
+    {
+        return Err(ApiError::malformed("a chunk is added and removed"));
+    }
+    let info = app
+        .store
+        .commit_snapshot(Commit {
+            account: call.account,
+            writer: call.writer,
+            header,
+            commit,
+            now: app.clock.now(),
+        })
+        .await?;
+    Ok(Json(info))
+}
+
+pub(super) async fn list(
+    State(app): State<Arc<App>>,
+    call: ReadCall,
+) -> Result<Json<SnapshotList>, ApiError> {
+    let snapshots = app.store.snapshots(call.account).await?;
+    Ok(Json(SnapshotList { snapshots }))
+}
+
+pub(super) async fn manifest(
+    State(app): State<Arc<App>>,
+    Id(snapshot): Id<SnapshotId>,
+    call: ReadCall,
+) -> Result<Octets, ApiError> {
+    let manifest = app.store.manifest(call.account, snapshot).await?;
+    manifest
+        .map(|sealed| Octets(sealed.into()))
+        .ok_or(ApiError::NotFound)
+}

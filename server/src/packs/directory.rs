@@ -1,0 +1,158 @@
+//! Packs as files: `<root>/<account>/<first two hex digits>/<pack>`.
+
+use super::{PackError, PackRange, PackStore};
+use crate::{durable, store::AccountId};
+use async_trait::async_trait;
+use backstop_protocol::id::PackId;
+use bytes::Bytes;
+use std::{
+    fs::File,
+    io::{self, Read as _, Seek as _, SeekFrom},
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+/// Packs below one directory.
+#[derive(Clone)]
+pub struct DirectoryPacks {
+    root: Arc<Path>,
+    temporaries: Arc<Path>,
+    written: Arc<AtomicU64>,
+}
+
+impl DirectoryPacks {
+    /// Makes the directory where it is missing, and removes what an earlier process did not finish.
+    pub fn open(root: &Path) -> io::Result<Self> {
+        let temporaries = root.join("temporary");
+        durable::create_dir(&temporaries)?;
+        for left in std::fs::read_dir(&temporaries)? {
+            std::fs::remove_file(left?.path())?;
+        }
+        Ok(Self {
+            root: root.into(),
+            temporaries: temporaries.into(),
+            written: Arc::default(),
+        })
+    }
+
+    fn path(&self, account: AccountId, pack: PackId) -> PathBuf {
+        let name = pack.to_string();
+        let first: String = name.chars().take(2).collect();
+        self.root.join(account.to_string()).join(first).join(name)
+    }
+}
+
+#[async_trait]
+impl PackStore for DirectoryPacks {
+    async fn put(&self, account: AccountId, pack: PackId, bytes: Bytes) -> Result<(), PackError> {
+        let to = self.path(account, pack);
+        let number = self.written.fetch_add(1, Ordering::Relaxed);
+        let temporary = self.temporaries.join(number.to_string());
+        blocking(move || {
+            if let Some(dir) = to.parent() {
+                durable::create_dir(dir)?;
+            }
+            // Written again even where it is there, and the directories above flushed again: a process that was killed
+            // may have left any of these names not yet durable.
+            durable::write(&temporary, &to, &bytes, 0o400)?;
+            for above in to.ancestors().skip(2).take(2) {
+                durable::sync_dir(above)?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    async fn get(
+        &self,
+        account: AccountId,
+        pack: PackId,
+        range: Option<PackRange>,
+    ) -> Result<Option<Bytes>, PackError> {
+        let path = self.path(account, pack);
+        blocking(move || match File::open(path) {
+            Ok(file) => read(file, range).map(Some),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error.into()),
+        })
+        .await
+    }
+}
+
+fn read(mut file: File, range: Option<PackRange>) -> Result<Bytes, PackError> {
+    let mut bytes = Vec::new();
+    let Some(PackRange { offset, length }) = range else {
+        file.read_to_end(&mut bytes)?;
+        return Ok(bytes.into());
+    };
+    let len = file.metadata()?.len();
+    if u64::from(offset) + u64::from(length) > len {
+        return Err(PackError::OutOfRange(len));
+    }
+    file.seek(SeekFrom::Start(offset.into()))?;
+    file.take(length.into()).read_to_end(&mut bytes)?;
+    Ok(bytes.into())
+}
+
+/// Runs what blocks on the disk beside the requests, to its end, whether or not anybody waits for it.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, PackError> + Send + 'static,
+) -> Result<T, PackError> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|broken| Err(PackError::Failed(io::Error::other(broken))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINE: AccountId = AccountId(1);
+    const PACK: PackId = PackId([0xab; 32]);
+
+    #[tokio::test]
+    async fn a_pack_comes_back_whole_and_in_parts_to_its_own_account_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let packs = DirectoryPacks::open(dir.path()).unwrap();
+        packs
+            .put(MINE, PACK, Bytes::from_static(b"0123456789"))
+            .await
+            .unwrap();
+        packs
+            .put(MINE, PACK, Bytes::from_static(b"0123456789"))
+            .await
+            .unwrap();
+        let get = async |account, range| packs.get(account, PACK, range).await;
+        assert_eq!(get(MINE, None).await.unwrap().unwrap(), "0123456789");
+        let part = PackRange { offset: 8, length: 2 };
+        assert_eq!(get(MINE, Some(part)).await.unwrap().unwrap(), "89");
+        let beyond = PackRange { offset: 8, length: 3 };
+        assert!(matches!(
+            get(MINE, Some(beyond)).await,
+            Err(PackError::OutOfRange(10))
+        ));
+        let far = PackRange {
+            offset: u32::MAX,
+            length: u32::MAX,
+        };
+        assert!(matches!(
+            get(MINE, Some(far)).await,
+            Err(PackError::OutOfRange(10))
+        ));
+        assert!(get(AccountId(2), None).await.unwrap().is_none());
+        assert!(dir.path().join("1/ab").join(PACK.to_string()).is_file());
+    }
+
+    #[tokio::test]
+    async fn what_was_not_finished_is_removed_at_the_next_start() {
+        let dir = tempfile::tempdir().unwrap();
+        DirectoryPacks::open(dir.path()).unwrap();
+        let left = dir.path().join("temporary/7");
+        std::fs::write(&left, "half").unwrap();
+        DirectoryPacks::open(dir.path()).unwrap();
+        assert!(!left.exists());
+    }
+}

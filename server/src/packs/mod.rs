@@ -1,0 +1,74 @@
+//! Where packs lie. The database says which chunk is in which pack; the bytes are here.
+
+mod directory;
+
+pub use directory::DirectoryPacks;
+
+use crate::store::AccountId;
+use async_trait::async_trait;
+use backstop_protocol::id::PackId;
+use bytes::Bytes;
+use std::io;
+
+/// Why a pack could not be stored or fetched.
+#[derive(Debug, thiserror::Error)]
+pub enum PackError {
+    /// No room. No pack was changed.
+    #[error("no room for the pack")]
+    Full,
+    /// The asked-for bytes do not lie within the pack.
+    #[error("the pack is {0} bytes long")]
+    OutOfRange(u64),
+    /// The disk failed.
+    #[error("the pack store failed")]
+    Failed(#[source] io::Error),
+}
+
+impl From<io::Error> for PackError {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Full,
+            _ => Self::Failed(error),
+        }
+    }
+}
+
+/// A part of a pack, bytes; not empty.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PackRange {
+    /// Where it starts.
+    pub offset: u32,
+    /// How long it is.
+    pub length: u32,
+}
+
+/// A store of packs by their names. An account's packs are its own.
+#[async_trait]
+pub trait PackStore: Send + Sync + 'static {
+    /// Stores a pack; the caller has checked that `bytes` has the hash in its name. Success means that it is durable
+    /// (I1). Again, it changes nothing. A caller that goes away leaves either the whole pack or none.
+    async fn put(&self, account: AccountId, pack: PackId, bytes: Bytes) -> Result<(), PackError>;
+
+    /// The whole of a pack, or a part; `None` where there is no such pack.
+    async fn get(
+        &self,
+        account: AccountId,
+        pack: PackId,
+        range: Option<PackRange>,
+    ) -> Result<Option<Bytes>, PackError>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write as _;
+
+    #[test]
+    fn a_full_disk_is_known_by_what_the_system_says() {
+        let mut full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let error = full.write_all(b"x").unwrap_err();
+        assert!(matches!(PackError::from(error), PackError::Full));
+        let other = io::Error::from(io::ErrorKind::PermissionDenied);
+        assert!(matches!(PackError::from(other), PackError::Failed(_)));
+    }
+}

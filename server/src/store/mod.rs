@@ -1,0 +1,238 @@
+//! What the server remembers, behind one trait with several databases to come.
+//!
+//! **One method is one transaction.** A method either did all of what it says, durably (I1), or changed nothing.
+//! A caller that goes away before the answer does not undo it: writes run to their end.
+//! The rules themselves are in [`Account`] and [`judge_grant`], without any SQL, so that every database judges
+//! alike; the conformance suite beside this file states each rule once and runs against every database.
+//!
+//! The caller has checked everything that needs no database: signatures, MACs, formats, limits, hashes.
+
+mod account;
+mod error;
+mod grant;
+pub mod sqlite;
+
+#[cfg(test)]
+mod conformance;
+
+pub use account::{Account, Seat};
+pub use error::{Refusal, StoreError};
+pub use grant::{ShownGrant, judge_grant, judge_remembered};
+pub use sqlite::SqliteStore;
+
+use async_trait::async_trait;
+use backstop_protocol::{
+    api::{AccountState, SnapshotInfo},
+    chunk::ChunkPlace,
+    clock::UnixMillis,
+    grant::{Scope, SignedGrant},
+    head::Head,
+    id::{AccessKey, ChunkId, InstanceId, Network, NodeId, PackId, RecordHash, RunId, SnapshotId},
+    record::RecordHeader,
+    session::WriterClaim,
+    snapshot::{ManifestHeader, SnapshotCommit},
+};
+use bytes::Bytes;
+use std::fmt;
+
+/// Names one (node, network) inside one store; never used again for another node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct AccountId(pub i64);
+
+impl fmt::Display for AccountId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Names one store; random. Accounts' ids mean something in their own store alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StoreId(pub [u8; 16]);
+
+/// Who writes: an instance in one of its runs, at the epoch that the run raised the account to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Writer {
+    /// The lightning-dir.
+    pub instance: InstanceId,
+    /// The life of the plugin process.
+    pub run: RunId,
+    /// The epoch it opened with.
+    pub epoch: u64,
+}
+
+impl From<&WriterClaim> for Writer {
+    fn from(claim: &WriterClaim) -> Self {
+        Self {
+            instance: claim.instance,
+            run: claim.run,
+            epoch: claim.epoch,
+        }
+    }
+}
+
+/// An opening whose signature, and whose grant's signature, were checked.
+#[derive(Clone, Debug)]
+pub struct SessionRequest {
+    /// The account's node.
+    pub node: NodeId,
+    /// The account's network.
+    pub network: Network,
+    /// The key that signed the opening.
+    pub access_key: AccessKey,
+    /// What the session is for.
+    pub scope: Scope,
+    /// The grant in the opening; it speaks for this node, network and key.
+    pub grant: Option<ShownGrant>,
+    /// There exactly where the scope is [`Scope::Append`].
+    pub claim: Option<WriterClaim>,
+    /// The server's clock.
+    pub now: UnixMillis,
+}
+
+/// A record to be appended. Its header was parsed from `sealed`, whose SHA-256 is `hash`.
+#[derive(Clone, Debug)]
+pub struct Append {
+    /// To which log.
+    pub account: AccountId,
+    /// Whose session it comes in.
+    pub writer: Writer,
+    /// Its clear header.
+    pub header: RecordHeader,
+    /// Its name in the chain.
+    pub hash: RecordHash,
+    /// The whole record.
+    pub sealed: Bytes,
+    /// The server's clock.
+    pub now: UnixMillis,
+}
+
+/// A record as it was stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredRecord {
+    /// When it arrived, by the server's clock.
+    pub received_at: UnixMillis,
+    /// The whole record.
+    pub sealed: Vec<u8>,
+}
+
+/// Where a sealed chunk lies in the pack that is being indexed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChunkEntry {
+    /// The chunk.
+    pub id: ChunkId,
+    /// Offset of the sealed chunk in the pack, bytes.
+    pub offset: u32,
+    /// Length of the sealed chunk, bytes.
+    pub len: u32,
+}
+
+/// A pack that is durable in the pack store, to be indexed.
+#[derive(Clone, Debug)]
+pub struct PackIndex {
+    /// Whose pack.
+    pub account: AccountId,
+    /// The pack.
+    pub pack: PackId,
+    /// Its length.
+    pub bytes: u64,
+    /// Its chunks, no id twice.
+    pub chunks: Vec<ChunkEntry>,
+    /// The server's clock.
+    pub now: UnixMillis,
+}
+
+/// A snapshot to be committed. Its header was parsed from the manifest in `commit`.
+#[derive(Clone, Debug)]
+pub struct Commit {
+    /// Whose snapshot.
+    pub account: AccountId,
+    /// Whose session it comes in.
+    pub writer: Writer,
+    /// The manifest's clear header.
+    pub header: ManifestHeader,
+    /// The manifest and the lists of chunks, each sorted, no id twice.
+    pub commit: SnapshotCommit,
+    /// The server's clock.
+    pub now: UnixMillis,
+}
+
+/// A database of accounts, logs, chunks and snapshots.
+///
+/// Every method may fail with [`StoreError::Full`] (nothing was changed), [`StoreError::Unavailable`] (try again) and
+/// [`StoreError::Failed`]; refusals by rule are [`StoreError::Refused`] with the reasons that the method lists.
+/// An account sees its own records, chunks and snapshots only.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// The store's name, made when the store was made.
+    fn id(&self) -> StoreId;
+
+    /// Asks the database for something small; success means that it can answer.
+    async fn ping(&self) -> Result<(), StoreError>;
+
+    /// The grants that opened sessions were shown for this key, in whatever account, the highest serial first;
+    /// at most 64. Revoked and expired ones are among them.
+    async fn grants(&self, access_key: AccessKey) -> Result<Vec<SignedGrant>, StoreError>;
+
+    /// Opens a session (I7). Judges the grant that was shown, or else those remembered for this account and key,
+    /// as [`judge_grant`] and [`judge_remembered`] say. An append opening with a good grant makes the account where
+    /// there is none. A claim is judged by [`Account::claim`]. Where all is well, remembers the grant.
+    ///
+    /// Refusals: [`Refusal::GrantMissing`], [`Refusal::GrantRevoked`], [`Refusal::GrantExpired`],
+    /// [`Refusal::ScopeInsufficient`]; [`Refusal::NotFound`] for a read opening with a good grant and no account;
+    /// and those of [`Account::claim`]. A refused opening leaves no trace, not even its grant.
+    async fn open_session(&self, request: SessionRequest) -> Result<(AccountId, AccountState), StoreError>;
+
+    /// Raises the serial below which no grant of this account is valid. Never lowers it.
+    async fn raise_grant_floor(&self, account: AccountId, floor: u64) -> Result<(), StoreError>;
+
+    /// The account as it stands; one consistent view. `now` becomes its `time`.
+    async fn account(&self, account: AccountId, now: UnixMillis) -> Result<AccountState, StoreError>;
+
+    /// Appends one record (I1, I3, I4). Judges by [`Account::place`]. The same bytes again, at the head or anywhere
+    /// below it, succeed and change nothing. A record that replaces the head moves it aside with the time and the
+    /// epoch of its successor; a snapshot based on the replaced record is listed no more.
+    /// Answers the account's head after the transaction. Appends of different callers may commit together; none
+    /// spoils another.
+    ///
+    /// Refusals: [`Refusal::Fenced`], [`Refusal::WrongTimeline`], [`Refusal::NotNext`].
+    async fn append(&self, append: Append) -> Result<Head, StoreError>;
+
+    /// Records from `from` on, in order, as many as fit in `max_bytes` but at least one where there is one.
+    async fn records(
+        &self,
+        account: AccountId,
+        from: u64,
+        max_bytes: usize,
+    ) -> Result<Vec<StoredRecord>, StoreError>;
+
+    /// Enters a pack and its chunks; from then on a snapshot may name them. Again, it changes nothing. A chunk that
+    /// is in the index already keeps its first place.
+    async fn index_pack(&self, index: PackIndex) -> Result<(), StoreError>;
+
+    /// Where chunks lie, in the order asked for; `None` for one that is not there.
+    async fn locate(
+        &self,
+        account: AccountId,
+        ids: Vec<ChunkId>,
+    ) -> Result<Vec<Option<ChunkPlace>>, StoreError>;
+
+    /// Makes a snapshot complete: in one transaction checks that the session is still the writer's, that the base
+    /// is a record of the log, and that every chunk of it is there, and enters it. The same manifest under the
+    /// same name again succeeds and changes nothing.
+    ///
+    /// Refusals: [`Refusal::Fenced`]; [`Refusal::WrongTimeline`]; [`Refusal::NotOnChain`]; [`Refusal::NotFound`]
+    /// where the parent is unknown; [`Refusal::ChunksMissing`] with at most
+    /// [`backstop_protocol::api::MISSING_MAX`] ids; [`Refusal::BadCommit`] where the name is taken by another
+    /// manifest, or the lists are no difference to the parent's.
+    async fn commit_snapshot(&self, commit: Commit) -> Result<SnapshotInfo, StoreError>;
+
+    /// The complete snapshots whose base is on the chain, the highest base first, of equal ones the latest first.
+    async fn snapshots(&self, account: AccountId) -> Result<Vec<SnapshotInfo>, StoreError>;
+
+    /// The sealed manifest of a complete snapshot.
+    async fn manifest(&self, account: AccountId, snapshot: SnapshotId)
+    -> Result<Option<Vec<u8>>, StoreError>;
+
+    /// Finishes what was begun, refuses what comes after, and lets go of the database.
+    async fn close(&self);
+}

@@ -1,0 +1,201 @@
+//! Accounts and grants in SQLite.
+
+use super::cells::{bytes, id, int, number, time};
+use crate::store::{
+    Account, AccountId, Refusal, Seat, SessionRequest, ShownGrant, StoreError, Writer, judge_grant,
+    judge_remembered,
+};
+use backstop_protocol::{
+    api::AccountState,
+    clock::UnixMillis,
+    grant::{Grant, Scope},
+    head::Head,
+    id::{AccessKey, InstanceId, Network, NodeId, RecordHash, RunId, TimelineId},
+};
+use sqlx::{Row as _, SqliteConnection, sqlite::SqliteRow};
+
+pub(super) async fn open(
+    connection: &mut SqliteConnection,
+    request: &SessionRequest,
+) -> Result<(AccountId, AccountState), StoreError> {
+    let found = sqlx::query("SELECT * FROM accounts WHERE node = ? AND network = ?")
+        .bind(request.node.0.as_slice())
+        .bind(request.network.as_str())
+        .fetch_optional(&mut *connection)
+        .await?;
+    let known = found.as_ref().map(read).transpose()?;
+    let floor = known.as_ref().map_or(0, |account| account.grant_floor);
+    // Judged before anything is said of the account: who shows no grant does not learn whether there is one.
+    match (&request.grant, &known) {
+        (Some(shown), _) => judge_grant(&shown.grant, request.scope, floor, request.now)?,
+        (None, Some(account)) => {
+            let grants = remembered(connection, account.id, request.access_key).await?;
+            judge_remembered(&grants, request.scope, floor, request.now)?;
+        }
+        (None, None) => return Err(Refusal::GrantMissing.into()),
+    }
+    let mut account = match known {
+        Some(account) => account,
+        None if request.scope == Scope::Append => create(connection, request).await?,
+        None => return Err(Refusal::NotFound.into()),
+    };
+    if let Some(claim) = &request.claim {
+        account.claim(claim, request.now)?;
+        write(connection, &account).await?;
+    }
+    if let Some(shown) = &request.grant {
+        remember(connection, account.id, shown, request.now).await?;
+    }
+    let snapshot = super::snapshots::newest(connection, account.id).await?;
+    Ok((account.id, account.state(snapshot, request.now)))
+}
+
+pub(super) async fn raise_floor(
+    connection: &mut SqliteConnection,
+    account: AccountId,
+    floor: u64,
+) -> Result<(), StoreError> {
+    let done = sqlx::query("UPDATE accounts SET grant_floor = max(grant_floor, ?) WHERE account = ?")
+        .bind(int(floor)?)
+        .bind(account.0)
+        .execute(connection)
+        .await?;
+    if done.rows_affected() == 0 {
+        return Err(Refusal::NotFound.into());
+    }
+    Ok(())
+}
+
+/// The account, or [`Refusal::NotFound`].
+pub(super) async fn load(
+    connection: &mut SqliteConnection,
+    account: AccountId,
+) -> Result<Account, StoreError> {
+    let row = sqlx::query("SELECT * FROM accounts WHERE account = ?")
+        .bind(account.0)
+        .fetch_optional(connection)
+        .await?;
+    read(&row.ok_or(Refusal::NotFound)?)
+}
+
+/// Writes what openings and appends change.
+pub(super) async fn write(connection: &mut SqliteConnection, account: &Account) -> Result<(), StoreError> {
+    let seat = account.seat.as_ref();
+    let millis = |at: Option<UnixMillis>| at.map(|at| int(at.0)).transpose();
+    sqlx::query(
+        "UPDATE accounts SET epoch = ?, instance = ?, run = ?, writer_since = ?, writer_seen_at = ?, timeline = ?,
+            head_epoch = ?, head_seq = ?, head_hash = ?, head_prev = ?, head_received_at = ?, first_seq = ?,
+            log_bytes = ?
+         WHERE account = ?",
+    )
+    .bind(int(account.epoch())?)
+    .bind(seat.map(|seat| seat.writer.instance.0.to_vec()))
+    .bind(seat.map(|seat| seat.writer.run.0.to_vec()))
+    .bind(millis(seat.map(|seat| seat.since))?)
+    .bind(millis(seat.map(|seat| seat.seen_at))?)
+    .bind(account.timeline.map(|timeline| timeline.0.to_vec()))
+    .bind(int(account.head.epoch)?)
+    .bind(int(account.head.seq)?)
+    .bind(account.head.hash.0.as_slice())
+    .bind(account.before_head.0.as_slice())
+    .bind(millis(account.head_received_at)?)
+    .bind(int(account.first_seq)?)
+    .bind(int(account.log_bytes)?)
+    .bind(account.id.0)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+async fn create(connection: &mut SqliteConnection, request: &SessionRequest) -> Result<Account, StoreError> {
+    let row =
+        sqlx::query("INSERT INTO accounts (node, network, created_at) VALUES (?, ?, ?) RETURNING account")
+            .bind(request.node.0.as_slice())
+            .bind(request.network.as_str())
+            .bind(int(request.now.0)?)
+            .fetch_one(connection)
+            .await?;
+    let id = AccountId(row.try_get("account")?);
+    Ok(Account::new(id, request.node, request.network))
+}
+
+async fn remember(
+    connection: &mut SqliteConnection,
+    account: AccountId,
+    shown: &ShownGrant,
+    now: UnixMillis,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO grants (account, access_key, serial, text, signature, shown_at) VALUES (?, ?, ?, ?, ?, ?)
+         ON CONFLICT DO NOTHING",
+    )
+    .bind(account.0)
+    .bind(shown.grant.access_key.0.as_slice())
+    .bind(int(shown.grant.serial)?)
+    .bind(&shown.signed.text)
+    .bind(&shown.signed.signature)
+    .bind(int(now.0)?)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// The highest serial first.
+async fn remembered(
+    connection: &mut SqliteConnection,
+    account: AccountId,
+    access_key: AccessKey,
+) -> Result<Vec<Grant>, StoreError> {
+    let texts: Vec<String> = sqlx::query_scalar(
+        "SELECT text FROM grants WHERE access_key = ? AND account = ? ORDER BY serial DESC LIMIT 64",
+    )
+    .bind(access_key.0.as_slice())
+    .bind(account.0)
+    .fetch_all(connection)
+    .await?;
+    texts
+        .iter()
+        .map(|text| text.parse().map_err(|_| StoreError::corrupt("grant")))
+        .collect()
+}
+
+/// Reads a whole row of `accounts`.
+pub(super) fn read(row: &SqliteRow) -> Result<Account, StoreError> {
+    let network: &str = row.try_get("network")?;
+    let seat = match (
+        bytes(row, "instance")?,
+        bytes(row, "run")?,
+        time(row, "writer_since")?,
+        time(row, "writer_seen_at")?,
+    ) {
+        (Some(instance), Some(run), Some(since), Some(seen_at)) => Some(Seat {
+            writer: Writer {
+                instance: InstanceId(instance),
+                run: RunId(run),
+                epoch: number(row, "epoch")?,
+            },
+            since,
+            seen_at,
+        }),
+        _ => None,
+    };
+    Ok(Account {
+        id: AccountId(row.try_get("account")?),
+        node: NodeId(id(row, "node")?),
+        network: network
+            .parse::<Network>()
+            .map_err(|_| StoreError::corrupt("network"))?,
+        grant_floor: number(row, "grant_floor")?,
+        seat,
+        timeline: bytes(row, "timeline")?.map(TimelineId),
+        head: Head {
+            epoch: number(row, "head_epoch")?,
+            seq: number(row, "head_seq")?,
+            hash: RecordHash(id(row, "head_hash")?),
+        },
+        before_head: RecordHash(id(row, "head_prev")?),
+        head_received_at: time(row, "head_received_at")?,
+        first_seq: number(row, "first_seq")?,
+        log_bytes: number(row, "log_bytes")?,
+    })
+}

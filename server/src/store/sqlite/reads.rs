@@ -1,0 +1,101 @@
+//! Reading beside the writer.
+
+use super::{
+    accounts,
+    cells::{number, time},
+    snapshots,
+};
+use crate::store::{AccountId, StoreError, StoredRecord};
+use backstop_protocol::{
+    api::AccountState, clock::UnixMillis, grant::SignedGrant, id::AccessKey, record::RECORD_MIN,
+};
+use sqlx::{Row as _, SqlitePool};
+
+/// Most grants that are listed for one key.
+const GRANTS_MAX: i64 = 64;
+
+pub(super) async fn ping(reads: &SqlitePool) -> Result<(), StoreError> {
+    sqlx::query("SELECT id FROM store").fetch_one(reads).await?;
+    Ok(())
+}
+
+pub(super) async fn grants(
+    reads: &SqlitePool,
+    access_key: AccessKey,
+) -> Result<Vec<SignedGrant>, StoreError> {
+    let rows =
+        sqlx::query("SELECT text, signature FROM grants WHERE access_key = ? ORDER BY serial DESC LIMIT ?")
+            .bind(access_key.0.as_slice())
+            .bind(GRANTS_MAX)
+            .fetch_all(reads)
+            .await?;
+    let grant = |row: &sqlx::sqlite::SqliteRow| -> Result<SignedGrant, StoreError> {
+        Ok(SignedGrant {
+            text: row.try_get("text")?,
+            signature: row.try_get("signature")?,
+        })
+    };
+    rows.iter().map(grant).collect()
+}
+
+pub(super) async fn account(
+    reads: &SqlitePool,
+    account: AccountId,
+    now: UnixMillis,
+) -> Result<AccountState, StoreError> {
+    // A transaction, so that both questions see one state.
+    let mut view = reads.begin().await?;
+    let found = accounts::load(&mut view, account).await?;
+    let snapshot = snapshots::newest(&mut view, account).await?;
+    Ok(found.state(snapshot, now))
+}
+
+pub(super) async fn records(
+    reads: &SqlitePool,
+    account: AccountId,
+    from: u64,
+    max_bytes: usize,
+) -> Result<Vec<StoredRecord>, StoreError> {
+    let Ok(from) = i64::try_from(from) else {
+        // No record can lie there.
+        return Ok(Vec::new());
+    };
+    let most = i64::try_from(max_bytes / RECORD_MIN + 1).unwrap_or(i64::MAX);
+    let mut view = reads.begin().await?;
+    // Lengths first: they lie in the rows' heads, while the records themselves may be hundreds of megabytes.
+    let lengths =
+        sqlx::query("SELECT seq, bytes FROM records WHERE account = ? AND seq >= ? ORDER BY seq LIMIT ?")
+            .bind(account.0)
+            .bind(from)
+            .bind(most)
+            .fetch_all(&mut *view)
+            .await?;
+    let mut last = None;
+    let mut total = 0_u64;
+    let max_bytes = u64::try_from(max_bytes).unwrap_or(u64::MAX);
+    for row in &lengths {
+        total = total.saturating_add(number(row, "bytes")?);
+        if last.is_some() && total > max_bytes {
+            break;
+        }
+        last = Some(row.try_get::<i64, _>("seq")?);
+    }
+    let Some(last) = last else {
+        return Ok(Vec::new());
+    };
+    let rows = sqlx::query(
+        "SELECT received_at, sealed FROM records WHERE account = ? AND seq BETWEEN ? AND ? ORDER BY seq",
+    )
+    .bind(account.0)
+    .bind(from)
+    .bind(last)
+    .fetch_all(&mut *view)
+    .await?;
+    let record = |row: &sqlx::sqlite::SqliteRow| -> Result<StoredRecord, StoreError> {
+        Ok(StoredRecord {
+            received_at: time(row, "received_at")?.unwrap_or_default(),
+            sealed: row.try_get("sealed")?,
+        })
+    };
+    rows.iter().map(record).collect()
+}

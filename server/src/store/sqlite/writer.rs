@@ -1,0 +1,169 @@
+//! The one task that writes. It takes one job, and with an append everything of its kind that already waits: under
+//! load the disk's own pace makes the groups, without any timer.
+
+use super::{accounts, append, chunks, snapshots};
+use crate::store::{AccountId, Append, Commit, PackIndex, SessionRequest, StoreError};
+use backstop_protocol::{
+    api::{AccountState, SnapshotInfo},
+    head::Head,
+};
+use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection, sqlite::SqliteConnectOptions};
+use tokio::sync::{mpsc, oneshot};
+
+/// Most appends that commit together.
+const GROUP_MAX: usize = 512;
+/// After how many bytes a group takes no more.
+const GROUP_BYTES: usize = 32 << 20;
+
+type Answer<T> = oneshot::Sender<Result<T, StoreError>>;
+type WaitingAppend = (Box<Append>, Answer<Head>);
+
+/// One transaction to be run.
+pub(super) enum Job {
+    Append(Box<Append>, Answer<Head>),
+    Open(Box<SessionRequest>, Answer<(AccountId, AccountState)>),
+    RaiseFloor(AccountId, u64, Answer<()>),
+    Index(Box<PackIndex>, Answer<()>),
+    Commit(Box<Commit>, Answer<SnapshotInfo>),
+}
+
+/// Runs jobs until every sender is gone and nothing waits.
+pub(super) async fn run(
+    mut jobs: mpsc::Receiver<Job>,
+    connection: SqliteConnection,
+    options: SqliteConnectOptions,
+) {
+    let mut writer = Writer {
+        options,
+        connection: Some(connection),
+    };
+    let mut held = None;
+    loop {
+        let job = match held.take() {
+            Some(job) => Some(job),
+            None => jobs.recv().await,
+        };
+        match job {
+            None => break,
+            Some(Job::Append(append, answer)) => {
+                let mut group = vec![(append, answer)];
+                held = gather(&mut jobs, &mut group);
+                writer.append(group).await;
+            }
+            Some(other) => writer.alone(other).await,
+        }
+    }
+    if let Some(connection) = writer.connection
+        && let Err(error) = connection.close().await
+    {
+        tracing::warn!(%error, "the database was not closed cleanly");
+    }
+}
+
+/// Adds the appends that wait already; returns the first job that is none.
+fn gather(jobs: &mut mpsc::Receiver<Job>, group: &mut Vec<WaitingAppend>) -> Option<Job> {
+    let mut bytes = 0;
+    while group.len() < GROUP_MAX && bytes < GROUP_BYTES {
+        match jobs.try_recv() {
+            Ok(Job::Append(append, answer)) => {
+                bytes += append.sealed.len();
+                group.push((append, answer));
+            }
+            Ok(other) => return Some(other),
+            Err(_) => break,
+        }
+    }
+    None
+}
+
+struct Writer {
+    options: SqliteConnectOptions,
+    /// `None` after a failure: a connection whose transaction broke is not trusted again.
+    connection: Option<SqliteConnection>,
+}
+
+impl Writer {
+    /// Commits a group. Where the database refuses it as a whole (a record too many for the disk), each of the group
+    /// is tried by itself, so that none suffers for another.
+    async fn append(&mut self, group: Vec<WaitingAppend>) {
+        let (appends, answers): (Vec<_>, Vec<_>) = group.into_iter().unzip();
+        let outcomes = match self.commit_group(&appends).await {
+            Ok(outcomes) => outcomes
+                .into_iter()
+                .map(|outcome| outcome.map_err(StoreError::from))
+                .collect(),
+            Err(error) if appends.len() == 1 => vec![Err(error)],
+            Err(error) => {
+                tracing::warn!(%error, appends = appends.len(), "a group did not commit; trying each by itself");
+                let mut outcomes = Vec::with_capacity(appends.len());
+                for append in appends.chunks(1) {
+                    let outcome = self.commit_group(append).await;
+                    outcomes.extend(match outcome {
+                        Ok(one) => one
+                            .into_iter()
+                            .map(|o| o.map_err(StoreError::from))
+                            .collect::<Vec<_>>(),
+                        Err(error) => vec![Err(error)],
+                    });
+                }
+                outcomes
+            }
+        };
+        for (answer, outcome) in answers.into_iter().zip(outcomes) {
+            // The caller may be gone; the record is there all the same, and is found when it is sent again (I4).
+            let _ = answer.send(outcome);
+        }
+    }
+
+    async fn commit_group(&mut self, appends: &[Box<Append>]) -> Result<Vec<append::Outcome>, StoreError> {
+        self.transaction(async |connection| append::group(connection, appends).await)
+            .await
+    }
+
+    async fn alone(&mut self, job: Job) {
+        match job {
+            Job::Append(append, answer) => self.append(vec![(append, answer)]).await,
+            Job::Open(request, answer) => {
+                let done = self.transaction(async |connection| accounts::open(connection, &request).await);
+                let _ = answer.send(done.await);
+            }
+            Job::RaiseFloor(account, floor, answer) => {
+                let done = self
+                    .transaction(async |connection| accounts::raise_floor(connection, account, floor).await);
+                let _ = answer.send(done.await);
+            }
+            Job::Index(index, answer) => {
+                let done = self.transaction(async |connection| chunks::index(connection, &index).await);
+                let _ = answer.send(done.await);
+            }
+            Job::Commit(commit, answer) => {
+                let done = self.transaction(async |connection| snapshots::commit(connection, &commit).await);
+                let _ = answer.send(done.await);
+            }
+        }
+    }
+
+    /// Runs `work` in a transaction that is committed where it succeeds and rolled back where it does not. Success
+    /// is returned after the commit alone (I1).
+    async fn transaction<T>(
+        &mut self,
+        work: impl AsyncFnOnce(&mut SqliteConnection) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let mut connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => self.options.connect().await?,
+        };
+        sqlx::query("BEGIN IMMEDIATE").execute(&mut connection).await?;
+        let done = work(&mut connection).await;
+        let end = if done.is_ok() { "COMMIT" } else { "ROLLBACK" };
+        match (sqlx::query(end).execute(&mut connection).await, done) {
+            (Ok(_), done) => {
+                self.connection = Some(connection);
+                done
+            }
+            (Err(error), Ok(_)) => Err(error.into()),
+            // SQLite rolls back by itself when the disk is full; the reason counts, not the second rollback.
+            (Err(_), Err(reason)) => Err(reason),
+        }
+    }
+}
