@@ -68,8 +68,9 @@ pub(crate) fn key_types(source: &str) -> Vec<KeyType> {
     found
 }
 
+/// Errors are called `BadSecret` and the like, and hold none.
 fn called_secret(name: &str) -> bool {
-    SECRET_NAMES.iter().any(|end| name.ends_with(end))
+    !name.starts_with("Bad") && SECRET_NAMES.iter().any(|end| name.ends_with(end))
 }
 
 fn with_derives_on_one_line(source: &str) -> String {
@@ -105,9 +106,10 @@ pub(crate) fn exposed(path: &str, source: &str) -> Vec<String> {
         names.map(|name| (name, key.name.as_str()))
     });
     // A macro may declare the type, so a name is enough here.
-    let by_hand = source.lines().filter_map(implemented).filter(|(_, of)| {
-        keys.iter().any(|key| key.name == *of) || (called_secret(of) && !of.starts_with("Bad"))
-    });
+    let by_hand = source
+        .lines()
+        .filter_map(implemented)
+        .filter(|(_, of)| keys.iter().any(|key| key.name == *of) || called_secret(of));
     let all = derived.chain(by_hand).filter(|(name, _)| EXPOSING.contains(name));
     all.map(|(name, of)| format!("{path}: {of} is {name} (I11)"))
         .collect()
@@ -140,7 +142,11 @@ fn a_key_type_is_known_by_its_wiping_its_fields_or_its_name() {
     assert_eq!(names("pub struct Pair(Zeroizing<[u8; 32]>);"), ["Pair"]);
     assert_eq!(names("pub struct HsmSecret { bytes: Vec<u8> }"), ["HsmSecret"]);
     assert_eq!(names("pub enum Mnemonic {\n    Plain,\n}"), ["Mnemonic"]);
-    assert_eq!(names("#[derive(Debug)]\npub struct BadSecret;"), [""; 0]);
+    assert_eq!(
+        names("#[derive(Debug)]\npub enum BadSecret {\n    Short,\n}"),
+        [""; 0]
+    );
+    assert_eq!(names("#[derive(Debug)]\npub struct NoSecret;"), [""; 0]);
     assert_eq!(
         names("#[derive(Zeroize)]\nfn between() {}\npub struct Plain(u8);"),
         [""; 0]
