@@ -21,10 +21,14 @@ pub use runs::{Place, Runs};
 pub use witness::Witness;
 
 use std::{
+    fs::DirBuilder,
     io,
+    os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
 };
 
+/// Name of the directory for copies.
+const WORK: &str = "work";
 /// Mode of every file here but the key, which is 0400.
 const MODE: u32 = 0o600;
 
@@ -79,10 +83,13 @@ impl Directory {
         self.path.join("key")
     }
 
-    /// A place for copies that may be lost, on the same file system as the node's database.
-    #[must_use]
-    pub fn work_path(&self) -> PathBuf {
-        self.path.join("work")
+    /// A place for copies that may be lost, on the same file system as the node's database. Made where it is not there.
+    pub fn work(&self) -> Result<PathBuf, DirectoryError> {
+        let path = self.path.join(WORK);
+        private_dir()
+            .create(&path)
+            .map_err(|error| self.io(WORK, error))?;
+        Ok(path)
     }
 
     /// Whether `setup` has been here.
@@ -93,11 +100,7 @@ impl Directory {
 
     /// Makes the directory, 0700, if it is not there.
     pub fn create(&self) -> Result<(), DirectoryError> {
-        use std::os::unix::fs::DirBuilderExt;
-        let made = std::fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&self.path);
+        let made = private_dir().create(&self.path);
         made.and_then(|()| crate::durable::sync_parent(&self.path))
             .map_err(|error| self.io("", error))
     }
@@ -134,6 +137,13 @@ impl Directory {
             reason: reason.into(),
         }
     }
+}
+
+/// Nobody but lightningd's user looks into it.
+fn private_dir() -> DirBuilder {
+    let mut builder = DirBuilder::new();
+    builder.recursive(true).mode(0o700);
+    builder
 }
 
 #[cfg(test)]

@@ -48,7 +48,12 @@ impl Drop for WorkFile {
 }
 
 async fn copy_database(writer: &Writer) -> Result<Option<WorkFile>, Halted> {
-    let (live, work) = (writer.node.database(), writer.node.directory.work_path());
+    let live = writer.node.database();
+    let work = writer
+        .node
+        .directory
+        .work()
+        .map_err(|error| Halted::new(format!("{error}. The node is halted; nothing is lost.")))?;
     let expected = Expected {
         data_version: writer.version,
         node: writer.node.config.node,

@@ -89,6 +89,15 @@ pub struct SessionRequest {
     pub now: UnixMillis,
 }
 
+impl SessionRequest {
+    /// Whether it may make an account where there is none: the node itself said that this key may append for it.
+    /// So `setup` can prove that a server takes the node before anything is written.
+    #[must_use]
+    pub fn registers(&self) -> bool {
+        self.grant.as_ref().is_some_and(|shown| shown.grant.scope == Scope::Append)
+    }
+}
+
 /// A record to be appended. Its header was parsed from `sealed`, whose SHA-256 is `hash`.
 #[derive(Clone, Debug)]
 pub struct Append {
@@ -174,11 +183,11 @@ pub trait Store: Send + Sync + 'static {
     async fn grants(&self, access_key: AccessKey) -> Result<Vec<SignedGrant>, StoreError>;
 
     /// Opens a session (I7). Judges the grant that was shown, or else those remembered for this account and key,
-    /// as [`judge_grant`] and [`judge_remembered`] say. An append opening with a good grant makes the account where
-    /// there is none. A claim is judged by [`Account::claim`]. Where all is well, remembers the grant.
+    /// as [`judge_grant`] and [`judge_remembered`] say. One that [`SessionRequest::registers`] makes the account
+    /// where there is none. A claim is judged by [`Account::claim`]. Where all is well, remembers the grant.
     ///
     /// Refusals: [`Refusal::GrantMissing`], [`Refusal::GrantRevoked`], [`Refusal::GrantExpired`],
-    /// [`Refusal::ScopeInsufficient`]; [`Refusal::NotFound`] for a read opening with a good grant and no account;
+    /// [`Refusal::ScopeInsufficient`]; [`Refusal::NotFound`] for an opening with a good grant to read and no account;
     /// and those of [`Account::claim`]. A refused opening leaves no trace, not even its grant.
     async fn open_session(&self, request: SessionRequest) -> Result<(AccountId, AccountState), StoreError>;
 

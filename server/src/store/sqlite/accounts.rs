@@ -36,7 +36,7 @@ pub(super) async fn open(
     }
     let mut account = match known {
         Some(account) => account,
-        None if request.scope == Scope::Append => create(connection, request).await?,
+        None if request.registers() => create(connection, request).await?,
         None => return Err(Refusal::NotFound.into()),
     };
     if let Some(claim) = &request.claim {
