@@ -1,4 +1,4 @@
-//! A place in a chain (SPEC 5.3).
+//! A place in a chain (SPEC 1.3).
 
 use crate::id::RecordHash;
 use serde::{Deserialize, Serialize};
