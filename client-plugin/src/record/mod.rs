@@ -24,6 +24,8 @@ mod seal;
 mod sql;
 
 #[cfg(test)]
+mod bad_tests;
+#[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod tests;

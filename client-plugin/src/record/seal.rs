@@ -1,4 +1,4 @@
-//! Content to record (SPEC 5.1, 5.6).
+//! Content to record (SPEC 5.2).
 
 use super::{
     CONTEXT_RECORDS, SQL_MAX, STATEMENTS_MAX,

@@ -1,4 +1,4 @@
-//! A statement taken apart into its shape and its literals, and the literals' short forms (SPEC 5.5.2).
+//! A statement taken apart into its shape and its literals, and the literals' short forms (SPEC 5.5.4).
 //!
 //! This is no SQL parser: any bytes may be cut anywhere and still come back as they were, because a shape with its
 //! literals put back is the statement. Cutting where CLN's statements have their values only makes records small.
@@ -120,8 +120,10 @@ mod op {
     pub(super) const POSITIVE: u8 = 4;
     pub(super) const NEGATIVE: u8 = 5;
     pub(super) const EARLIER: u8 = 6;
-    /// From here on the byte is a number itself, less this.
-    pub(super) const SMALL: u8 = 7;
+    /// From here on a blob of as many bytes as this is less.
+    pub(super) const SHORT_BLOB: u8 = 7;
+    /// From here on a number, as much as this is less.
+    pub(super) const SMALL: u8 = 72;
 }
 
 /// The first number that needs more than one byte.
@@ -147,8 +149,13 @@ pub(super) fn push_literal(out: &mut Vec<u8>, literal: &[u8]) {
         b"NULL" => out.push(op::NULL),
         [b'x', b'\'', hex @ .., b'\''] if hex.len() % 2 == 0 => {
             let start = out.len();
-            out.push(op::BLOB);
-            number::push_len(out, hex.len() / 2);
+            match u8::try_from(hex.len() / 2) {
+                Ok(len) if len < op::SMALL - op::SHORT_BLOB => out.push(op::SHORT_BLOB + len),
+                _ => {
+                    out.push(op::BLOB);
+                    number::push_len(out, hex.len() / 2);
+                }
+            }
             if !push_packed(out, hex) {
                 out.truncate(start);
                 push_other(out, literal);
@@ -208,6 +215,7 @@ pub(super) fn read_value(reader: &mut Reader<'_>, out: &mut Vec<u8>) -> Result<W
             push_decimal(out, number::read(reader)?);
         }
         op::EARLIER => return Ok(Written::Earlier(number::read_len(reader)?)),
+        short @ op::SHORT_BLOB..op::SMALL => push_hex(out, reader.take(usize::from(short - op::SHORT_BLOB))?),
         small => push_decimal(out, u64::from(small - op::SMALL)),
     }
     Ok(Written::Literal)
@@ -239,6 +247,16 @@ fn canonical(digits: &[u8]) -> Option<u64> {
 fn push_decimal(out: &mut Vec<u8>, n: u64) {
     // Writing to memory does not fail.
     let _ = write!(out, "{n}");
+}
+
+fn push_hex(out: &mut Vec<u8>, bytes: &[u8]) {
+    out.extend_from_slice(b"x'");
+    out.extend(
+        bytes
+            .iter()
+            .flat_map(|byte| [hex_digit(byte >> 4), hex_digit(byte & 15)]),
+    );
+    out.push(b'\'');
 }
 
 fn hex_digit(nibble: u8) -> u8 {
@@ -340,16 +358,16 @@ mod tests {
     fn literals_have_the_forms_of_the_specification() {
         for (literal, want) in [
             (&b"NULL"[..], &[0_u8][..]),
-            (b"x''", &[1, 0]),
-            (b"x'00ff'", &[1, 2, 0, 255]),
+            (b"x''", &[7]),
+            (b"x'00ff'", &[9, 0, 255]),
             (b"x'00FF'", b"\x03\x07x'00FF'"),
             (b"X'00'", b"\x03\x05X'00'"),
             (b"x'0'", b"\x03\x04x'0'"),
             (b"x'0g'", b"\x03\x05x'0g'"),
             (b"'it''s'", b"\x02\x05it''s"),
-            (b"0", &[7]),
-            (b"248", &[255]),
-            (b"249", &[4, 0xf9, 1]),
+            (b"0", &[72]),
+            (b"183", &[255]),
+            (b"184", &[4, 0xb8, 1]),
             (b"-1", &[5, 1]),
             (b"-0", &[3, 2, b'-', b'0']),
             (b"007", &[3, 3, b'0', b'0', b'7']),
@@ -358,6 +376,10 @@ mod tests {
             assert_eq!(written(literal), want, "{}", String::from_utf8_lossy(literal));
             assert_eq!(read(want), literal);
         }
+        let blob = |len: usize| format!("x'{}'", "ab".repeat(len)).into_bytes();
+        assert_eq!(written(&blob(64))[..2], [71, 0xab]);
+        assert_eq!(written(&blob(65))[..3], [1, 65, 0xab]);
+        assert_eq!(read(&written(&blob(65))), blob(65));
         assert_eq!(written(b"18446744073709551616")[0], 3);
         assert_eq!(written(b"18446744073709551615")[0], 4);
     }
