@@ -4,7 +4,8 @@ use super::{
     STATEMENTS_MAX,
     context::{Context, Kept, RESTART_WEIGHT, VALUE_MIN},
     number,
-    sql::{self, MARK, SLOTS_MAX, Split, Written},
+    sql::{MARK, SHAPE_MAX, SLOTS_MAX, Split},
+    value::{self, Written},
 };
 use backstop_protocol::bytes::{Malformed, Reader};
 use std::{
@@ -43,7 +44,7 @@ fn version_statement(data_version: u64) -> Option<Vec<u8>> {
 /// Writes statements one behind the other, each behind its length.
 pub(super) fn push_plain(statements: &[Vec<u8>], out: &mut Vec<u8>) {
     for sql in statements {
-        sql::push_bytes(out, sql);
+        value::push_bytes(out, sql);
     }
 }
 
@@ -60,7 +61,7 @@ pub(super) fn read_plain(stream: &[u8], sql_len: usize) -> Result<Vec<Vec<u8>>, 
     let mut reader = Reader::new(stream);
     let mut statements = Statements::new(sql_len);
     while !reader.rest().is_empty() {
-        let sql = sql::read_bytes(&mut reader)?;
+        let sql = value::read_bytes(&mut reader)?;
         if sql.len() > statements.room {
             return Err(TOO_LONG);
         }
@@ -144,7 +145,7 @@ impl Encoder {
                 }
             } else {
                 number::push_len(out, op::WHOLE);
-                sql::push_bytes(out, sql);
+                value::push_bytes(out, sql);
             }
         }
     }
@@ -162,7 +163,7 @@ impl Encoder {
         let shape = self.context.add_shape(&self.split.shape)?;
         self.shapes.insert(Arc::clone(self.context.shape(shape)?), shape);
         number::push_len(out, op::SHAPE);
-        sql::push_bytes(out, &self.split.shape);
+        value::push_bytes(out, &self.split.shape);
         Some(shape)
     }
 
@@ -214,7 +215,7 @@ impl Encoder {
 
     fn push_value(&mut self, literal: &[u8], out: &mut Vec<u8>) -> Kept {
         if literal.len() < VALUE_MIN {
-            sql::push_literal(out, literal);
+            value::push_literal(out, literal);
             return self.context.keep(literal);
         }
         // A fixed hash: equal input gives equal records. Whoever finds two values with one hash loses a few bytes.
@@ -226,10 +227,10 @@ impl Encoder {
             .get(&hash)
             .and_then(|place| Some((*place, self.context.value(*place)?)));
         if let Some((place, kept)) = known.filter(|(_, kept)| self.context.literal(*kept) == literal) {
-            sql::push_earlier(out, self.context.values() - place);
+            value::push_earlier(out, self.context.values() - place);
             return kept;
         }
-        sql::push_literal(out, literal);
+        value::push_literal(out, literal);
         let place = self.context.values();
         let kept = self.context.keep(literal);
         if self.context.values() > place {
@@ -272,7 +273,7 @@ impl Decoder {
                     continue;
                 }
                 op::WHOLE => {
-                    statements.push(sql::read_bytes(&mut reader)?.to_vec())?;
+                    statements.push(value::read_bytes(&mut reader)?.to_vec())?;
                     continue;
                 }
                 op::EXPECTED | op::REPEATED => {
@@ -293,9 +294,9 @@ impl Decoder {
     }
 
     fn read_shape(&mut self, reader: &mut Reader<'_>) -> Result<usize, Malformed> {
-        let text = sql::read_bytes(reader)?;
+        let text = value::read_bytes(reader)?;
         let slots = memchr::memchr_iter(MARK, text).count();
-        if text.len() > sql::SHAPE_MAX || slots > sql::SLOTS_MAX {
+        if text.len() > SHAPE_MAX || slots > SLOTS_MAX {
             return Err(Malformed::Field("shape"));
         }
         self.context.add_shape(text).ok_or(Malformed::Field("shape"))
@@ -352,7 +353,7 @@ impl Decoder {
         for (slot, (kept, part)) in self.row.iter_mut().zip(parts).enumerate() {
             let start = sql.len();
             let written = if changed.contains(slot) {
-                Some(sql::read_value(reader, &mut sql)?)
+                Some(value::read_value(reader, &mut sql)?)
             } else {
                 None
             };
