@@ -13,6 +13,23 @@ use std::{
 /// Writes `bytes` to `path` so that after a power cut it holds either what it held before or all of `bytes`.
 /// The file gets `mode`, whatever the umask leaves of it.
 pub fn write(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    let temporary = prepare(path, bytes, mode)?;
+    rename(&temporary, path)
+}
+
+/// Like [`write`], but refuses with `AlreadyExists` where `path` exists.
+pub fn write_new(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    let temporary = prepare(path, bytes, mode)?;
+    let renamed = rename_new(&temporary, path);
+    if renamed.is_err() {
+        // It may hold a secret; the first error is the one to report.
+        let _ = std::fs::remove_file(&temporary);
+    }
+    renamed
+}
+
+/// Writes and flushes what is to be renamed to `path`.
+fn prepare(path: &Path, bytes: &[u8], mode: u32) -> io::Result<PathBuf> {
     let temporary = temporary(path);
     remove_leftover(&temporary)?;
     let mut file = OpenOptions::new()
@@ -27,7 +44,7 @@ pub fn write(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
         let _ = std::fs::remove_file(&temporary);
         return Err(error);
     }
-    rename(&temporary, path)
+    Ok(temporary)
 }
 
 /// Renames a file that was flushed already, and flushes the directory that holds it.
@@ -99,6 +116,19 @@ mod tests {
         std::fs::write(temporary(&path), b"half").unwrap();
         write(&path, b"whole", 0o600).unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"whole");
+    }
+
+    #[test]
+    fn a_new_file_is_never_written_over_another_one_and_leaves_nothing_then() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        write_new(&path, b"one", 0o400).unwrap();
+        assert_eq!(
+            write_new(&path, b"two", 0o400).unwrap_err().kind(),
+            io::ErrorKind::AlreadyExists
+        );
+        assert_eq!(std::fs::read(&path).unwrap(), b"one");
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use std::{
 pub(crate) const TRACE: &str = "cln-v26.06-trace.jsonl.zst";
 /// That node's database after it stopped.
 pub(crate) const FINAL: &str = "cln-v26.06-final.sqlite3.zst";
-/// Main file as copied inside the hook of data_version 3570; its journal lies beside it.
+/// Main file as copied inside the hook of `data_version` 3570; its journal lies beside it.
 pub(crate) const MID: &str = "cln-v26.06-mid/lightningd.sqlite3.zst";
 /// The journal of [`MID`].
 pub(crate) const MID_JOURNAL: &str = "cln-v26.06-mid/lightningd.sqlite3-journal.zst";

@@ -3,8 +3,10 @@
 //! One file a command. Results go to standard output, everything that went wrong to standard error as sentences that
 //! end with the next step. Secrets are typed at a terminal or read from a file descriptor, never arguments (I11).
 
+mod adopt;
 mod node;
 pub mod prompt;
+pub mod restore;
 pub mod setup;
 mod status;
 
@@ -33,6 +35,8 @@ struct Cli {
 enum Command {
     Setup(setup::Args),
     Status(status::Args),
+    Restore(restore::Args),
+    Adopt(adopt::Args),
 }
 
 /// Where a command was typed.
@@ -61,7 +65,13 @@ pub fn run(clock: Arc<dyn Clock>, rng: SharedRng) -> ExitCode {
     let command = Cli::parse().command;
     let done = Here::find().and_then(|here| match command {
         Command::Setup(args) => setup::command(&args, &here, clock, rng).map(|()| ExitCode::SUCCESS),
+        Command::Restore(args) => {
+            restore::command(&args, &here, &Ambient { clock, rng }).map(|()| ExitCode::SUCCESS)
+        }
         Command::Status(args) => status::command(&args, &here, Ambient { clock, rng }),
+        Command::Adopt(args) => {
+            adopt::command(&args, &here, Ambient { clock, rng }).map(|()| ExitCode::SUCCESS)
+        }
     });
     match done {
         Ok(code) => code,

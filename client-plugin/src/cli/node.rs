@@ -10,6 +10,7 @@ use std::path::PathBuf;
 
 /// Options that name a node.
 #[derive(Debug, Default, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "one for each flag of lightning-cli")]
 #[group(skip)]
 pub struct NodeArgs {
     /// The node's lightning-dir [default: ~/.lightning].

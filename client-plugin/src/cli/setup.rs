@@ -39,20 +39,20 @@ pub struct Args {
     /// URL of the server that is to keep the backup.
     #[arg(long, value_name = "URL")]
     server: String,
-    /// Ask the running node instead of reading hsm_secret: for remote signers, and where a passphrase is not to be
+    /// Ask the running node instead of reading `hsm_secret`: for remote signers, and where a passphrase is not to be
     /// typed here.
     #[arg(long)]
     from_rpc: bool,
     /// The server's key as its operator told you; without it the key that the server shows now is pinned.
     #[arg(long, value_name = "HEX")]
     server_key: Option<ServerKey>,
-    /// Read the passphrase of hsm_secret from this open file descriptor instead of asking for it.
+    /// Read the passphrase of `hsm_secret` from this open file descriptor instead of asking for it.
     #[arg(long, value_name = "N", conflicts_with = "from_rpc")]
     passphrase_fd: Option<u32>,
     /// Which of the node's roots to use; a higher one gives new keys where a key file was stolen.
     #[arg(long, value_name = "N", default_value_t = FIRST_GENERATION)]
     generation: u32,
-    /// Reach the server through this SOCKS5 proxy, as in socks5h://127.0.0.1:9050 for Tor.
+    /// Reach the server through this SOCKS5 proxy, as in `socks5h://127.0.0.1:9050` for Tor.
     #[arg(long, value_name = "URL")]
     proxy: Option<String>,
     /// Print the recovery key even where the output is no terminal, or where setup was run before.
@@ -68,8 +68,8 @@ struct World<'a> {
     watched: bool,
     out: &'a mut dyn Write,
     rng: SharedRng,
-    /// Opens a session with the server as this identity; returns the key that the server proved to have.
-    prove_server: &'a mut dyn FnMut(&Proof, &Identity) -> anyhow::Result<ServerKey>,
+    /// Opens a session with the server as this identity.
+    prove_server: &'a mut dyn FnMut(&Proof, &Identity) -> anyhow::Result<Proved>,
 }
 
 /// The server that is to prove itself.
@@ -78,6 +78,14 @@ struct Proof {
     connect: Connect,
     /// The key it must have; `None`: whichever it shows.
     pinned: Option<ServerKey>,
+}
+
+/// What a server proved.
+struct Proved {
+    /// The key that it has.
+    key: ServerKey,
+    /// How many records of this node it holds.
+    records: u64,
 }
 
 /// Everything that is to be written, once all of it is proved.
@@ -92,9 +100,8 @@ struct Plan {
 /// Runs the command at the program's own terminal.
 pub(super) fn command(args: &Args, here: &Here, clock: Arc<dyn Clock>, rng: SharedRng) -> anyhow::Result<()> {
     let prove_rng = rng.clone();
-    let mut prove_server = |proof: &Proof, identity: &Identity| {
-        server::prove(proof, identity, Arc::clone(&clock), prove_rng.clone())
-    };
+    let mut prove_server =
+        move |proof: &Proof, identity: &Identity| server::prove(proof, identity, &clock, &prove_rng);
     let stdout = std::io::stdout();
     let watched = stdout.is_terminal();
     setup(
@@ -134,7 +141,7 @@ fn setup(args: &Args, world: &mut World<'_>) -> anyhow::Result<()> {
         connect,
         pinned,
     };
-    let key = (world.prove_server)(&proof, &identity)?;
+    let Proved { key, records } = (world.prove_server)(&proof, &identity)?;
     ensure!(
         pinned.is_none_or(|pinned| pinned == key),
         "{url} has the key {key}, but {} was expected: this is another server, or somebody in between. Nothing was \
@@ -150,7 +157,17 @@ fn setup(args: &Args, world: &mut World<'_>) -> anyhow::Result<()> {
         server: ServerConfig { url, key },
     };
     let written = write(&directory, &plan, before.is_some(), &world.rng)?;
-    report(args, &node, &plan, written, world)
+    report(args, &node, &plan, written, world)?;
+    if written == Written::Everything && records > 0 {
+        writeln!(
+            world.out,
+            "\nCareful: the server holds a backup of this node already, {records} records long, which another \
+             lightning-dir wrote.\nTo get that node back, use `{} restore` into an empty directory instead of starting \
+             this one.",
+            world.here.program.display()
+        )?;
+    }
+    Ok(())
 }
 
 /// A place where the plugin would work: lightningd's own, with a database that has a hook.

@@ -60,3 +60,15 @@ pub(crate) async fn look(
         halt: halt.map(|halt| Halted::judged(halt, &node.network_dir).to_string()),
     })
 }
+
+/// The version of the database that the newest batch or bridged gap leads to.
+pub(crate) async fn newest_version(
+    node: &Node,
+    session: &Session,
+    account: &AccountState,
+) -> anyhow::Result<Option<u64>> {
+    match newest::last(session, &Opener::new(&node.keys.record), account).await? {
+        Ok(last) => Ok(last.and_then(|last| last.data_version)),
+        Err(halt) => anyhow::bail!("{halt}"),
+    }
+}

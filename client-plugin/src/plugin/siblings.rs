@@ -17,18 +17,15 @@ pub(super) fn any_alive() -> bool {
         .any(|pid| pid != own && is_plugin_of(parent, &Path::new("/proc").join(pid.to_string())))
 }
 
-/// lightningd starts plugins, and nothing else, with `LIGHTNINGD_PLUGIN=1`.
+/// lightningd talks to its plugins through pipes and to its own daemons through sockets. All of them inherit
+/// `LIGHTNINGD_PLUGIN=1`, so the environment tells nothing.
 fn is_plugin_of(parent: u32, process: &Path) -> bool {
     let Ok(stat) = std::fs::read(process.join("stat")) else {
         return false;
     };
-    if stat_parent(&stat) != Some(parent) {
-        return false;
-    }
-    let environment = std::fs::read(process.join("environ")).unwrap_or_default();
-    environment
-        .split(|byte| *byte == 0)
-        .any(|variable| variable == b"LIGHTNINGD_PLUGIN=1")
+    let input = std::fs::read_link(process.join("fd/0"));
+    stat_parent(&stat) == Some(parent)
+        && input.is_ok_and(|input| input.to_string_lossy().starts_with("pipe:"))
 }
 
 /// The parent in `/proc/<pid>/stat`, unless the process is dead and only waits to be collected. The name in
@@ -56,11 +53,20 @@ mod tests {
     }
 
     #[test]
-    fn a_process_that_is_no_plugin_is_no_sibling() {
-        assert!(!is_plugin_of(
-            std::os::unix::process::parent_id(),
-            Path::new("/proc/self")
-        ));
-        assert!(!is_plugin_of(1, Path::new("/proc/0")));
+    fn a_child_with_a_pipe_is_a_plugin_and_one_without_is_not() {
+        use std::process::{Command, Stdio};
+        let start = |input: Stdio| Command::new("sleep").arg("60").stdin(input).spawn().unwrap();
+        let (mut piped, mut other) = (start(Stdio::piped()), start(Stdio::null()));
+        let own = std::process::id();
+        let place = |child: &std::process::Child| Path::new("/proc").join(child.id().to_string());
+        assert!(is_plugin_of(own, &place(&piped)));
+        assert!(!is_plugin_of(own, &place(&other)));
+        assert!(!is_plugin_of(1, &place(&piped)));
+        let dead = place(&piped);
+        for child in [&mut piped, &mut other] {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+        assert!(!is_plugin_of(own, &dead));
     }
 }

@@ -106,7 +106,9 @@ fn take_texts(statement: &[u8]) -> Result<Prepared<'_>, ReplayError> {
             Err(_) if token.kind == Kind::Text => {
                 texts.push(unquote(bytes).ok_or(ReplayError::Forbidden("an unfinished text literal"))?);
                 // A number of its own, and blanks around: it must not run into a neighbouring word.
-                sql.push_str(&format!(" ?{} ", texts.len()));
+                sql.push_str(" ?");
+                sql.push_str(&texts.len().to_string());
+                sql.push(' ');
             }
             Err(_) => {
                 return Err(ReplayError::Forbidden(

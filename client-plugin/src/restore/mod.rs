@@ -1,1 +1,233 @@
-//! The way back.
+//! From a server's records and chunks to a database in its place (I9).
+//!
+//! In order: the fenced head is read again; the newest complete snapshot on the chain is downloaded beside the
+//! database's future place; the records after it are applied; the result is checked; the head is read once more; and
+//! only then the file is renamed, where no other file is. Whatever goes wrong before that leaves nothing behind.
+
+mod base;
+mod chain;
+mod error;
+mod server;
+mod tail;
+#[cfg(test)]
+mod tests;
+mod work;
+
+pub use error::{BadChain, RestoreError};
+pub use server::BackupServer;
+pub use work::vacant;
+
+use crate::{
+    keys::Keys,
+    record::Policy,
+    snapshot::{self, FetchError},
+};
+use backstop_protocol::{
+    api::{AccountState, SnapshotInfo},
+    clock::{Clock, UnixMillis},
+    head::Head,
+    id::{NodeId, ServerKey, TimelineId},
+};
+use base::Base;
+use std::path::{Path, PathBuf};
+use tail::Tail;
+use work::Work;
+
+/// What is to be restored, and where to.
+pub struct Request<'a> {
+    /// The node's keys.
+    pub keys: &'a Keys,
+    /// The node.
+    pub node: NodeId,
+    /// The server's key: the node's last word on its servers must name it.
+    pub server: ServerKey,
+    /// The head at which the caller's takeover fenced every other writer off (I7).
+    pub fenced: Head,
+    /// The version to stop at, to look at an earlier state; `None`: the newest, which alone a node may start on.
+    pub until: Option<u64>,
+    /// Where the database shall stand. Its directory must exist; the database and its journals must not.
+    pub database: &'a Path,
+}
+
+/// How far a restore is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// Bytes of the snapshot's database that are there.
+    Snapshot {
+        /// Bytes there.
+        done: u64,
+        /// Bytes in all.
+        total: u64,
+    },
+    /// Records applied.
+    Records {
+        /// Records applied.
+        done: u64,
+        /// Records in all.
+        total: u64,
+    },
+    /// The database is complete and being checked.
+    Checking,
+}
+
+/// A database in its place.
+#[derive(Clone, Debug)]
+pub struct Restored {
+    /// Where it stands.
+    pub database: PathBuf,
+    /// Its length, bytes.
+    pub database_len: u64,
+    /// The head whose state it is.
+    pub head: Head,
+    /// CLN's counter in it.
+    pub data_version: u64,
+    /// When the server received the last record.
+    pub received_at: Option<UnixMillis>,
+    /// The snapshot that it started from; `None`: from the very first record.
+    pub snapshot: Option<SnapshotInfo>,
+    /// Records that were applied to it.
+    pub records: u64,
+    /// The node in it; `None` where lightningd's first start did not get far enough to write it.
+    pub node: Option<NodeId>,
+    /// The servers that the node wrote to, by the last word on it.
+    pub policy: Option<Policy>,
+    /// Rows that refer to missing ones and did so in the snapshot already: lightningd lived with them.
+    pub orphans: usize,
+    /// How long it took, milliseconds.
+    pub elapsed_ms: u64,
+}
+
+/// Restores a node's database. `progress` hears how far it is.
+///
+/// Databases are read and written on the runtime's blocking threads. Memory holds two pages of records, one pack, and
+/// some hundred bytes for each 16 KiB of the database.
+pub async fn restore(
+    server: &impl BackupServer,
+    request: &Request<'_>,
+    clock: &dyn Clock,
+    progress: &mut (dyn FnMut(Progress) + Send),
+) -> Result<Restored, RestoreError> {
+    let began = clock.now();
+    let account = fenced_account(server, request).await?;
+    let timeline = account.timeline.ok_or(RestoreError::Nothing)?;
+    let work = Work::begin(request.database)?;
+    let base = base::choose(server, &request.keys.manifest, &account, request.until).await?;
+    if let Some(base) = &base {
+        let mut tell = |done, total| progress(Progress::Snapshot { done, total });
+        snapshot::fetch(server, request.keys, &base.manifest, &work.database(), &mut tell)
+            .await
+            .map_err(|error| fetching(request.database, error))?;
+    }
+    let tail = apply(server, request, timeline, base.as_ref(), &work, progress).await?;
+    progress(Progress::Checking);
+    let (node, key) = (request.node, request.server);
+    let (tail, proof) = blocking(move || tail.prove(node, key).map(|proof| (tail, proof))).await?;
+    let summary = blocking(move || tail.finish()).await?;
+
+    // The last word before the last step: nobody wrote while this restore believed itself alone.
+    fenced_account(server, request).await?;
+    let database_len = work.put_in_place()?;
+    Ok(Restored {
+        database: request.database.to_owned(),
+        database_len,
+        head: account.head,
+        data_version: proof.data_version,
+        received_at: summary.received_at.or(account.head_received_at),
+        snapshot: base.map(|base| base.info),
+        records: summary.records,
+        node: proof.node,
+        policy: summary.policy,
+        orphans: proof.orphans,
+        elapsed_ms: clock.now().millis_since(began),
+    })
+}
+
+/// The account, if its head is still the one at which the caller fenced.
+async fn fenced_account(
+    server: &impl BackupServer,
+    request: &Request<'_>,
+) -> Result<AccountState, RestoreError> {
+    let account = server.account().await?;
+    if account.head == request.fenced {
+        Ok(account)
+    } else {
+        Err(RestoreError::Moved {
+            fenced: request.fenced,
+            now: account.head,
+        })
+    }
+}
+
+/// Brings the database in `work` to the head.
+async fn apply(
+    server: &impl BackupServer,
+    request: &Request<'_>,
+    timeline: TimelineId,
+    base: Option<&Base>,
+    work: &Work,
+    progress: &mut (dyn FnMut(Progress) + Send),
+) -> Result<Tail, RestoreError> {
+    // The server's answer was found equal to it.
+    let (head, key) = (request.fenced, &request.keys.record);
+    let after_base = base.map_or(0, |base| base.info.base_seq).saturating_add(1);
+    let read = async |from: u64| {
+        if from > head.seq {
+            Ok(Vec::new())
+        } else {
+            server.records(from).await
+        }
+    };
+
+    let mut page = read(after_base).await?;
+    let start = tail::start(key, after_base, &page)?;
+    if start < after_base {
+        page = read(start).await?;
+    }
+    let manifest = base.map(|base| &base.manifest);
+    let mut tail = Tail::begin(
+        &work.database(),
+        key,
+        timeline,
+        start,
+        manifest,
+        head,
+        request.until,
+    )?;
+    tail = blocking(move || tail.look_for_orphans().map(|()| tail)).await?;
+    let total = head.seq.saturating_sub(after_base).saturating_add(1);
+    while !page.is_empty() && !tail.has_arrived() {
+        progress(Progress::Records {
+            done: tail.summary().records,
+            total,
+        });
+        let next = tail.next().saturating_add(page.len() as u64);
+        // The next page travels while this one is applied.
+        let applied = blocking(move || tail.take(&page).map(|()| tail));
+        let (applied, following) = tokio::join!(applied, read(next));
+        (tail, page) = (applied?, following?);
+    }
+    progress(Progress::Records {
+        done: tail.summary().records,
+        total,
+    });
+    tail.end()?;
+    Ok(tail)
+}
+
+/// Runs what reads or writes a database where it holds nobody up.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, RestoreError> + Send + 'static,
+) -> Result<T, RestoreError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}
+
+fn fetching(database: &Path, error: FetchError) -> RestoreError {
+    match error {
+        FetchError::Io(error) => RestoreError::io(database, error),
+        FetchError::Remote(error) => error.into(),
+        other => RestoreError::Fetch(other),
+    }
+}

@@ -22,7 +22,7 @@ use std::{
 };
 
 /// Most bytes of a pack that are asked for at once: a whole pack as this program makes them.
-const RUN_MAX: u32 = (PACK_TARGET + SEALED_CHUNK_MAX) as u32;
+const RUN_MAX: usize = PACK_TARGET + SEALED_CHUNK_MAX;
 /// Up to how many bytes that nobody needs are taken along, rather than asking twice.
 const GAP_MAX: u32 = 128 << 10;
 
@@ -331,7 +331,7 @@ fn run_len(wanted: &[Wanted]) -> usize {
         [a, b] => {
             b.pack == a.pack
                 && b.offset.saturating_sub(a.end()) <= GAP_MAX
-                && b.end().saturating_sub(first.offset) <= RUN_MAX
+                && b.end().saturating_sub(first.offset) as usize <= RUN_MAX
         }
         _ => false,
     };

@@ -221,7 +221,7 @@ mod tests {
             data_version: 5,
             database_len,
             policy,
-            lists: (0..lists).map(|at| ChunkId([at as u8; 32])).collect(),
+            lists: (0_u8..).zip(0..lists).map(|(at, _)| ChunkId([at; 32])).collect(),
         }
     }
 

@@ -1,15 +1,17 @@
 //! Helpers of this module's tests.
 
 use super::ChunkServer;
-use crate::remote::RemoteError;
+use crate::{remote::RemoteError, restore::BackupServer};
 use backstop_protocol::{
     api::{self, AccountState, SnapshotInfo},
     chunk::ChunkPlace,
     clock::UnixMillis,
     hash::sha256,
-    id::{ChunkId, PackId},
+    head::Head,
+    id::{ChunkId, Network, NodeId, PackId, SnapshotId},
     pack::parse_pack,
     problem::{Problem, ProblemCode},
+    record::{RecordHeader, record_hash},
     snapshot::SnapshotCommit,
 };
 use bytes::Bytes;
@@ -61,7 +63,9 @@ pub(crate) struct Held {
     /// Each commit as it was sent, with the chunks the snapshot then has.
     pub(crate) snapshots: Vec<(SnapshotInfo, SnapshotCommit, BTreeSet<ChunkId>)>,
     pub(crate) log: Vec<(UnixMillis, Bytes)>,
-    pub(crate) account: Option<AccountState>,
+    /// Most bytes of records in one page.
+    pub(crate) page: usize,
+    pub(crate) accounts_asked: usize,
     /// Longest answer, in bytes of a pack.
     pub(crate) longest: usize,
     pub(crate) requests: usize,
@@ -167,5 +171,69 @@ impl ChunkServer for FakeServer {
         };
         held.snapshots.push((info, commit, chunks));
         Ok(info)
+    }
+}
+
+impl BackupServer for FakeServer {
+    async fn account(&self) -> Result<AccountState, RemoteError> {
+        let mut held = self.held();
+        held.accounts_asked += 1;
+        let last = held
+            .log
+            .last()
+            .map(|(at, sealed)| (*at, RecordHeader::parse(sealed).unwrap(), record_hash(sealed)));
+        let first = held
+            .log
+            .first()
+            .map(|(_, sealed)| RecordHeader::parse(sealed).unwrap());
+        Ok(AccountState {
+            node: NodeId([2; 33]),
+            network: Network::Regtest,
+            epoch: 9,
+            timeline: last.map(|(_, header, _)| header.timeline),
+            head: last.map_or(Head::EMPTY, |(_, header, hash)| header.head(hash)),
+            head_received_at: last.map(|(at, ..)| at),
+            writer_since: None,
+            writer_seen_at: None,
+            first_seq: first.map_or(0, |header| header.seq),
+            log_bytes: 0,
+            snapshot: held.snapshots.last().map(|(info, ..)| *info),
+            time: UnixMillis(0),
+        })
+    }
+
+    async fn records(&self, from: u64) -> Result<Vec<(UnixMillis, Bytes)>, RemoteError> {
+        let held = self.held();
+        let mut len = 0;
+        let from = held
+            .log
+            .iter()
+            .skip_while(|(_, sealed)| RecordHeader::parse(sealed).unwrap().seq < from);
+        Ok(from
+            .take_while(|(_, sealed)| {
+                let before = len;
+                len += sealed.len();
+                before == 0 || len <= held.page
+            })
+            .cloned()
+            .collect())
+    }
+
+    async fn snapshots(&self) -> Result<Vec<SnapshotInfo>, RemoteError> {
+        Ok(self
+            .held()
+            .snapshots
+            .iter()
+            .rev()
+            .map(|(info, ..)| *info)
+            .collect())
+    }
+
+    async fn manifest(&self, snapshot: SnapshotId) -> Result<Bytes, RemoteError> {
+        let held = self.held();
+        let found = held.snapshots.iter().find(|(info, ..)| info.snapshot == snapshot);
+        found
+            .map(|(_, commit, _)| Bytes::from(commit.manifest.clone()))
+            .ok_or_else(|| refused(Problem::new(ProblemCode::NotFound, "manifest")))
     }
 }

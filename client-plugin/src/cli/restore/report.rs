@@ -1,0 +1,170 @@
+//! What a person sees of a restore.
+
+use super::place::{HsmSecretRest, Rest};
+use crate::{
+    cli::Here,
+    plugin::Utc,
+    restore::{Progress, Restored},
+};
+use backstop_protocol::{api::AccountState, id::ServerKey};
+use indicatif::{ProgressBar, ProgressStyle};
+use std::io::{self, Write};
+
+/// Says whose backup was found.
+pub(super) fn found(
+    out: &mut dyn Write,
+    state: &AccountState,
+    key: ServerKey,
+    pinned: bool,
+) -> io::Result<()> {
+    writeln!(out, "Found     node {} on {}", state.node, state.network)?;
+    writeln!(out, "          record {}{}", state.head.seq, received(state))?;
+    if !pinned {
+        writeln!(
+            out,
+            "          on the server with the key {key}; its operator can tell you whether it is the right one"
+        )?;
+    }
+    Ok(())
+}
+
+/// Says what was restored.
+pub(super) fn restored(out: &mut dyn Write, restored: &Restored, state: &AccountState) -> io::Result<()> {
+    let Restored {
+        database,
+        database_len,
+        head,
+        data_version,
+        snapshot,
+        records,
+        ..
+    } = restored;
+    writeln!(out, "Restored  {} ({database_len} bytes)", database.display())?;
+    writeln!(
+        out,
+        "          record {} of epoch {}, data_version {data_version}{}",
+        head.seq,
+        head.epoch,
+        received(state)
+    )?;
+    match snapshot {
+        Some(snapshot) => writeln!(
+            out,
+            "          from the snapshot after record {} and {records} record(s)",
+            snapshot.base_seq
+        )?,
+        None => writeln!(out, "          from {records} record(s), the first one included")?,
+    }
+    writeln!(
+        out,
+        "          in {}.{:03} s",
+        restored.elapsed_ms / 1000,
+        restored.elapsed_ms % 1000
+    )?;
+    writeln!(
+        out,
+        "Checked   every seal, the chain of records, each step of data_version, integrity_check, {}, {}",
+        match restored.orphans {
+            0 => "foreign_key_check".to_owned(),
+            orphans =>
+                format!("foreign_key_check ({orphans} row(s) without a parent were in the snapshot already)"),
+        },
+        if restored.node.is_some() {
+            "the node's id"
+        } else {
+            "(the database does not name its node yet)"
+        },
+    )?;
+    writeln!(
+        out,
+        "Fenced    the machine that wrote this backup until now is refused from here on"
+    )
+}
+
+/// Says what to do next.
+pub(super) fn next(out: &mut dyn Write, rest: &Rest, here: &Here) -> io::Result<()> {
+    let Rest { node, hsm_secret } = rest;
+    let path = node.hsm_secret();
+    let path = path.display();
+    writeln!(out, "\nNext:")?;
+    let mut step = 0;
+    let mut say = |text: String| {
+        step += 1;
+        writeln!(out, "  {step}. {text}")
+    };
+    match hsm_secret {
+        HsmSecretRest::There => {}
+        HsmSecretRest::Written => say(format!("{path} was written from the words: nothing to do"))?,
+        HsmSecretRest::ThereLocked => {
+            say(format!(
+                "{path} was there and has a passphrase: make sure that it is this node's;"
+            ))?;
+        }
+        HsmSecretRest::Copy(file) => {
+            say(format!(
+                "put the secret in its place: install -m 400 {} {path}",
+                file.display()
+            ))?;
+        }
+        HsmSecretRest::Missing => {
+            say(format!(
+                "put the node's hsm_secret to {path}, or start lightningd with the node's signer;"
+            ))?;
+        }
+    }
+    say(format!(
+        "make sure that this line is in {}:\n\n         important-plugin={}\n",
+        node.base().join("config").display(),
+        here.program.display()
+    ))?;
+    say("never start the old machine's copy of this node again;".to_owned())?;
+    say(format!(
+        "start lightningd with --lightning-dir={} --network={}",
+        node.base().display(),
+        node.network()
+    ))?;
+    out.flush()
+}
+
+fn received(state: &AccountState) -> String {
+    state.head_received_at.map_or_else(String::new, |at| {
+        let minutes = state.time.millis_since(at) / 60_000;
+        format!(", received {} ({minutes} min ago by the server's clock)", Utc(at))
+    })
+}
+
+/// Progress bars, where a terminal shows them.
+#[derive(Default)]
+pub(super) struct Bars {
+    bar: Option<(&'static str, ProgressBar)>,
+}
+
+impl Bars {
+    /// Shows how far it is.
+    pub(super) fn show(&mut self, progress: Progress) {
+        let (what, done, total) = match progress {
+            Progress::Snapshot { done, total } => ("snapshot, bytes", done, total),
+            Progress::Records { done, total } => ("records", done, total),
+            Progress::Checking => ("checking", 0, 0),
+        };
+        if self.bar.as_ref().is_none_or(|(shown, _)| *shown != what) {
+            self.clear();
+            let bar = ProgressBar::new(total);
+            if let Ok(style) = ProgressStyle::with_template("{msg:16} {wide_bar} {pos}/{len} {eta}") {
+                bar.set_style(style);
+            }
+            bar.set_message(what);
+            self.bar = Some((what, bar));
+        }
+        if let Some((_, bar)) = &self.bar {
+            bar.set_position(done);
+        }
+    }
+
+    /// Takes them away.
+    pub(super) fn clear(&mut self) {
+        if let Some((_, bar)) = self.bar.take() {
+            bar.finish_and_clear();
+        }
+    }
+}

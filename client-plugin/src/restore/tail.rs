@@ -1,0 +1,286 @@
+//! The records from a snapshot, or from the very first one, up to the head: checked, opened and applied.
+
+use super::{
+    chain::Chain,
+    error::{BadChain, RestoreError},
+};
+use crate::{
+    keys::RecordKey,
+    record::{Content, Opener, Policy},
+    replay::{
+        Durability, Replay, ReplayError,
+        check::{self, Orphan},
+    },
+    snapshot::{Base, Manifest},
+};
+use backstop_protocol::{
+    clock::UnixMillis,
+    head::Head,
+    id::{NodeId, ServerKey, TimelineId},
+    record::{RecordHeader, RecordKind},
+};
+use bytes::Bytes;
+use std::{collections::BTreeSet, path::Path};
+
+/// A database that is brought forward record by record.
+pub(super) struct Tail {
+    chain: Chain,
+    opener: Opener,
+    replay: Replay,
+    base: Option<Base>,
+    head: Head,
+    until: Option<u64>,
+    arrived: bool,
+    summary: Summary,
+    /// Rows without a parent that the snapshot brought along.
+    inherited: BTreeSet<Orphan>,
+}
+
+/// What was found true of the complete database.
+pub(super) struct Proof {
+    pub(super) data_version: u64,
+    pub(super) node: Option<NodeId>,
+    pub(super) orphans: usize,
+}
+
+/// What came by.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Summary {
+    /// Records after the base.
+    pub(super) records: u64,
+    /// When the last record was received, by the server's clock.
+    pub(super) received_at: Option<UnixMillis>,
+    /// The newest policy.
+    pub(super) policy: Option<Policy>,
+    /// The version that the manifest, and then each batch, named.
+    pub(super) data_version: Option<u64>,
+}
+
+impl Tail {
+    /// Opens the database, a copy of the manifest's where there is one, to be brought to `head` by records from
+    /// `start` on: those up to the base are checked and read for what later ones refer to, and not applied.
+    pub(super) fn begin(
+        database: &Path,
+        key: &RecordKey,
+        timeline: TimelineId,
+        start: u64,
+        manifest: Option<&Manifest>,
+        head: Head,
+        until: Option<u64>,
+    ) -> Result<Self, RestoreError> {
+        let base = manifest.map(|manifest| manifest.base);
+        let seq = base.map_or(0, |base| base.seq);
+        let replay = Replay::open(database, Durability::Off).map_err(|error| at(seq, error))?;
+        let mut summary = Summary::default();
+        if let Some(manifest) = manifest {
+            // The manifest's binding: this database, at this version, belongs behind that record.
+            let found = replay.data_version();
+            if found != Some(manifest.data_version) {
+                return Err(RestoreError::Version {
+                    expected: manifest.data_version,
+                    found,
+                });
+            }
+            summary.data_version = found;
+            summary.policy = policy(key, manifest)?;
+        }
+        Ok(Self {
+            chain: Chain::enter(timeline, start, base),
+            opener: Opener::new(key),
+            replay,
+            base,
+            head,
+            until,
+            arrived: false,
+            summary,
+            inherited: BTreeSet::new(),
+        })
+    }
+
+    /// Looks which rows of the snapshot lack a parent already. A restore must not fail for what the node lived with.
+    pub(super) fn look_for_orphans(&mut self) -> Result<(), RestoreError> {
+        if self.base.is_some() {
+            self.inherited = check::orphans(self.replay.database()).map_err(RestoreError::Database)?;
+        }
+        Ok(())
+    }
+
+    /// Whether the version at which to stop was reached, and a later record was seen.
+    pub(super) fn has_arrived(&self) -> bool {
+        self.arrived
+    }
+
+    /// What came by so far.
+    pub(super) fn summary(&self) -> &Summary {
+        &self.summary
+    }
+
+    /// The place of the next record.
+    pub(super) fn next(&self) -> u64 {
+        self.chain.next()
+    }
+
+    /// Takes one page of records.
+    pub(super) fn take(&mut self, page: &[(UnixMillis, Bytes)]) -> Result<(), RestoreError> {
+        for (received_at, sealed) in page {
+            let seq = self.chain.next();
+            if seq > self.head.seq {
+                return Err(BadChain::Seq {
+                    expected: self.head.seq,
+                    found: seq,
+                }
+                .into());
+            }
+            self.chain.take(sealed)?;
+            let (_, content) = self
+                .opener
+                .open(sealed)
+                .map_err(|error| RestoreError::Record { seq, error })?;
+            if self.base.is_some_and(|base| seq <= base.seq) {
+                continue;
+            }
+            if self.is_beyond(&content) {
+                self.arrived = true;
+                return Ok(());
+            }
+            self.apply(seq, content)?;
+            self.summary.records += 1;
+            self.summary.received_at = Some(*received_at);
+        }
+        Ok(())
+    }
+
+    fn is_beyond(&self, content: &Content) -> bool {
+        let version = match content {
+            Content::Batch(batch) => Some(batch.data_version),
+            Content::Gap(gap) => Some(gap.data_version),
+            Content::Policy(_) => None,
+        };
+        version
+            .zip(self.until)
+            .is_some_and(|(version, until)| version > until)
+    }
+
+    /// The chain must end in the fenced head, or lead to the version that was asked for.
+    pub(super) fn end(&self) -> Result<(), RestoreError> {
+        match self.until {
+            Some(expected) if self.summary.data_version != Some(expected) => Err(RestoreError::Version {
+                expected,
+                found: self.summary.data_version,
+            }),
+            _ if self.arrived => Ok(()),
+            _ => Ok(self.chain.end(&self.head)?),
+        }
+    }
+
+    /// Checks the database as it stands now: it must be whole, the node's, at the version of the last batch, and the
+    /// server one of those that the node wrote to.
+    pub(super) fn prove(&self, node: NodeId, server: ServerKey) -> Result<Proof, RestoreError> {
+        if let Some(policy) = &self.summary.policy
+            && !policy.servers.iter().any(|known| known.key == server)
+        {
+            let urls: Vec<_> = policy.servers.iter().map(|known| known.url.as_str()).collect();
+            return Err(RestoreError::Elsewhere {
+                urls: urls.join(" and "),
+            });
+        }
+        let database = self.replay.database();
+        let ask = RestoreError::Database;
+        let expected = self.summary.data_version.ok_or(RestoreError::Nothing)?;
+        if let Some(complaint) = check::integrity(database).map_err(ask)? {
+            return Err(RestoreError::Damaged(complaint));
+        }
+        let orphans = check::orphans(database).map_err(ask)?;
+        if let Some(new) = orphans.difference(&self.inherited).next() {
+            let Orphan {
+                table, rowid, parent, ..
+            } = new.clone();
+            return Err(RestoreError::Orphan { table, rowid, parent });
+        }
+        let found = check::node_id(database).map_err(ask)?;
+        if let Some(found) = found.filter(|found| *found != node) {
+            return Err(RestoreError::Node {
+                expected: node,
+                found,
+            });
+        }
+        match check::data_version(database).map_err(ask)? {
+            Some(version) if version == expected => Ok(Proof {
+                data_version: version,
+                node: found,
+                orphans: orphans.len(),
+            }),
+            found => Err(RestoreError::Version { expected, found }),
+        }
+    }
+
+    /// Flushes the database.
+    pub(super) fn finish(self) -> Result<Summary, RestoreError> {
+        let Self {
+            replay,
+            summary,
+            head,
+            ..
+        } = self;
+        replay.finish().map_err(|error| at(head.seq, error))?;
+        Ok(summary)
+    }
+
+    fn apply(&mut self, seq: u64, content: Content) -> Result<(), RestoreError> {
+        match content {
+            Content::Batch(batch) => {
+                self.replay.apply(&batch).map_err(|error| at(seq, error))?;
+                self.summary.data_version = Some(batch.data_version);
+            }
+            // A snapshot that bridges it would have been the base.
+            Content::Gap(gap) => {
+                return Err(RestoreError::Gap {
+                    seq,
+                    snapshot: gap.snapshot,
+                });
+            }
+            Content::Policy(policy) => self.summary.policy = Some(policy),
+        }
+        Ok(())
+    }
+}
+
+/// With which record reading must begin so that everything from `first` on, where `page` starts, can be opened.
+pub(super) fn start(key: &RecordKey, first: u64, page: &[(UnixMillis, Bytes)]) -> Result<u64, RestoreError> {
+    let is_batch =
+        |sealed: &Bytes| RecordHeader::parse(sealed).is_ok_and(|header| header.kind == RecordKind::Batch);
+    let Some((seq, (_, batch))) = (first..).zip(page).find(|(_, (_, sealed))| is_batch(sealed)) else {
+        return Ok(first);
+    };
+    let peek = Opener::new(key)
+        .peek(batch)
+        .map_err(|error| RestoreError::Record { seq, error })?;
+    Ok(peek.context_seq.min(first))
+}
+
+/// The policy that the manifest carries: the policy record itself, sealed as it stood in the log.
+fn policy(key: &RecordKey, manifest: &Manifest) -> Result<Option<Policy>, RestoreError> {
+    let Some(sealed) = &manifest.policy else {
+        return Ok(None);
+    };
+    match Opener::new(key).open(sealed) {
+        Ok((header, Content::Policy(policy)))
+            if header.timeline == manifest.base.timeline && header.seq <= manifest.base.seq =>
+        {
+            Ok(Some(policy))
+        }
+        Ok(_) => Err(RestoreError::Foreign(manifest.snapshot)),
+        Err(error) => Err(RestoreError::Record {
+            seq: manifest.base.seq,
+            error,
+        }),
+    }
+}
+
+fn at(seq: u64, error: ReplayError) -> RestoreError {
+    if error.is_full() {
+        RestoreError::Full
+    } else {
+        RestoreError::Replay { seq, error }
+    }
+}
