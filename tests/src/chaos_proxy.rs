@@ -38,6 +38,8 @@ struct Sky {
     generation: u64,
     /// How often a cut has happened.
     cuts: u64,
+    /// How many connections were refused.
+    refusals: u64,
     /// No more connections are taken.
     closed: bool,
     /// Both ends of every connection so far.
@@ -79,6 +81,7 @@ impl ChaosProxy {
             weather: Weather::Clear,
             generation: 0,
             cuts: 0,
+            refusals: 0,
             closed: false,
             open: Vec::new(),
         };
@@ -110,6 +113,14 @@ impl ChaosProxy {
         self.sky.1.notify_all();
     }
 
+    /// Waits until so many connections were refused since the start.
+    pub fn wait_for_refusals(&self, count: u64) {
+        let mut sky = look(&self.sky);
+        while sky.refusals < count {
+            sky = self.sky.1.wait(sky).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
     /// How often connections were cut after a count of bytes.
     pub fn cuts(&self) -> u64 {
         look(&self.sky).cuts
@@ -134,8 +145,13 @@ fn look(sky: &(Mutex<Sky>, Condvar)) -> MutexGuard<'_, Sky> {
 
 /// Joins a client to the server, one thread each way.
 fn connect(client: TcpStream, target: &str, sky: &Arc<(Mutex<Sky>, Condvar)>) {
-    if look(sky).weather == Weather::Refuse {
-        return;
+    {
+        let mut state = look(sky);
+        if state.weather == Weather::Refuse {
+            state.refusals += 1;
+            sky.1.notify_all();
+            return;
+        }
     }
     let Ok(server) = TcpStream::connect(target) else {
         return;

@@ -9,13 +9,17 @@
 //! | [`fixtures`] | a real lightningd's recorded batches and database |
 //! | [`replayer`] | batches back into a database, written independently of the product's |
 //! | [`heard`] | what a plugin that always agrees was told |
+//! | [`oracle`] | what the node acted on, for whatever is lost and found again |
 //! | [`golden`] | transcripts of the plugin's streams |
 //! | [`node`], [`servers`], [`chaos_proxy`] | a node's directory, a real server, a bad network |
+//! | [`scene`] | all of these together |
+//! | [`caller`] | a client of the server that can say anything |
 //! | [`compare`] | two databases, row by row |
 //! | [`rng`] | chance that can be repeated |
 //! | [`binaries`] | where the programs under test are |
 
 pub mod binaries;
+pub mod caller;
 pub mod chaos_proxy;
 pub mod compare;
 pub mod disk;
@@ -25,9 +29,11 @@ pub mod heard;
 pub mod json_rpc;
 pub mod lightningd;
 pub mod node;
+pub mod oracle;
 pub mod plugin;
 pub mod replayer;
 pub mod rng;
+pub mod scene;
 pub mod schema;
 pub mod servers;
 pub mod statement;

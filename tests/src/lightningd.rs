@@ -8,6 +8,7 @@ pub use recorded::replay_trace;
 use crate::{
     json_rpc::{self, Message},
     node::Node,
+    oracle::Oracle,
     plugin::{NoReply, Plugin, Program},
     rng::Rng,
     schema::{self, Batch},
@@ -92,6 +93,8 @@ pub struct Options {
     pub upgrade: Option<u64>,
     /// A death in this start or later.
     pub fault: Option<Fault>,
+    /// Remembers what the node acted on.
+    pub oracle: Option<Oracle>,
 }
 
 impl Options {
@@ -103,6 +106,7 @@ impl Options {
             seed,
             upgrade: None,
             fault: None,
+            oracle: None,
         }
     }
 }
@@ -124,6 +128,7 @@ pub struct Lightningd {
     rng: Rng,
     next_id: u64,
     fault: Option<Fault>,
+    oracle: Option<Oracle>,
     hook_times: Vec<Duration>,
     /// Whether the simulated schema is in use; a recorded run brings its own writes.
     simulated: bool,
@@ -165,13 +170,19 @@ impl Lightningd {
             rng: Rng::new(options.seed),
             next_id: 1,
             fault: options.fault,
+            oracle: options.oracle.clone(),
             hook_times: Vec::new(),
             simulated: true,
         };
         let steps = |lightningd: &mut Self| -> Result<(), Death> {
             lightningd.get_manifest()?;
             lightningd.plugin.lock_pidfile(&node.pidfile())?;
+            if let Some(oracle) = &lightningd.oracle {
+                oracle.started();
+            }
             lightningd.wallet = Some(Wallet::open(&node.database(), options.wallet)?);
+            // The same seed on a later state is another life.
+            lightningd.rng = Rng::new(options.seed ^ lightningd.version().rotate_right(20));
             before_init(lightningd)?;
             lightningd.init(node)
         };
@@ -322,9 +333,9 @@ impl Lightningd {
             Batch::Outside(pragma) => {
                 self.wallet()?.execute_outside(pragma)?;
                 let version = self.version();
-                self.ask(version, &[pragma.as_bytes()])
+                self.ask(version, version, &[pragma.as_bytes().to_vec()])
             }
-            Batch::Unreported => Ok(self.wallet()?.vacuum()?),
+            Batch::Unreported => self.vacuum(),
         }
     }
 
@@ -341,7 +352,7 @@ impl Lightningd {
             wallet.execute(statement)?;
         }
         let (version, writes) = wallet.raise_version()?;
-        self.ask(version, &writes)
+        self.ask(version - 1, version, &writes)
     }
 
     fn commit_open(&mut self) -> Result<u64, Death> {
@@ -353,12 +364,20 @@ impl Lightningd {
         Ok(self.version())
     }
 
-    /// The hook: `Ok` is `continue`.
-    fn ask<S: AsRef<[u8]>>(&mut self, version: u64, writes: &[S]) -> Result<(), Death> {
+    /// The rewrite of the file after a migration, of which no plugin hears.
+    fn vacuum(&mut self) -> Result<(), Death> {
+        if let Some(oracle) = &self.oracle {
+            oracle.vacuumed();
+        }
+        Ok(self.wallet()?.vacuum()?)
+    }
+
+    /// The hook, for writes that lead from one version to another: `Ok` is `continue`.
+    fn ask(&mut self, before: u64, after: u64, writes: &[Vec<u8>]) -> Result<(), Death> {
         self.strike(Moment::Executed)?;
         let id = format!("cln:db_write#{}", self.next_id);
         self.next_id += 1;
-        let request = json_rpc::request(&id, "db_write", &json_rpc::db_write_params(version, writes));
+        let request = json_rpc::request(&id, "db_write", &json_rpc::db_write_params(after, writes));
         let started = Instant::now();
         let half = match self.fault {
             Some(Fault {
@@ -371,6 +390,9 @@ impl Lightningd {
         let (first, rest) = request.split_at(half);
         self.deliver(first);
         self.strike(Moment::Half(half))?;
+        if let Some(oracle) = &self.oracle {
+            oracle.sent(before, after, writes);
+        }
         self.deliver(rest);
         self.strike(Moment::Sent)?;
         let reply = self.reply("db_write", &format!("\"{id}\""))?;
@@ -384,6 +406,9 @@ impl Lightningd {
                 .or(reply.raw("error"))
                 .unwrap_or("neither result nor error");
             return Err(Death::Refused(said.to_owned()));
+        }
+        if let Some(oracle) = &self.oracle {
+            oracle.acknowledged(before)?;
         }
         self.strike(Moment::Continued)
     }
@@ -433,6 +458,33 @@ impl Lightningd {
     /// A clean stop: `shutdown`, a write by another plugin still in reach, the plugin's own end, and `tail` writes
     /// that nobody reports because every plugin has left. Its exit status, and what it said.
     pub fn stop(mut self, tail: u64) -> Result<(i32, String), Death> {
+        let ended = self.end_plugin()?;
+        if let Some(mut wallet) = self.wallet.take() {
+            for _ in 0..tail {
+                for statement in schema::datastore_write(self.rng.bytes(40)) {
+                    wallet.execute(&statement)?;
+                }
+                let (version, writes) = wallet.raise_version()?;
+                wallet.commit()?;
+                if let Some(oracle) = &self.oracle {
+                    oracle.unreported(version, writes);
+                }
+            }
+            wallet.close()?;
+        }
+        Ok(ended)
+    }
+
+    /// A clean stop whose last commit was not on the disk yet when the machine lost power.
+    pub fn stop_and_lose_power(mut self) -> Result<(), Death> {
+        self.end_plugin()?;
+        match self.wallet.take() {
+            Some(wallet) => Ok(wallet.power_cut(1)?),
+            None => Ok(()),
+        }
+    }
+
+    fn end_plugin(&mut self) -> Result<(i32, String), Death> {
         self.deliver(&json_rpc::notification("shutdown", b"{}"));
         self.write_of_a_sibling()?;
         let status = self.plugin.wait().map_err(|why| Death::NoReply {
@@ -441,16 +493,6 @@ impl Lightningd {
         })?;
         let says = self.plugin.says();
         self.plugin.orphan();
-        if let Some(mut wallet) = self.wallet.take() {
-            for _ in 0..tail {
-                for statement in schema::datastore_write(self.rng.bytes(40)) {
-                    wallet.execute(&statement)?;
-                }
-                wallet.raise_version()?;
-                wallet.commit()?;
-            }
-            wallet.close()?;
-        }
         Ok((status, says))
     }
 }

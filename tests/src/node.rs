@@ -13,9 +13,11 @@ use std::{
 };
 use tempfile::TempDir;
 
-/// A lightning-dir with an `hsm_secret`, removed when dropped.
+/// A lightning-dir with an `hsm_secret`.
 pub struct Node {
-    directory: TempDir,
+    directory: PathBuf,
+    /// Removed when dropped; nothing where somebody else removes it.
+    _own: Option<TempDir>,
     network: Network,
     secret: [u8; 32],
 }
@@ -28,8 +30,10 @@ impl Node {
             .get_mut(..8)
             .context("32 bytes")?
             .copy_from_slice(&seed.to_be_bytes());
+        let own = tempfile::tempdir()?;
         let node = Self {
-            directory: tempfile::tempdir()?,
+            directory: own.path().to_owned(),
+            _own: Some(own),
             network: Network::Regtest,
             secret,
         };
@@ -38,9 +42,24 @@ impl Node {
         Ok(node)
     }
 
+    /// The same node in another lightning-dir, as a restore made it. Its secret is put there by hand, unless it came
+    /// with the restore.
+    pub fn at(&self, lightning_dir: &Path) -> Result<Self> {
+        let node = Self {
+            directory: lightning_dir.to_owned(),
+            _own: None,
+            network: self.network,
+            secret: self.secret,
+        };
+        if !node.hsm_secret().exists() {
+            std::fs::write(node.hsm_secret(), node.secret)?;
+        }
+        Ok(node)
+    }
+
     /// `<lightning-dir>`.
     pub fn lightning_dir(&self) -> &Path {
-        self.directory.path()
+        &self.directory
     }
 
     /// `<lightning-dir>/<network>`, the plugin's working directory.

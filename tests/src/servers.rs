@@ -36,6 +36,36 @@ impl Server {
         })
     }
 
+    /// Starts one whose data directory is a file system of its own with room for so many bytes. Where this machine
+    /// does not allow that, says so and gives nothing.
+    pub fn start_with_room(bytes: u64) -> Result<Option<Self>> {
+        let own = tempfile::tempdir()?;
+        let data = own.path().join("data");
+        std::fs::create_dir(&data)?;
+        let mount = format!("mount -t tmpfs -o size={bytes} tmpfs \"$0\"");
+        let may = Command::new("unshare")
+            .args(["-Urm", "sh", "-c", &mount])
+            .arg(&data)
+            .stderr(Stdio::null())
+            .status();
+        if !may.is_ok_and(|status| status.success()) {
+            say("this machine lets nobody mount a small file system: the full disk was not tried");
+            return Ok(None);
+        }
+        let mut command = Command::new("unshare");
+        command
+            .args(["-Urm", "sh", "-c", &format!("{mount} && exec \"$@\"")])
+            .arg(&data);
+        command.arg(binaries::binary("backstop-server")?);
+        let (child, address) = spawn_as(command, "127.0.0.1:0", &data)?;
+        Ok(Some(Self {
+            child,
+            address,
+            data,
+            _own: Some(own),
+        }))
+    }
+
     /// Starts one on data that are there.
     pub fn start_on(data: &Path) -> Result<Self> {
         let (child, address) = spawn("127.0.0.1:0", data)?;
@@ -90,7 +120,12 @@ impl Drop for Server {
 
 /// Starts the program and waits for the line in which it says where it listens.
 fn spawn(listen: &str, data: &Path) -> Result<(Child, String)> {
-    let mut child = Command::new(binaries::binary("backstop-server")?)
+    spawn_as(Command::new(binaries::binary("backstop-server")?), listen, data)
+}
+
+/// Starts it by a command that lacks only the server's own arguments.
+fn spawn_as(mut command: Command, listen: &str, data: &Path) -> Result<(Child, String)> {
+    let mut child = command
         .args(["serve", "--listen", listen, "--data"])
         .arg(data)
         .stdin(Stdio::null())
@@ -153,4 +188,9 @@ pub fn bytes_under(directory: &Path) -> Result<u64> {
         };
     }
     Ok(sum)
+}
+
+#[expect(clippy::print_stderr, reason = "a test that did not run must say so")]
+fn say(line: &str) {
+    eprintln!("{line}");
 }

@@ -8,6 +8,8 @@ use serde_json::value::RawValue;
 use std::{
     fs::File,
     io::{Read, Write},
+    sync::mpsc::channel,
+    time::Duration,
 };
 
 #[derive(Deserialize)]
@@ -31,16 +33,29 @@ fn main() -> Result<()> {
     let path = std::env::var_os("YES_PLUGIN_LOG").context("YES_PLUGIN_LOG is not set")?;
     let refuse = std::env::var("YES_PLUGIN_REFUSE").ok();
     let mut log = File::options().append(true).create(true).open(path)?;
-    let (mut stdin, mut stdout) = (std::io::stdin().lock(), std::io::stdout().lock());
-    let (mut pending, mut chunk) = (Vec::new(), vec![0; 1 << 16]);
-    loop {
-        let len = stdin.read(&mut chunk)?;
-        if len == 0 {
-            return Ok(());
+    let (mut pending, mut searched, mut stdout) = (Vec::new(), 0, std::io::stdout().lock());
+    let (chunks_in, chunks) = channel();
+    std::thread::spawn(move || {
+        let mut chunk = vec![0; 1 << 16];
+        while let Ok(len @ 1..) = std::io::stdin().read(&mut chunk) {
+            // Nobody listens once the main thread has left.
+            let _ = chunks_in.send(chunk.get(..len).unwrap_or_default().to_vec());
         }
-        pending.extend_from_slice(chunk.get(..len).unwrap_or_default());
-        while let Some(end) = pending.windows(2).position(|pair| pair == b"\n\n") {
-            let message: Vec<u8> = pending.drain(..end + 2).collect();
+    });
+    // After `shutdown` other plugins may still write for a moment.
+    let mut patience = Duration::MAX;
+    loop {
+        let Ok(chunk) = chunks.recv_timeout(patience) else {
+            return Ok(());
+        };
+        pending.extend_from_slice(&chunk);
+        while let Some(end) = pending.iter().skip(searched).position(|byte| *byte == b'\n') {
+            // The second of the two line ends is white space before the next message.
+            let message: Vec<u8> = pending.drain(..searched + end + 1).collect();
+            searched = 0;
+            if message == b"\n" {
+                continue;
+            }
             let request: Request<'_> = serde_json::from_slice(&message).context("a request")?;
             let result = match request.method.as_str() {
                 "getmanifest" => {
@@ -53,7 +68,10 @@ fn main() -> Result<()> {
                     heard::write(&mut log, request.params.data_version, &request.params.writes)?;
                     r#"{"result":"continue"}"#
                 }
-                "shutdown" => return Ok(()),
+                "shutdown" => {
+                    patience = Duration::from_millis(200);
+                    "{}"
+                }
                 _ => "{}",
             };
             if let Some(id) = request.id {
@@ -64,5 +82,6 @@ fn main() -> Result<()> {
                 stdout.flush()?;
             }
         }
+        searched = pending.len();
     }
 }

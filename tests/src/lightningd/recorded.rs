@@ -19,7 +19,7 @@ impl Lightningd {
             }
             // A migration ends with the VACUUM that no hook reports.
             if before_init.iter().any(RecordedBatch::is_upgrade) {
-                lightningd.wallet()?.vacuum()?;
+                lightningd.vacuum()?;
             }
             Ok(())
         })
@@ -31,14 +31,19 @@ impl Lightningd {
             for pragma in &batch.writes {
                 self.wallet()?.execute_outside(pragma)?;
             }
-            return self.ask(batch.data_version, &batch.writes);
+            let writes: Vec<Vec<u8>> = batch
+                .writes
+                .iter()
+                .map(|write| write.as_bytes().to_vec())
+                .collect();
+            return self.ask(batch.data_version, batch.data_version, &writes);
         }
         let wallet = self.wallet()?;
         for write in &batch.writes {
             wallet.execute_recorded(write)?;
         }
         let writes = wallet.take_recorded_version(batch.data_version)?;
-        self.ask(batch.data_version, &writes)?;
+        self.ask(batch.data_version - 1, batch.data_version, &writes)?;
         self.commit_open().map(|_| ())
     }
 }
