@@ -14,7 +14,8 @@
 //! | [`directory`] | `backstop/` in the lightning-dir: configuration, instance, runs, witness |
 //! | [`node`] | all of that together, for one node |
 //! | [`plugin`] | the process that lightningd starts |
-//! | [`replay`], [`restore`] | the way back |
+//! | [`replay`], [`restore`] | the way back, into a new file |
+//! | [`forward`] | the way back, onto the node's own file |
 //! | [`random`] | randomness, passed in |
 //! | [`durable`] | the only place that syncs and renames |
 //! | [`cli`] | what a person types |
@@ -25,6 +26,7 @@ pub mod directory;
 pub mod durable;
 #[cfg(test)]
 mod fixtures;
+pub mod forward;
 pub mod keys;
 pub mod node;
 pub mod plugin;

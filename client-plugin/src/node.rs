@@ -151,7 +151,8 @@ impl Node {
         .await
     }
 
-    async fn open(&self, claim: Option<WriterClaim>) -> Result<(Session, AccountState), RemoteError> {
+    /// Opens a session with this claim, or for reading.
+    pub async fn open(&self, claim: Option<WriterClaim>) -> Result<(Session, AccountState), RemoteError> {
         let server = self.server()?;
         let Ambient { clock, rng } = self.ambient.clone();
         Session::open(

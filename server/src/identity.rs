@@ -104,9 +104,9 @@ mod tests {
     #[test]
     fn an_identity_is_made_once_and_is_its_owners_alone() {
         let dir = tempfile::tempdir().unwrap();
-        let made = load_or_create(dir.path(), &mut UnwrapErr(SysRng)).unwrap();
-        let read = load_or_create(dir.path(), &mut UnwrapErr(SysRng)).unwrap();
-        assert_eq!(made.server_key(), read.server_key());
+        let first = load_or_create(dir.path(), &mut UnwrapErr(SysRng)).unwrap();
+        let again = load_or_create(dir.path(), &mut UnwrapErr(SysRng)).unwrap();
+        assert_eq!(first.server_key(), again.server_key());
         let mode = std::fs::metadata(dir.path().join(FILE))
             .unwrap()
             .permissions()

@@ -3,6 +3,7 @@
 //! One file a command. Results go to standard output, everything that went wrong to standard error as sentences that
 //! end with the next step. Secrets are typed at a terminal or read from a file descriptor, never arguments (I11).
 
+mod adopt;
 mod node;
 pub mod prompt;
 pub mod restore;
@@ -33,8 +34,9 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Setup(setup::Args),
-    Restore(restore::Args),
     Status(status::Args),
+    Restore(restore::Args),
+    Adopt(adopt::Args),
 }
 
 /// Where a command was typed.
@@ -67,6 +69,9 @@ pub fn run(clock: Arc<dyn Clock>, rng: SharedRng) -> ExitCode {
             restore::command(&args, &here, &Ambient { clock, rng }).map(|()| ExitCode::SUCCESS)
         }
         Command::Status(args) => status::command(&args, &here, Ambient { clock, rng }),
+        Command::Adopt(args) => {
+            adopt::command(&args, &here, Ambient { clock, rng }).map(|()| ExitCode::SUCCESS)
+        }
     });
     match done {
         Ok(code) => code,

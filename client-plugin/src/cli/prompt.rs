@@ -52,22 +52,22 @@ pub enum PromptError {
         option: &'static str,
     },
     /// The terminal failed.
-    #[error("{what} could not be read from the terminal: {source}")]
+    #[error("{what} could not be read from the terminal: {reason}")]
     Terminal {
         /// What was asked for.
         what: &'static str,
         /// What the system said.
-        source: io::Error,
+        reason: io::Error,
     },
     /// The descriptor is not open for reading.
-    #[error("{option} {fd}: nothing can be read there ({source})")]
+    #[error("{option} {fd}: nothing can be read there ({reason})")]
     Descriptor {
         /// The option.
         option: &'static str,
         /// The number that was given.
         fd: u32,
         /// What the system said.
-        source: io::Error,
+        reason: io::Error,
     },
     /// What came is no secret that a person could have chosen.
     #[error("{what} must be text of at most {LEN_MAX} bytes")]
@@ -86,11 +86,11 @@ pub fn secret(
     let Wanted { what, option } = wanted;
     match fd {
         Some(fd) => read_descriptor(fd)
-            .map_err(|source| PromptError::Descriptor { option, fd, source })?
+            .map_err(|reason| PromptError::Descriptor { option, fd, reason })?
             .ok_or(PromptError::NotText { what }),
         None => terminal
             .ask_unseen(&format!("Type {what} (it is not shown)"))
-            .map_err(|source| PromptError::Terminal { what, source })?
+            .map_err(|reason| PromptError::Terminal { what, reason })?
             .ok_or(PromptError::NobodyToAsk { what, option }),
     }
 }

@@ -125,6 +125,7 @@ async fn run(
         node: state.node,
         server: key,
         fenced: taken.state.head,
+        until: None,
         database: &database,
     };
     let mut bars = report::Bars::default();

@@ -68,8 +68,8 @@ struct World<'a> {
     watched: bool,
     out: &'a mut dyn Write,
     rng: SharedRng,
-    /// Opens a session with the server as this identity; returns the key that the server proved to have.
-    prove_server: &'a mut dyn FnMut(&Proof, &Identity) -> anyhow::Result<ServerKey>,
+    /// Opens a session with the server as this identity.
+    prove_server: &'a mut dyn FnMut(&Proof, &Identity) -> anyhow::Result<Proved>,
 }
 
 /// The server that is to prove itself.
@@ -78,6 +78,14 @@ struct Proof {
     connect: Connect,
     /// The key it must have; `None`: whichever it shows.
     pinned: Option<ServerKey>,
+}
+
+/// What a server proved.
+struct Proved {
+    /// The key that it has.
+    key: ServerKey,
+    /// How many records of this node it holds.
+    records: u64,
 }
 
 /// Everything that is to be written, once all of it is proved.
@@ -133,7 +141,7 @@ fn setup(args: &Args, world: &mut World<'_>) -> anyhow::Result<()> {
         connect,
         pinned,
     };
-    let key = (world.prove_server)(&proof, &identity)?;
+    let Proved { key, records } = (world.prove_server)(&proof, &identity)?;
     ensure!(
         pinned.is_none_or(|pinned| pinned == key),
         "{url} has the key {key}, but {} was expected: this is another server, or somebody in between. Nothing was \
@@ -149,7 +157,17 @@ fn setup(args: &Args, world: &mut World<'_>) -> anyhow::Result<()> {
         server: ServerConfig { url, key },
     };
     let written = write(&directory, &plan, before.is_some(), &world.rng)?;
-    report(args, &node, &plan, written, world)
+    report(args, &node, &plan, written, world)?;
+    if written == Written::Everything && records > 0 {
+        writeln!(
+            world.out,
+            "\nCareful: the server holds a backup of this node already, {records} records long, which another \
+             lightning-dir wrote.\nTo get that node back, use `{} restore` into an empty directory instead of starting \
+             this one.",
+            world.here.program.display()
+        )?;
+    }
+    Ok(())
 }
 
 /// A place where the plugin would work: lightningd's own, with a database that has a hook.

@@ -58,7 +58,7 @@ struct ServerStatus {
 ///
 /// Exit code: 0 protected, 1 not protected or not known.
 #[derive(clap::Args)]
-pub struct Args {
+pub(super) struct Args {
     #[command(flatten)]
     node: NodeArgs,
     /// Print JSON for programs.

@@ -25,12 +25,12 @@ pub struct Setting {
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// It cannot be read.
-    #[error("{path} cannot be read: {source}")]
+    #[error("{path} cannot be read: {reason}")]
     Io {
         /// The file.
         path: PathBuf,
         /// What the system said.
-        source: io::Error,
+        reason: io::Error,
     },
     /// Files include one another without an end.
     #[error("{path} is included in a circle")]
@@ -52,10 +52,10 @@ fn gather(out: &mut Vec<Setting>, path: &Path, must_exist: bool, depth: u32) -> 
     let bytes = match std::fs::read(path) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound && !must_exist => return Ok(()),
-        Err(source) => {
+        Err(reason) => {
             return Err(ConfigError::Io {
                 path: path.to_owned(),
-                source,
+                reason,
             });
         }
     };

@@ -24,10 +24,16 @@ pub enum DatabaseError {
     Unfinished,
     /// It is not SQLite, damaged, locked for too long, or not readable for this user.
     #[error("the database cannot be read: {0}")]
-    Sqlite(#[from] rusqlite::Error),
+    Sqlite(rusqlite::Error),
     /// A value that CLN does not write.
     #[error("the database holds a {0} that CLN does not write")]
     Value(&'static str),
+}
+
+impl From<rusqlite::Error> for DatabaseError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Sqlite(error)
+    }
 }
 
 /// Reads the facts of the database at `path`; `None` where there is no file.

@@ -43,12 +43,12 @@ enum Format {
 #[derive(Debug, thiserror::Error)]
 pub enum HsmSecretError {
     /// The file cannot be read.
-    #[error("{path} cannot be read: {source}")]
+    #[error("{path} cannot be read: {reason}")]
     Io {
         /// The file.
         path: PathBuf,
         /// What the system said.
-        source: io::Error,
+        reason: io::Error,
     },
     /// So many bytes, in no format.
     #[error("the hsm_secret ({0} bytes) is in no format that CLN has: is it the right file?")]
@@ -76,9 +76,9 @@ pub enum HsmSecretError {
 impl HsmSecret {
     /// Reads the file at `path`.
     pub fn read(path: &Path) -> Result<Self, HsmSecretError> {
-        let io = |source| HsmSecretError::Io {
+        let io = |reason| HsmSecretError::Io {
             path: path.to_owned(),
-            source,
+            reason,
         };
         let mut bytes = Zeroizing::new(Vec::with_capacity(LEN_MAX + 1));
         let file = File::open(path).map_err(io)?;

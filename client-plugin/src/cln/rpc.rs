@@ -22,20 +22,20 @@ const ID: &str = "backstop";
 #[derive(Debug, thiserror::Error)]
 pub enum RpcError {
     /// Nobody listens at the socket.
-    #[error("no lightningd answers at {socket} ({source}): start it, or check --lightning-dir and --network")]
+    #[error("no lightningd answers at {socket} ({reason}): start it, or check --lightning-dir and --network")]
     Connect {
         /// The socket.
         socket: PathBuf,
         /// What the system said.
-        source: io::Error,
+        reason: io::Error,
     },
     /// The connection broke, or nothing came for [`TIMEOUT`].
-    #[error("lightningd did not answer {method} ({source}): see its log, and try again")]
+    #[error("lightningd did not answer {method} ({reason}): see its log, and try again")]
     Io {
         /// The call.
         method: &'static str,
         /// What the system said.
-        source: io::Error,
+        reason: io::Error,
     },
     /// lightningd answered with an error of its own.
     #[error("lightningd refused {method}: {message} (code {code})")]
@@ -152,10 +152,10 @@ impl Rpc {
         method: &'static str,
         params: &impl Serialize,
     ) -> Result<T, RpcError> {
-        let io = |source| RpcError::Io { method, source };
-        let mut stream = connect(&self.socket).map_err(|source| RpcError::Connect {
+        let io = |reason| RpcError::Io { method, reason };
+        let mut stream = connect(&self.socket).map_err(|reason| RpcError::Connect {
             socket: self.socket.clone(),
-            source,
+            reason,
         })?;
         stream.set_read_timeout(Some(self.timeout)).map_err(io)?;
         stream.set_write_timeout(Some(self.timeout)).map_err(io)?;
@@ -248,5 +248,7 @@ fn connect(socket: &Path) -> io::Result<UnixStream> {
     }
 }
 
+#[cfg(test)]
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;

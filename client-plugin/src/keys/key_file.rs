@@ -41,14 +41,14 @@ pub enum KeyFileError {
         path: PathBuf,
     },
     /// It, or its directory, could not be read or written.
-    #[error("{path} cannot be {verb}: {source}. Run as the user that runs lightningd")]
+    #[error("{path} cannot be {verb}: {reason}. Run as the user that runs lightningd")]
     Io {
         /// The key file.
         path: PathBuf,
         /// "read" or "written".
         verb: &'static str,
         /// What the system said.
-        source: io::Error,
+        reason: io::Error,
     },
     /// Others than its owner may use it.
     #[error("{path} can be used by others than its owner (mode {mode:04o}): run `chmod 0400 {path}`")]
@@ -83,23 +83,23 @@ pub enum KeyFileError {
 impl KeyFile {
     /// Writes the file so that it lasts, readable by its owner alone.
     pub fn write(&self, path: &Path) -> Result<(), KeyFileError> {
-        durable::write(path, self.to_text().as_bytes(), MODE).map_err(|source| KeyFileError::Io {
+        durable::write(path, self.to_text().as_bytes(), MODE).map_err(|reason| KeyFileError::Io {
             path: path.to_owned(),
             verb: "written",
-            source,
+            reason,
         })
     }
 
     /// Reads the file, after checking that nobody but its owner, who is the present user (or root is), may use it.
     pub fn read(path: &Path) -> Result<Self, KeyFileError> {
-        let io = |source: io::Error| match source.kind() {
+        let io = |reason: io::Error| match reason.kind() {
             io::ErrorKind::NotFound => KeyFileError::Missing {
                 path: path.to_owned(),
             },
             _ => KeyFileError::Io {
                 path: path.to_owned(),
                 verb: "read",
-                source,
+                reason,
             },
         };
         // The opened file is judged, not the name, which may mean another file a moment later.

@@ -1,7 +1,11 @@
 //! A snapshot of the live database, taken where it must be: at the first batch of a run, while lightningd stands still
 //! in its hook and nobody writes (I2, CLN reference 3.2).
 
-use super::{halt::Halted, stdio::Level, writer::Writer};
+use super::{
+    halt::Halted,
+    stdio::{self, Level},
+    writer::Writer,
+};
 use crate::{
     record::{Content, Gap},
     snapshot::{
@@ -10,7 +14,10 @@ use crate::{
         upload,
     },
 };
-use backstop_protocol::id::SnapshotId;
+use backstop_protocol::{
+    id::SnapshotId,
+    record::{RecordHeader, RecordKind},
+};
 use std::path::{Path, PathBuf};
 
 /// Copies the database, appends the gap that names the snapshot, and uploads it. Returns once the snapshot is
@@ -73,6 +80,7 @@ async fn copy_database(writer: &Writer) -> Result<Option<WorkFile>, Halted> {
 }
 
 async fn send(writer: &mut Writer, file: &Path, snapshot: SnapshotId) -> Result<(), Halted> {
+    let policy = policy_record(writer).await?;
     let plan = Plan {
         database: file,
         base: Base {
@@ -82,7 +90,7 @@ async fn send(writer: &mut Writer, file: &Path, snapshot: SnapshotId) -> Result<
         },
         snapshot,
         data_version: writer.version,
-        policy: None,
+        policy,
         parent: None,
     };
     let (session, node) = (&writer.session, &writer.node);
@@ -118,9 +126,27 @@ async fn send(writer: &mut Writer, file: &Path, snapshot: SnapshotId) -> Result<
                 "The snapshot cannot be made: {error}. The node is halted; nothing is lost."
             ))
         })?;
-    writer.log(
+    stdio::log(
         Level::Info,
         &format!("The snapshot is complete on the server: {sent} bytes sent"),
     );
     Ok(())
+}
+
+/// The policy record of this timeline, as it stands in the log: the manifest carries it, so that it outlives the log.
+async fn policy_record(writer: &Writer) -> Result<Option<Vec<u8>>, Halted> {
+    let session = &writer.session;
+    let page = writer
+        .patience
+        .until_done("snapshot of the database", &writer.node.network_dir, async || {
+            session.records(1).await
+        })
+        .await?;
+    let is_policy =
+        |sealed: &[u8]| RecordHeader::parse(sealed).is_ok_and(|header| header.kind == RecordKind::Policy);
+    Ok(page
+        .into_iter()
+        .map(|(_, sealed)| sealed)
+        .find(|sealed| is_policy(sealed))
+        .map(|sealed| sealed.to_vec()))
 }

@@ -2,50 +2,15 @@
 
 use super::{halt::Halted, judge::Last};
 use crate::{
+    forward::records_to_head,
     record::{Opener, Peek},
     remote::{RemoteError, Session},
 };
-use backstop_protocol::{
-    api::AccountState,
-    head::Head,
-    record::{RecordKind, record_hash},
-};
-use bytes::Bytes;
+use backstop_protocol::{api::AccountState, record::RecordKind};
 
 /// How many records before the head are read at first; a policy and an unfinished gap or two are all that can stand
 /// between the head and the newest batch.
 const FIRST_STEP: u64 = 4;
-
-/// Fetches the records from `from` to the account's head, and checks that they are the chain that ends there.
-pub(super) async fn records_to_head(
-    session: &Session,
-    from: u64,
-    head: Head,
-) -> Result<Vec<Bytes>, RemoteError> {
-    let nonsense = |reason: &str| RemoteError::Protocol {
-        url: session.url().to_owned(),
-        reason: reason.to_owned(),
-    };
-    let mut records: Vec<Bytes> = Vec::new();
-    let mut next = from;
-    while next <= head.seq {
-        let page = session.records(next).await?;
-        if page.is_empty() {
-            return Err(nonsense("its log ends before its head"));
-        }
-        for (_, sealed) in page {
-            // A record beyond the head that was named is of no interest: the caller judges that head.
-            if next <= head.seq {
-                records.push(sealed);
-            }
-            next += 1;
-        }
-    }
-    match records.last() {
-        Some(last) if record_hash(last) == head.hash => Ok(records),
-        _ => Err(nonsense("its head is not the last record of its log")),
-    }
-}
 
 /// What the judgement needs to know of the server's newest record.
 pub(super) async fn last(

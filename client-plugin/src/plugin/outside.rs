@@ -36,14 +36,14 @@ pub(crate) async fn look(
         Ok(last) => last,
         Err(halt) => return Ok(halted(halt)),
     };
-    let lost = |server| {
+    let server_lost = |server| {
         witness.map(|witness| Halt::ServerLost {
             witness: witness.head,
             server,
         })
     };
     let Some((timeline, last)) = account.timeline.zip(last) else {
-        let halt = lost(None).map(|halt| Halted::judged(halt, &node.network_dir).to_string());
+        let halt = server_lost(None).map(|halt| Halted::judged(halt, &node.network_dir).to_string());
         return Ok(Seen {
             restorable: false,
             halt,
@@ -59,4 +59,16 @@ pub(crate) async fn look(
         restorable: last.data_version.is_some() && !last.unbridged,
         halt: halt.map(|halt| Halted::judged(halt, &node.network_dir).to_string()),
     })
+}
+
+/// The version of the database that the newest batch or bridged gap leads to.
+pub(crate) async fn newest_version(
+    node: &Node,
+    session: &Session,
+    account: &AccountState,
+) -> anyhow::Result<Option<u64>> {
+    match newest::last(session, &Opener::new(&node.keys.record), account).await? {
+        Ok(last) => Ok(last.and_then(|last| last.data_version)),
+        Err(halt) => anyhow::bail!("{halt}"),
+    }
 }

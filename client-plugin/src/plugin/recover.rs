@@ -7,24 +7,25 @@
 use super::{
     halt::Halted,
     judge::against_witness,
-    newest::{self, records_to_head},
-    stdio::{Level, Output},
+    newest,
+    stdio::{self, Level},
 };
 use crate::{
     cln::pidfile::{self, Holder},
     directory::{Lock, Runs},
+    forward::{missing_batches, prove_equal},
     node::{Ambient, Node},
-    record::{Batch, Content, Opener},
-    remote::{RemoteError, Session},
+    record::Opener,
     replay::{Durability, Replay},
 };
-use backstop_protocol::head::Head;
-use bytes::Bytes;
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 /// How many versions a power cut can cost: the batch that was committed and acted on, and one that was in flight. A
 /// database further behind lost more than its disk promised to keep, or is an old copy.
 const POWER_CUT: u64 = 2;
+
+/// How long a start may be held up: lightningd gives its plugins 120 s for `getmanifest`.
+const LONGEST: Duration = Duration::from_secs(90);
 
 /// What came of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,11 +42,7 @@ pub(super) enum Recovery {
 /// returns the directory's lock where it was taken.
 ///
 /// `getmanifest` also comes from `lightningd --help` beside a running node: then nothing is touched.
-pub(super) async fn recover(
-    network_dir: &Path,
-    ambient: &Ambient,
-    output: Output,
-) -> (Recovery, Option<Lock>) {
+pub(super) async fn recover(network_dir: &Path, ambient: &Ambient) -> (Recovery, Option<Lock>) {
     // What is wrong with the setup is said at the first batch, where it can also be answered.
     let Ok(node) = Node::load(network_dir, ambient.clone()) else {
         return (Recovery::NotNeeded, None);
@@ -65,7 +62,7 @@ pub(super) async fn recover(
     let recovery = match bring_forward(&node, &runs).await {
         Ok(0) => Recovery::NotNeeded,
         Ok(by) => {
-            output.log(
+            stdio::log(
                 Level::Warn,
                 &format!(
                     "The database had lost its last {by} update(s), as after a power cut. They were applied from the backup: \
@@ -110,77 +107,23 @@ async fn bring_forward(node: &Node, runs: &Runs) -> Result<u64, Halted> {
         return Ok(0);
     }
     let by = backup - database;
-    let missing = missing_batches(node, &session, last.head, database, runs).await?;
-    if runs.clean || by > POWER_CUT {
-        prove_equal(node, &session, database).await?;
-    }
+    let work = async {
+        if runs.clean || by > POWER_CUT {
+            prove_equal(node, &session, last.head, &replay, database).await?;
+        }
+        missing_batches(node, &session, last.head, database, |run| runs.knows(run)).await
+    };
+    let missing = match tokio::time::timeout(LONGEST, work).await {
+        Ok(missing) => missing.map_err(|error| failed(&error))?,
+        Err(_) => {
+            return Err(Halted::new(
+                "the backup is too large to be compared within a start of lightningd",
+            ));
+        }
+    };
     for batch in &missing {
         replay.apply(batch).map_err(|error| failed(&error))?;
     }
     replay.finish().map_err(|error| failed(&error))?;
     Ok(by)
-}
-
-/// The batches that lead from version `database` to the head, in order, every one written by this directory.
-async fn missing_batches(
-    node: &Node,
-    session: &Session,
-    head: Head,
-    database: u64,
-    runs: &Runs,
-) -> Result<Vec<Batch>, Halted> {
-    let unanswered = |error: RemoteError| Halted::new(error.to_string());
-    let unreadable = |error: crate::record::OpenError| Halted::new(error.to_string());
-    let peeker = Opener::new(&node.keys.record);
-    let mut from = head.seq;
-    let records: Vec<Bytes> = loop {
-        let records = records_to_head(session, from, head).await.map_err(unanswered)?;
-        let Some(first) = records.first() else {
-            return Err(Halted::new("the log is empty"));
-        };
-        let first = peeker.peek(first).map_err(unreadable)?;
-        if first.context_seq == from && first.data_version.is_some_and(|version| version <= database) {
-            break records;
-        }
-        // A record can be read only from where its codec's state began.
-        from = if first.context_seq < from {
-            first.context_seq
-        } else {
-            from - 1
-        };
-        if from == 0 {
-            return Err(Halted::new("the log does not reach back to this database"));
-        }
-    };
-    let mut opener = Opener::new(&node.keys.record);
-    let mut missing = Vec::new();
-    for sealed in &records {
-        let (_, content) = opener.open(sealed).map_err(unreadable)?;
-        match content {
-            Content::Batch(batch) if batch.data_version > database || in_force(&batch, database) => {
-                if !runs.knows(batch.run) {
-                    return Err(Halted::new("another machine wrote some of the missing updates"));
-                }
-                missing.push(batch);
-            }
-            Content::Gap(gap) if gap.data_version > database => {
-                return Err(Halted::new(
-                    "a snapshot stands between this database and the backup's newest state",
-                ));
-            }
-            _ => {}
-        }
-    }
-    Ok(missing)
-}
-
-/// A PRAGMA batch at the database's own version applies to the batch after it.
-fn in_force(batch: &Batch, database: u64) -> bool {
-    batch.outside_transaction && batch.data_version == database
-}
-
-/// A database that lost more than a disk promises to keep, or that ended in order and is behind all the same, may be
-/// another one altogether: the state at its version is rebuilt from the backup and must be equal.
-async fn prove_equal(node: &Node, session: &Session, database: u64) -> Result<(), Halted> {
-    todo!()
 }

@@ -1,10 +1,11 @@
-//! A batch's statements as one stream of bytes (SPEC 5.4, 5.5).
+//! A batch's statements as one stream of bytes (SPEC 5.5).
 
 use super::{
     STATEMENTS_MAX,
     context::{Context, Kept, RESTART_WEIGHT, VALUE_MIN},
     number,
-    sql::{self, MARK, Split, Written},
+    sql::{MARK, SHAPE_MAX, SLOTS_MAX, Split},
+    value::{self, Written},
 };
 use backstop_protocol::bytes::{Malformed, Reader};
 use std::{
@@ -17,14 +18,16 @@ use std::{
 mod op {
     /// The shape that is expected here.
     pub(super) const EXPECTED: usize = 0;
+    /// The same with all literals of its latest row.
+    pub(super) const REPEATED: usize = 1;
     /// The statement by which CLN raises the data version.
-    pub(super) const VERSION: usize = 1;
+    pub(super) const VERSION: usize = 2;
     /// The whole statement follows.
-    pub(super) const WHOLE: usize = 2;
+    pub(super) const WHOLE: usize = 3;
     /// A new shape follows.
-    pub(super) const SHAPE: usize = 3;
+    pub(super) const SHAPE: usize = 4;
     /// From here on the number is a known shape's, plus this.
-    pub(super) const KNOWN: usize = 4;
+    pub(super) const KNOWN: usize = 5;
 }
 
 const TOO_LONG: Malformed = Malformed::Field("length of statements");
@@ -41,7 +44,7 @@ fn version_statement(data_version: u64) -> Option<Vec<u8>> {
 /// Writes statements one behind the other, each behind its length.
 pub(super) fn push_plain(statements: &[Vec<u8>], out: &mut Vec<u8>) {
     for sql in statements {
-        sql::push_bytes(out, sql);
+        value::push_bytes(out, sql);
     }
 }
 
@@ -58,7 +61,7 @@ pub(super) fn read_plain(stream: &[u8], sql_len: usize) -> Result<Vec<Vec<u8>>, 
     let mut reader = Reader::new(stream);
     let mut statements = Statements::new(sql_len);
     while !reader.rest().is_empty() {
-        let sql = sql::read_bytes(&mut reader)?;
+        let sql = value::read_bytes(&mut reader)?;
         if sql.len() > statements.room {
             return Err(TOO_LONG);
         }
@@ -129,15 +132,20 @@ impl Encoder {
         let version = version_statement(data_version);
         let mut before = None;
         for sql in statements {
+            let start = out.len();
             if version.as_ref() == Some(sql) {
                 number::push_len(out, op::VERSION);
             } else if let Some(shape) = self.push_shape(sql, before, out) {
+                let expected = self.context.expected(before) == Some(shape);
                 self.context.expect(before, shape);
                 before = Some(shape);
-                self.push_values(shape, sql, out);
+                if self.push_values(shape, sql, out) && expected {
+                    out.truncate(start);
+                    number::push_len(out, op::REPEATED);
+                }
             } else {
                 number::push_len(out, op::WHOLE);
-                sql::push_bytes(out, sql);
+                value::push_bytes(out, sql);
             }
         }
     }
@@ -155,12 +163,12 @@ impl Encoder {
         let shape = self.context.add_shape(&self.split.shape)?;
         self.shapes.insert(Arc::clone(self.context.shape(shape)?), shape);
         number::push_len(out, op::SHAPE);
-        sql::push_bytes(out, &self.split.shape);
+        value::push_bytes(out, &self.split.shape);
         Some(shape)
     }
 
-    /// Writes the literals of the statement that was taken apart last.
-    fn push_values(&mut self, shape: usize, sql: &[u8], out: &mut Vec<u8>) {
+    /// Writes the literals of the statement that was taken apart last; says whether they are those of the latest row.
+    fn push_values(&mut self, shape: usize, sql: &[u8], out: &mut Vec<u8>) -> bool {
         let literals = std::mem::take(&mut self.split.literals);
         let literal = |slot: usize| {
             literals
@@ -168,16 +176,17 @@ impl Encoder {
                 .and_then(|range| sql.get(range.clone()))
                 .unwrap_or_default()
         };
+        let mut repeated = false;
+        let mut mask = None;
         self.row.clear();
-        let mask = out.len();
-        let mut mask = mask..mask;
         if !literals.is_empty() && self.context.has_rows(shape) {
             let row = self.context.row_of(shape, literal(literals.len() - 1));
             number::push_len(out, row);
+            repeated = row == 0;
             self.row
                 .extend_from_slice(self.context.row(shape, row).unwrap_or_default());
-            mask = out.len()..out.len() + literals.len().div_ceil(8);
-            out.resize(mask.end, 0);
+            mask = Some(out.len());
+            out.resize(out.len() + literals.len().div_ceil(8), 0);
         }
         self.row.resize(literals.len(), Kept::default());
         for slot in 0..literals.len() {
@@ -185,11 +194,12 @@ impl Encoder {
             let Some(kept) = self.row.get(slot).copied() else {
                 break;
             };
-            if !mask.is_empty() {
+            if let Some(mask) = mask {
                 if self.context.literal(kept) == literal {
                     continue;
                 }
-                if let Some(byte) = out.get_mut(mask.start + slot / 8) {
+                repeated = false;
+                if let Some(byte) = out.get_mut(mask + slot / 8) {
                     *byte |= 1 << (slot % 8);
                 }
             }
@@ -200,11 +210,12 @@ impl Encoder {
         }
         self.context.set_row(shape, &self.row);
         self.split.literals = literals;
+        repeated
     }
 
     fn push_value(&mut self, literal: &[u8], out: &mut Vec<u8>) -> Kept {
         if literal.len() < VALUE_MIN {
-            sql::push_literal(out, literal);
+            value::push_literal(out, literal);
             return self.context.keep(literal);
         }
         // A fixed hash: equal input gives equal records. Whoever finds two values with one hash loses a few bytes.
@@ -216,10 +227,10 @@ impl Encoder {
             .get(&hash)
             .and_then(|place| Some((*place, self.context.value(*place)?)));
         if let Some((place, kept)) = known.filter(|(_, kept)| self.context.literal(*kept) == literal) {
-            sql::push_earlier(out, self.context.values() - place);
+            value::push_earlier(out, self.context.values() - place);
             return kept;
         }
-        sql::push_literal(out, literal);
+        value::push_literal(out, literal);
         let place = self.context.values();
         let kept = self.context.keep(literal);
         if self.context.values() > place {
@@ -255,96 +266,128 @@ impl Decoder {
         let mut statements = Statements::new(sql_len);
         let mut before = None;
         while !reader.rest().is_empty() {
-            let shape = match number::read_len(&mut reader)? {
+            let op = number::read_len(&mut reader)?;
+            let shape = match op {
                 op::VERSION => {
                     statements.push(version.clone().ok_or(Malformed::Field("data version"))?)?;
                     continue;
                 }
                 op::WHOLE => {
-                    statements.push(sql::read_bytes(&mut reader)?.to_vec())?;
+                    statements.push(value::read_bytes(&mut reader)?.to_vec())?;
                     continue;
                 }
-                op::EXPECTED => self.context.expected(before).ok_or(Malformed::Field("shape"))?,
+                op::EXPECTED | op::REPEATED => {
+                    self.context.expected(before).ok_or(Malformed::Field("shape"))?
+                }
                 op::SHAPE => self.read_shape(&mut reader)?,
                 known => known - op::KNOWN,
             };
             let text = Arc::clone(self.context.shape(shape).ok_or(Malformed::Field("shape"))?);
             self.context.expect(before, shape);
             before = Some(shape);
-            let sql = self.read_statement(&mut reader, shape, &text, statements.room)?;
+            let changed = self.read_row(&mut reader, shape, op == op::REPEATED)?;
+            let sql = self.read_values(&mut reader, &text, &changed, statements.room)?;
+            self.context.set_row(shape, &self.row);
             statements.push(sql)?;
         }
         statements.end()
     }
 
     fn read_shape(&mut self, reader: &mut Reader<'_>) -> Result<usize, Malformed> {
-        let text = sql::read_bytes(reader)?;
+        let text = value::read_bytes(reader)?;
         let slots = memchr::memchr_iter(MARK, text).count();
-        if text.len() > sql::SHAPE_MAX || slots > sql::SLOTS_MAX {
+        if text.len() > SHAPE_MAX || slots > SLOTS_MAX {
             return Err(Malformed::Field("shape"));
         }
         self.context.add_shape(text).ok_or(Malformed::Field("shape"))
     }
 
-    /// Puts the literals that follow into the shape.
-    fn read_statement(
+    /// Sets `row` to the row that the statement differs from; says in which slots it does.
+    fn read_row(
         &mut self,
         reader: &mut Reader<'_>,
         shape: usize,
+        repeated: bool,
+    ) -> Result<Changed, Malformed> {
+        const BAD: Malformed = Malformed::Field("row");
+        let slots = self.context.slots(shape);
+        self.row.clear();
+        if slots == 0 || !self.context.has_rows(shape) {
+            self.row.resize(slots, Kept::default());
+            return if repeated {
+                Err(BAD)
+            } else {
+                Ok(Changed([0xff; SLOTS_MAX / 8]))
+            };
+        }
+        let mut changed = Changed([0; SLOTS_MAX / 8]);
+        let mut row = 0;
+        if !repeated {
+            row = number::read_len(reader)?;
+            let mask = reader.take(slots.div_ceil(8))?;
+            // Bits beyond the last slot have no meaning.
+            if mask
+                .last()
+                .is_some_and(|last| !slots.is_multiple_of(8) && last >> (slots % 8) != 0)
+            {
+                return Err(Malformed::Field("mask"));
+            }
+            changed.0.get_mut(..mask.len()).ok_or(BAD)?.copy_from_slice(mask);
+        }
+        self.row
+            .extend_from_slice(self.context.row(shape, row).ok_or(BAD)?);
+        Ok(changed)
+    }
+
+    /// Puts the literals into a shape of that text: those of the row, and the values that follow in place of the
+    /// changed ones.
+    fn read_values(
+        &mut self,
+        reader: &mut Reader<'_>,
         text: &[u8],
+        changed: &Changed,
         room: usize,
     ) -> Result<Vec<u8>, Malformed> {
         let mut parts = text.split(|byte| *byte == MARK);
-        let slots = parts.clone().count() - 1;
-        let mut mask: Option<&[u8]> = None;
-        self.row.clear();
-        if slots > 0 && self.context.has_rows(shape) {
-            let row = number::read_len(reader)?;
-            self.row
-                .extend_from_slice(self.context.row(shape, row).ok_or(Malformed::Field("row"))?);
-            let bits = reader.take(slots.div_ceil(8))?;
-            let spare = bits
-                .last()
-                .copied()
-                .unwrap_or(0)
-                .checked_shr(u32::try_from(slots % 8).unwrap_or(0));
-            if slots % 8 != 0 && spare.is_some_and(|spare| spare != 0) {
-                return Err(Malformed::Field("mask"));
-            }
-            mask = Some(bits);
-        }
-        self.row.resize(slots, Kept::default());
         let mut sql = parts.next().unwrap_or_default().to_vec();
         for (slot, (kept, part)) in self.row.iter_mut().zip(parts).enumerate() {
-            let changed =
-                mask.is_none_or(|mask| mask.get(slot / 8).is_some_and(|byte| byte >> (slot % 8) & 1 == 1));
             let start = sql.len();
-            if changed {
-                match sql::read_value(reader, &mut sql)? {
-                    Written::Literal => *kept = self.context.keep(sql.get(start..).unwrap_or_default()),
-                    Written::Earlier(distance) => {
-                        let place = self.context.values().checked_sub(distance);
-                        let value = place.and_then(|place| self.context.value(place));
-                        *kept = value.ok_or(Malformed::Field("earlier value"))?;
-                    }
+            let written = if changed.contains(slot) {
+                Some(value::read_value(reader, &mut sql)?)
+            } else {
+                None
+            };
+            match written {
+                Some(Written::Literal) => *kept = self.context.keep(sql.get(start..).unwrap_or_default()),
+                Some(Written::Earlier(distance)) => {
+                    let place = self.context.values().checked_sub(distance);
+                    *kept = place
+                        .and_then(|place| self.context.value(place))
+                        .ok_or(Malformed::Field("earlier value"))?;
+                    sql.extend_from_slice(self.context.literal(*kept));
                 }
+                None => sql.extend_from_slice(self.context.literal(*kept)),
             }
+            // No literal is empty: this one was not kept.
             if sql.len() == start {
-                let literal = self.context.literal(*kept);
-                if literal.is_empty() {
-                    return Err(Malformed::Field("value"));
-                }
-                sql.extend_from_slice(literal);
+                return Err(Malformed::Field("value"));
             }
             sql.extend_from_slice(part);
             if sql.len() > room {
                 return Err(TOO_LONG);
             }
         }
-        if sql.len() > room {
-            return Err(TOO_LONG);
-        }
-        self.context.set_row(shape, &self.row);
-        Ok(sql)
+        if sql.len() > room { Err(TOO_LONG) } else { Ok(sql) }
+    }
+}
+
+/// A bit for each slot of a statement.
+struct Changed([u8; SLOTS_MAX / 8]);
+
+impl Changed {
+    fn contains(&self, slot: usize) -> bool {
+        self.0
+            .get(slot / 8)
+            .is_some_and(|byte| byte >> (slot % 8) & 1 == 1)
     }
 }

@@ -1,4 +1,4 @@
-//! What a record holds, and the part of its sealed bytes that needs no context to read (SPEC 5.2, 5.3).
+//! What a record holds, and the part of its sealed bytes that needs no context to read (SPEC 5.4).
 
 use super::number;
 use backstop_protocol::{

@@ -1,11 +1,11 @@
 //! What a writer and its readers remember from one record to the next: statement shapes, whole values, and which
-//! values a shape had last (SPEC 5.5.1). Both sides do the same to it in the same order, so that it is equal on both.
+//! values a shape had last (SPEC 5.5.2). Both sides do the same to it in the same order, so that it is equal on both.
 
 use super::sql::MARK;
 use std::{collections::HashMap, sync::Arc};
 
 /// A context serves this many records at most, so that a reader of the last record needs no more than these.
-pub const CONTEXT_RECORDS: u64 = 4096;
+pub const CONTEXT_RECORDS: u64 = 2048;
 /// What a context may weigh: about the bytes of memory it takes. Beyond that nothing more is remembered.
 pub const CONTEXT_WEIGHT: usize = 8 << 20;
 /// From this weight on a writer starts the next record with an empty context.
@@ -100,6 +100,11 @@ impl Context {
     /// The text of a shape.
     pub(super) fn shape(&self, shape: usize) -> Option<&Arc<[u8]>> {
         Some(&self.shapes.get(shape)?.text)
+    }
+
+    /// How many literals a shape has.
+    pub(super) fn slots(&self, shape: usize) -> usize {
+        self.shapes.get(shape).map_or(0, |shape| shape.slots)
     }
 
     /// The shape that is expected after the one before, or as the first of a record.

@@ -1,4 +1,4 @@
-//! Deflate (RFC 1951, no wrapper) of one record's stream: the state is fresh for each (SPEC 5.5).
+//! Deflate (RFC 1951, no wrapper) of one record's stream: the state is fresh for each (SPEC 5.5.1).
 
 use backstop_protocol::bytes::Malformed;
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
@@ -13,8 +13,9 @@ pub(super) struct Deflater(Compress);
 
 impl Deflater {
     pub(super) fn new() -> Self {
-        // Measured over the real trace: the highest level saves 0.2% of bytes and costs three times the time.
-        Self(Compress::new(Compression::fast(), false))
+        // Measured over the real trace: level 1 costs 1% more bytes and saves 4 us at the median, 20 us at p90; the
+        // highest level saves another 0.2% and is slow on megabytes.
+        Self(Compress::new(Compression::new(3), false))
     }
 
     /// Replaces `out` by `stream` deflated; false where that would not be shorter than `stream`.
@@ -82,19 +83,19 @@ mod tests {
     fn a_stream_that_is_not_as_long_as_it_says_is_refused() {
         let (mut deflater, mut inflater) = (Deflater::new(), Inflater::new());
         let stream = vec![7; 1 << 20];
-        let mut deflated = Vec::new();
-        assert!(deflater.deflate(&stream, &mut deflated));
-        assert_eq!(inflater.inflate(&deflated, stream.len()), Ok(stream.clone()));
-        assert_eq!(inflater.inflate(&deflated, stream.len() - 1), Err(BAD));
-        assert_eq!(inflater.inflate(&deflated, stream.len() + 1), Err(BAD));
-        assert_eq!(inflater.inflate(&deflated, usize::MAX), Err(BAD));
-        assert_eq!(inflater.inflate(&deflated, 0), Err(BAD));
+        let mut short = Vec::new();
+        assert!(deflater.deflate(&stream, &mut short));
+        assert_eq!(inflater.inflate(&short, stream.len()), Ok(stream.clone()));
+        assert_eq!(inflater.inflate(&short, stream.len() - 1), Err(BAD));
+        assert_eq!(inflater.inflate(&short, stream.len() + 1), Err(BAD));
+        assert_eq!(inflater.inflate(&short, usize::MAX), Err(BAD));
+        assert_eq!(inflater.inflate(&short, 0), Err(BAD));
         assert_eq!(
-            inflater.inflate(&deflated[..deflated.len() - 1], stream.len()),
+            inflater.inflate(&short[..short.len() - 1], stream.len()),
             Err(BAD)
         );
-        deflated.push(0);
-        assert_eq!(inflater.inflate(&deflated, stream.len()), Err(BAD));
+        short.push(0);
+        assert_eq!(inflater.inflate(&short, stream.len()), Err(BAD));
     }
 
     #[test]

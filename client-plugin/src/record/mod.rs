@@ -22,7 +22,12 @@ mod open;
 pub mod padding;
 mod seal;
 mod sql;
+mod value;
 
+#[cfg(test)]
+mod bad_tests;
+#[cfg(test)]
+mod property_tests;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]

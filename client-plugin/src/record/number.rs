@@ -1,4 +1,4 @@
-//! Numbers inside sealed content: little-endian groups of seven bits, the shortest form only (SPEC 5.2).
+//! Numbers inside sealed content: little-endian groups of seven bits, the shortest form only (SPEC 5.4.1).
 
 use backstop_protocol::bytes::{Malformed, Reader};
 

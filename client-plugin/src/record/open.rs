@@ -1,4 +1,4 @@
-//! Record to content (SPEC 5.2 to 5.6). Everything is checked twice over: the seal proves who wrote it, and the
+//! Record to content (SPEC 5). Everything is checked twice over: the seal proves who wrote it, and the
 //! parser holds even if a writer of ours had a bug (I12).
 
 use super::{

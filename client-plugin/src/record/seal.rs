@@ -1,4 +1,4 @@
-//! Content to record (SPEC 5.1, 5.6).
+//! Content to record (SPEC 5.2).
 
 use super::{
     CONTEXT_RECORDS, SQL_MAX, STATEMENTS_MAX,
@@ -139,7 +139,9 @@ impl Sealer {
         }
     }
 
-    /// The next batch starts an empty context, as it must where a snapshot's base lies between.
+    /// The next batch starts an empty context. A snapshot can be a base only after a record that such a batch
+    /// follows, else what comes next needs records from below it: whoever plans a snapshot restarts first, and takes
+    /// the last record sealed before that as its base.
     pub fn restart(&mut self) {
         self.context = None;
     }

@@ -2,6 +2,7 @@
 
 use super::{Batch, Content, Opener, Place, Sealed, Sealer};
 use backstop_protocol::id::{RecordHash, RunId, TimelineId};
+use rand_core::Rng as _;
 use std::convert::Infallible;
 
 pub(super) const KEY: [u8; 32] = [0x42; 32];
@@ -88,4 +89,20 @@ pub(super) fn first_batch<S: AsRef<[u8]>>(data_version: u64, statements: &[S]) -
         }),
         other => other,
     }
+}
+
+pub(super) fn random_hex(rng: &mut TestRng, len: usize) -> String {
+    let mut bytes = vec![0; len];
+    rng.fill_bytes(&mut bytes);
+    hex::encode(bytes)
+}
+
+/// Statement `n` of a shape that comes again and again.
+pub(super) fn update(n: u64) -> String {
+    let mut rng = TestRng(n % 5);
+    format!(
+        "UPDATE channels SET next={n}, last_tx=x'{}', note='it''s' WHERE id={}",
+        random_hex(&mut rng, 90),
+        n % 3
+    )
 }

@@ -16,11 +16,12 @@ pub(super) struct Base {
 }
 
 /// The snapshot that stands highest on the chain, of those of equal height the newest; `None` where the log still has
-/// its first record and no snapshot is on the chain.
+/// its first record and no snapshot is on the chain. Where a version is given, one of a later version does not count.
 pub(super) async fn choose(
     server: &impl BackupServer,
     key: &ManifestKey,
     account: &AccountState,
+    until: Option<u64>,
 ) -> Result<Option<Base>, RestoreError> {
     let mut known = server.snapshots().await?;
     known.retain(|info| info.base_seq <= account.head.seq);
@@ -39,7 +40,8 @@ pub(super) async fn choose(
         if (manifest.snapshot, base.seq, base.hash) != (info.snapshot, info.base_seq, info.base_hash) {
             return Err(RestoreError::Foreign(info.snapshot));
         }
-        if Some(base.timeline) == account.timeline {
+        let too_new = until.is_some_and(|version| manifest.data_version > version);
+        if Some(base.timeline) == account.timeline && !too_new {
             return Ok(Some(Base { info, manifest }));
         }
     }

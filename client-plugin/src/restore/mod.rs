@@ -43,6 +43,8 @@ pub struct Request<'a> {
     pub server: ServerKey,
     /// The head at which the caller's takeover fenced every other writer off (I7).
     pub fenced: Head,
+    /// The version to stop at, to look at an earlier state; `None`: the newest, which alone a node may start on.
+    pub until: Option<u64>,
     /// Where the database shall stand. Its directory must exist; the database and its journals must not.
     pub database: &'a Path,
 }
@@ -109,7 +111,7 @@ pub async fn restore(
     let account = fenced_account(server, request).await?;
     let timeline = account.timeline.ok_or(RestoreError::Nothing)?;
     let work = Work::begin(request.database)?;
-    let base = base::choose(server, &request.keys.manifest, &account).await?;
+    let base = base::choose(server, &request.keys.manifest, &account, request.until).await?;
     if let Some(base) = &base {
         let mut tell = |done, total| progress(Progress::Snapshot { done, total });
         snapshot::fetch(server, request.keys, &base.manifest, &work.database(), &mut tell)
@@ -182,10 +184,18 @@ async fn apply(
         page = read(start).await?;
     }
     let manifest = base.map(|base| &base.manifest);
-    let mut tail = Tail::begin(&work.database(), key, timeline, start, manifest, head)?;
+    let mut tail = Tail::begin(
+        &work.database(),
+        key,
+        timeline,
+        start,
+        manifest,
+        head,
+        request.until,
+    )?;
     tail = blocking(move || tail.look_for_orphans().map(|()| tail)).await?;
     let total = head.seq.saturating_sub(after_base).saturating_add(1);
-    while !page.is_empty() {
+    while !page.is_empty() && !tail.has_arrived() {
         progress(Progress::Records {
             done: tail.summary().records,
             total,

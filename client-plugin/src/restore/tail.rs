@@ -29,6 +29,8 @@ pub(super) struct Tail {
     replay: Replay,
     base: Option<Base>,
     head: Head,
+    until: Option<u64>,
+    arrived: bool,
     summary: Summary,
     /// Rows without a parent that the snapshot brought along.
     inherited: BTreeSet<Orphan>,
@@ -64,6 +66,7 @@ impl Tail {
         start: u64,
         manifest: Option<&Manifest>,
         head: Head,
+        until: Option<u64>,
     ) -> Result<Self, RestoreError> {
         let base = manifest.map(|manifest| manifest.base);
         let seq = base.map_or(0, |base| base.seq);
@@ -87,6 +90,8 @@ impl Tail {
             replay,
             base,
             head,
+            until,
+            arrived: false,
             summary,
             inherited: BTreeSet::new(),
         })
@@ -98,6 +103,11 @@ impl Tail {
             self.inherited = check::orphans(self.replay.database()).map_err(RestoreError::Database)?;
         }
         Ok(())
+    }
+
+    /// Whether the version at which to stop was reached, and a later record was seen.
+    pub(super) fn has_arrived(&self) -> bool {
+        self.arrived
     }
 
     /// What came by so far.
@@ -129,6 +139,10 @@ impl Tail {
             if self.base.is_some_and(|base| seq <= base.seq) {
                 continue;
             }
+            if self.is_beyond(&content) {
+                self.arrived = true;
+                return Ok(());
+            }
             self.apply(seq, content)?;
             self.summary.records += 1;
             self.summary.received_at = Some(*received_at);
@@ -136,9 +150,27 @@ impl Tail {
         Ok(())
     }
 
-    /// The chain must end in the fenced head.
+    fn is_beyond(&self, content: &Content) -> bool {
+        let version = match content {
+            Content::Batch(batch) => Some(batch.data_version),
+            Content::Gap(gap) => Some(gap.data_version),
+            Content::Policy(_) => None,
+        };
+        version
+            .zip(self.until)
+            .is_some_and(|(version, until)| version > until)
+    }
+
+    /// The chain must end in the fenced head, or lead to the version that was asked for.
     pub(super) fn end(&self) -> Result<(), RestoreError> {
-        Ok(self.chain.end(&self.head)?)
+        match self.until {
+            Some(expected) if self.summary.data_version != Some(expected) => Err(RestoreError::Version {
+                expected,
+                found: self.summary.data_version,
+            }),
+            _ if self.arrived => Ok(()),
+            _ => Ok(self.chain.end(&self.head)?),
+        }
     }
 
     /// Checks the database as it stands now: it must be whole, the node's, at the version of the last batch, and the

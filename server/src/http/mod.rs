@@ -14,6 +14,8 @@ mod server;
 mod session;
 mod sessions;
 mod snapshots;
+#[cfg(test)]
+mod tests;
 mod trace;
 
 pub use body::BODY_RATE;

@@ -17,8 +17,8 @@ use std::sync::Arc;
 
 pub(super) async fn store(
     State(app): State<Arc<App>>,
-    Id(pack): Id<PackId>,
     call: AppendCall,
+    Id(pack): Id<PackId>,
 ) -> Result<Octets, ApiError> {
     if call.body_hash != pack.0 {
         return Err(ApiError::HashMismatch);
@@ -55,9 +55,9 @@ pub(super) struct Part {
 
 pub(super) async fn fetch(
     State(app): State<Arc<App>>,
+    call: ReadCall,
     Id(pack): Id<PackId>,
     Fields(part): Fields<Part>,
-    call: ReadCall,
 ) -> Result<Octets, ApiError> {
     let range = match (part.offset, part.length) {
         (None, None) => None,

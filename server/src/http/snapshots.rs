@@ -50,8 +50,8 @@ pub(super) async fn list(
 
 pub(super) async fn manifest(
     State(app): State<Arc<App>>,
-    Id(snapshot): Id<SnapshotId>,
     call: ReadCall,
+    Id(snapshot): Id<SnapshotId>,
 ) -> Result<Octets, ApiError> {
     let manifest = app.store.manifest(call.account, snapshot).await?;
     manifest

@@ -239,14 +239,13 @@ mod tests {
                 let claim = WriterClaim { takeover, ..claim(instance, run, expected, epoch) };
                 let outcome = account.claim(&claim, UnixMillis(at as u64 + 1));
                 prop_assert!(account.epoch() >= before.epoch());
-                match outcome {
-                    Err(_) => prop_assert_eq!(&account, &before),
-                    Ok(()) => {
-                        prop_assert_eq!(account.seat.map(|seat| seat.writer), Some(Writer::from(&claim)));
-                        let same_writer = before.seat.map(|seat| seat.writer) == account.seat.map(|seat| seat.writer);
-                        prop_assert!(same_writer || account.epoch() > before.epoch());
-                    }
+                if outcome.is_err() {
+                    prop_assert_eq!(&account, &before);
+                    continue;
                 }
+                let writer = |account: &Account| account.seat.map(|seat| seat.writer);
+                prop_assert_eq!(writer(&account), Some(Writer::from(&claim)));
+                prop_assert!(writer(&account) == writer(&before) || account.epoch() > before.epoch());
             }
         }
     }

@@ -10,6 +10,8 @@ mod cells;
 mod chunks;
 mod reads;
 mod snapshots;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 use super::{AccountId, Append, Commit, PackIndex, SessionRequest, Store, StoreError, StoreId, StoredRecord};
@@ -28,7 +30,7 @@ use sqlx::{
     migrate::{MigrateError, Migrator},
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
-use std::{path::Path, time::Duration};
+use std::{fs::OpenOptions, io, os::unix::fs::OpenOptionsExt as _, path::Path, time::Duration};
 use tokio::{
     sync::{Mutex, mpsc, oneshot},
     task::JoinHandle,
@@ -71,6 +73,9 @@ pub enum OpenError {
         /// What it is.
         found: String,
     },
+    /// The file cannot be made or written.
+    #[error("cannot write to it")]
+    File(#[from] io::Error),
     /// SQLite itself failed.
     #[error("cannot open the database")]
     Database(#[from] sqlx::Error),
@@ -86,7 +91,7 @@ pub struct SqliteStore {
 }
 
 impl SqliteStore {
-    /// Opens the file at `path`, which is made where it is missing, and brings it up to date. `limit` is how many bytes
+    /// Opens the file at `path`, which is made where it is missing, its owner's alone, and brings it up to date. `limit` is how many bytes
     /// the file may grow to; without one the disk decides. `rng` names a new store.
     pub async fn open(
         path: &Path,
@@ -107,6 +112,12 @@ impl SqliteStore {
         if let Some(limit) = limit {
             options = options.pragma("max_page_count", (limit / u64::from(PAGE)).max(1).to_string());
         }
+        // SQLite gives its other files the mode of this one.
+        OpenOptions::new()
+            .create(true)
+            .append(true)
+            .mode(0o600)
+            .open(path)?;
         let mut connection = options.connect().await?;
         check_durable(&mut connection).await?;
         MIGRATIONS
@@ -120,6 +131,7 @@ impl SqliteStore {
         let reads = SqlitePoolOptions::new()
             .max_connections(READERS)
             .acquire_timeout(READER_WAIT)
+            .test_before_acquire(false)
             .connect_with(options.clone().read_only(true).create_if_missing(false))
             .await?;
         let (jobs, queue) = mpsc::channel(QUEUE);

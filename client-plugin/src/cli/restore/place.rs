@@ -255,7 +255,7 @@ fn check_directory(
 
 fn existing(path: &Path, node: NodeId) -> anyhow::Result<Existing> {
     let file = match HsmSecret::read(path) {
-        Err(HsmSecretError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+        Err(HsmSecretError::Io { reason, .. }) if reason.kind() == io::ErrorKind::NotFound => {
             return Ok(Existing::None);
         }
         other => other.with_context(|| format!("{} is there and is not the node's", path.display()))?,

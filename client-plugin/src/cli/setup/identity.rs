@@ -61,7 +61,7 @@ pub(super) fn find(args: &Args, node: &NodeDir, terminal: &mut dyn Terminal) -> 
 
 fn from_file(args: &Args, node: &NodeDir, terminal: &mut dyn Terminal) -> anyhow::Result<Identity> {
     let file = match HsmSecret::read(&node.hsm_secret()) {
-        Err(HsmSecretError::Io { path, source }) if source.kind() == io::ErrorKind::NotFound => bail!(
+        Err(HsmSecretError::Io { path, reason }) if reason.kind() == io::ErrorKind::NotFound => bail!(
             "there is no {}: where a signer holds the secret, start the node and use --from-rpc; else check \
              --lightning-dir and --network",
             path.display()

@@ -1,23 +1,24 @@
 //! The proof that a server is there, has the key that it claims to have, and takes the node's grant.
 
-use super::{Identity, Proof};
+use super::{Identity, Proof, Proved};
 use crate::{
     keys::Keys,
     random::SharedRng,
     remote::{self, Server, Session},
 };
 use anyhow::{Context as _, ensure};
-use backstop_protocol::{clock::Clock, id::ServerKey};
+use backstop_protocol::{clock::Clock, problem::ProblemCode};
 use std::sync::Arc;
 
-/// Opens a session for reading, which changes nothing at the server but that it knows the grant. The answer carries
-/// a MAC that only the holder of the server's key can make; that key is returned.
+/// Opens a session for reading, which changes nothing at the server. Its answer carries a MAC that only the holder of
+/// the server's key can make, and the grant was judged before it: also where the answer is that there is no account
+/// yet, because the plugin's first session makes it.
 pub(super) fn prove(
     proof: &Proof,
     identity: &Identity,
     clock: &Arc<dyn Clock>,
     rng: &SharedRng,
-) -> anyhow::Result<ServerKey> {
+) -> anyhow::Result<Proved> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -40,14 +41,27 @@ pub(super) fn prove(
         });
         let (clock, rng) = (Arc::clone(clock), rng.clone());
         let opened = Session::open(&proof.url, &proof.connect, shown, access, None, clock, rng);
-        let (_, account) = opened
-            .await
-            .context("the server does not take this node's grant")?;
+        let account = match opened.await {
+            Ok((_, account)) => account,
+            Err(error) if error.code() == Some(ProblemCode::NotFound) => {
+                return Ok(Proved {
+                    key: shown,
+                    records: 0,
+                });
+            }
+            Err(error) => return Err(error).context("the server does not take this node's grant"),
+        };
         ensure!(
             account.node == identity.node && account.network == identity.network,
             "{} opened the account of another node",
             proof.url
         );
-        Ok(shown)
+        Ok(Proved {
+            key: shown,
+            records: account.head.seq,
+        })
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,6 +8,8 @@ use rand_core::{TryCryptoRng, TryRng};
 use std::{cell::Cell, convert::Infallible, io, path::Path};
 use zeroize::Zeroizing;
 
+mod rpc;
+
 const URL: &str = "http://127.0.0.1:8750";
 /// The node whose plain `hsm_secret` is 32 bytes of 1.
 const NODE: &str = "026f61d7ee82f937f9697f4f3e44bfaaa25849cc4f526b3a57326130eba6346002";
@@ -21,7 +23,7 @@ struct Cli {
 }
 
 /// Counts up; enough for the name of an instance.
-struct Counting(u8);
+pub(super) struct Counting(pub(super) u8);
 
 impl TryRng for Counting {
     type Error = Infallible;
@@ -63,6 +65,8 @@ struct Lab {
     watched: bool,
     /// The key with which the server answers; `None`: it does not.
     server: Option<ServerKey>,
+    /// How many records it holds already.
+    records: u64,
     asked: Cell<u32>,
 }
 
@@ -80,6 +84,7 @@ impl Lab {
             typing: Typing(None),
             watched: true,
             server: Some(server_key(9)),
+            records: 0,
             asked: Cell::new(0),
         };
         std::fs::create_dir_all(lab.net()).unwrap();
@@ -107,7 +112,7 @@ impl Lab {
             &["--server", URL]
         };
         let cli = Cli::try_parse_from([&["setup", "--regtest"], url, more].concat())?;
-        let (server, asked) = (self.server, &self.asked);
+        let (server, records, asked) = (self.server, self.records, &self.asked);
         let mut prove_server = |proof: &Proof, identity: &Identity| {
             asked.set(asked.get() + 1);
             let grant = identity.grant.verify()?;
@@ -115,7 +120,8 @@ impl Lab {
                 (grant.node, grant.network, grant.serial),
                 (identity.node, identity.network, 1)
             );
-            server.with_context(|| format!("no answer from {}", proof.url))
+            let key = server.with_context(|| format!("no answer from {}", proof.url))?;
+            Ok(Proved { key, records })
         };
         let mut out = Vec::new();
         let mut world = World {
@@ -347,4 +353,15 @@ fn a_url_that_names_no_server_is_refused() {
         assert!(lab.run(&["--server", url]).is_err(), "{url}");
     }
     assert_eq!(lab.asked.get(), 0);
+}
+
+#[test]
+fn a_backup_that_another_directory_wrote_is_pointed_out() {
+    let mut lab = Lab::new();
+    lab.records = 7;
+    assert!(lab.run(&[]).unwrap().contains("7 records"));
+    assert!(
+        !lab.run(&[]).unwrap().contains("7 records"),
+        "by now they are this directory's own"
+    );
 }

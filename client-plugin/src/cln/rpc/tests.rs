@@ -1,56 +1,11 @@
-//! A stand-in for lightningd answers each connection with one prepared text, in pieces.
-
-use super::*;
+use super::{
+    testing::{Lightningd, result, serve},
+    *,
+};
 use proptest::prelude::*;
-use std::{os::unix::net::UnixListener, thread::JoinHandle};
+use std::os::unix::net::UnixListener;
 
 const NODE: &str = "026f61d7ee82f937f9697f4f3e44bfaaa25849cc4f526b3a57326130eba6346002";
-
-struct Lightningd {
-    dir: tempfile::TempDir,
-    thread: Option<JoinHandle<Vec<serde_json::Value>>>,
-}
-
-impl Lightningd {
-    /// Answers as many calls as there are answers; one of length zero closes the connection at once.
-    fn answering(answers: &[String]) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let listener = UnixListener::bind(dir.path().join("rpc")).unwrap();
-        let answers = answers.to_vec();
-        let thread =
-            std::thread::spawn(move || answers.iter().map(|answer| serve(&listener, answer)).collect());
-        Self {
-            dir,
-            thread: Some(thread),
-        }
-    }
-
-    fn rpc(&self) -> Rpc {
-        Rpc::new(&self.dir.path().join("rpc"))
-    }
-
-    fn requests(mut self) -> Vec<serde_json::Value> {
-        self.thread.take().unwrap().join().unwrap()
-    }
-}
-
-fn serve(listener: &UnixListener, answer: &str) -> serde_json::Value {
-    let (mut stream, _) = listener.accept().unwrap();
-    let request = serde_json::Deserializer::from_reader(&stream)
-        .into_iter()
-        .next()
-        .unwrap()
-        .unwrap();
-    for piece in answer.as_bytes().chunks(7) {
-        // Whoever asks may leave as soon as the answer is complete.
-        let _ = stream.write_all(piece);
-    }
-    request
-}
-
-fn result(value: &serde_json::Value) -> String {
-    json!({ "jsonrpc": "2.0", "id": ID, "result": value }).to_string() + "\n\n"
-}
 
 fn ask(answer: &str) -> Result<Vec<String>, RpcError> {
     Lightningd::answering(&[answer.to_owned()])

@@ -197,6 +197,7 @@ impl World {
             node: NODE,
             server: SERVER,
             fenced: self.head,
+            until: None,
             database: &target,
         };
         wait(restore(&self.server, &request, &StoppedClock, progress))

@@ -11,6 +11,7 @@ fn nothing_is_put_in_place_where_somebody_wrote_after_the_fence() {
         node: NODE,
         server: SERVER,
         fenced,
+        until: None,
         database: &target,
     };
     let error = wait(restore(&world.server, &request, &StoppedClock, &mut |_| {})).unwrap_err();
@@ -30,6 +31,7 @@ fn nothing_is_put_in_place_where_somebody_wrote_after_the_fence() {
         node: NODE,
         server: SERVER,
         fenced,
+        until: None,
         database: &target,
     };
     let error = wait(restore(server, &request, &StoppedClock, &mut grow)).unwrap_err();
@@ -89,6 +91,7 @@ fn a_restore_that_is_dropped_leaves_nothing() {
         node: NODE,
         server: SERVER,
         fenced: world.head,
+        until: None,
         database: &target,
     };
     wait(async {

@@ -44,6 +44,58 @@ fn a_node_comes_back_from_a_snapshot_and_the_records_after_it() {
 }
 
 #[test]
+fn an_earlier_version_is_rebuilt_as_it_was_whatever_came_after_it() {
+    let mut world = World::busy();
+    world.snapshot(1);
+    let earlier = world.dir.path().join("earlier");
+    fs::copy(world.dir.path().join("live"), &earlier).unwrap();
+    world.sealer.restart();
+    for _ in 0..5 {
+        world.pay();
+    }
+    world.snapshot(2);
+    let target = world.target();
+    let request = |until| Request {
+        keys: &world.keys,
+        node: NODE,
+        server: SERVER,
+        fenced: world.head,
+        until: Some(until),
+        database: &target,
+    };
+    let rebuild = |until| {
+        wait(restore(
+            &world.server,
+            &request(until),
+            &StoppedClock,
+            &mut |_| {},
+        ))
+    };
+    for version in [12, 20, 23, 25] {
+        assert_eq!(rebuild(version).unwrap().data_version, version);
+        let conn = Connection::open(&target).unwrap();
+        if version == 20 {
+            let earlier = Connection::open(&earlier).unwrap();
+            assert_eq!(compare::difference(&earlier, &conn).unwrap(), None);
+        }
+        drop(conn);
+        fs::remove_file(&target).unwrap();
+    }
+    let beyond = rebuild(26).unwrap_err();
+    assert!(
+        matches!(
+            beyond,
+            RestoreError::Version {
+                expected: 26,
+                found: Some(25)
+            }
+        ),
+        "{beyond}"
+    );
+    assert_eq!(world.left(), 0);
+}
+
+#[test]
 fn records_whose_context_began_before_the_snapshot_are_read_from_there_on() {
     let mut world = World::busy();
     world.snapshot(1);
@@ -231,6 +283,7 @@ fn a_real_node_comes_back_from_nothing_and_from_its_middle() {
             node,
             server: SERVER,
             fenced: world.head,
+            until: None,
             database: &target,
         };
         let restored = wait(restore(&world.server, &request, &StoppedClock, &mut |_| {})).unwrap();

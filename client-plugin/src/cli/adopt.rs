@@ -1,0 +1,158 @@
+//! `backstop adopt`: makes this directory the node's writer, and brings its database forward to the backup (I6, I7).
+//!
+//! In order: look whether this can succeed at all; fence every other writer off; read the head again; prove that the
+//! database is the backup's at its version; apply what it lacks; and only then call this directory the writer. Run
+//! again after it was cut off, it does the rest.
+
+use super::{Here, NodeArgs};
+use crate::{
+    cln::pidfile::{self, Holder},
+    directory::{LockError, Witness},
+    forward::{missing_batches, prove_equal},
+    node::{Ambient, Node},
+    plugin::{Utc, newest_version},
+    remote::{RemoteError, Session},
+    replay::{Durability, Replay},
+};
+use anyhow::{Context as _, bail, ensure};
+use backstop_protocol::{
+    api::AccountState,
+    id::{InstanceId, RunId},
+    problem::ProblemCode,
+    session::WriterClaim,
+};
+use std::{cmp::Ordering, io::Write};
+
+/// How often a takeover follows an epoch that the other machine raises meanwhile.
+const TAKEOVER_TRIES: u32 = 8;
+
+/// Make this directory the node's writer again: after it was copied or moved, after another machine ran the node, or
+/// where its database is older than the backup. lightningd must be stopped, here and on any other machine. The database
+/// is compared with the backup and brought forward; the other machine is refused from then on.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    node: NodeArgs,
+}
+
+/// Runs the command.
+pub(super) fn command(args: &Args, here: &Here, ambient: Ambient) -> anyhow::Result<()> {
+    let files = args.node.find(here)?;
+    ensure!(
+        matches!(pidfile::holder(files.pidfile()), Ok(Holder::Nobody)),
+        "lightningd runs in {}: stop it first, nothing was changed",
+        files.base().display()
+    );
+    let node = Node::load(&files.net(), ambient)?;
+    let _lock = match node.directory.lock() {
+        Ok(lock) => lock,
+        Err(LockError::Held) => {
+            bail!("the plugin of a lightningd that just stopped is still there: try again in a moment")
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(adopt(&node, &mut std::io::stdout().lock()))
+}
+
+async fn adopt(node: &Node, out: &mut dyn Write) -> anyhow::Result<()> {
+    let path = node.database();
+    ensure!(
+        path.exists(),
+        "{} is not there: there is nothing to adopt. `backstop restore` makes a new database from the backup",
+        path.display()
+    );
+    let (reader, before) = node.open_reader().await?;
+    ensure!(
+        !before.head.is_empty(),
+        "{} has no backup of this node: start lightningd, and its first batch makes one",
+        reader.url()
+    );
+    if let Some(seen) = before.writer_seen_at {
+        let ago = before.time.millis_since(seen) / 1000;
+        writeln!(
+            out,
+            "The server last heard from this node's writer {ago} s ago ({}).",
+            Utc(seen)
+        )?;
+    }
+    let mut replay = Replay::open(&path, Durability::Full)
+        .with_context(|| format!("{} cannot be opened", path.display()))?;
+    let database = replay
+        .data_version()
+        .context("this database holds no node yet: start lightningd instead")?;
+    check(node, &reader, &before, database).await?;
+
+    let instance = InstanceId(node.ambient.rng.array());
+    let (session, account) = take_over(node, instance, before.epoch).await?;
+    writeln!(out, "Any other machine with this node is refused from here on.")?;
+    let backup = check(node, &session, &account, database).await?;
+    prove_equal(node, &session, account.head, &replay, database)
+        .await
+        .context(
+            "nothing was changed in this database. `backstop restore` makes a new one from the backup",
+        )?;
+    writeln!(out, "This database is what the backup had at version {database}.")?;
+    if database < backup {
+        for batch in missing_batches(node, &session, account.head, database, |_| true).await? {
+            replay.apply(&batch)?;
+        }
+        writeln!(out, "Brought forward to version {backup}.")?;
+    }
+    replay.finish()?;
+
+    // The order makes a cut harmless: until the instance is written, this directory is a stranger to the server.
+    let timeline = account.timeline.context("the server names no timeline")?;
+    node.directory
+        .write_witness(&Witness::new(timeline, account.head, backup))?;
+    node.directory.reset_runs()?;
+    node.directory.write_instance(instance)?;
+    writeln!(out, "Adopted. Start lightningd here, and nowhere else.")?;
+    Ok(())
+}
+
+/// Whether the backup can be adopted into a database of this version; returns the backup's.
+async fn check(node: &Node, session: &Session, account: &AccountState, database: u64) -> anyhow::Result<u64> {
+    if let Some(witness) = node.directory.witness()? {
+        ensure!(
+            account.timeline == Some(witness.timeline)
+                && account.head.cmp_place(&witness.head) != Ordering::Less,
+            "{} holds less of this node than was acknowledged here (record {}): it lost data, or serves an old copy. \
+             Nothing was changed; ask whoever runs it to bring its data back",
+            session.url(),
+            witness.head.seq
+        );
+    }
+    let backup = newest_version(node, session, account)
+        .await?
+        .context("the backup holds no database yet")?;
+    ensure!(
+        database <= backup,
+        "this database is newer than the backup (version {database}, the backup {backup}): nothing was changed. Keep it, and \
+         see both with `backstop status`"
+    );
+    Ok(backup)
+}
+
+async fn take_over(node: &Node, instance: InstanceId, epoch: u64) -> anyhow::Result<(Session, AccountState)> {
+    let run = RunId(node.ambient.rng.array());
+    let mut expected_epoch = epoch;
+    for _ in 0..TAKEOVER_TRIES {
+        let claim = WriterClaim {
+            instance,
+            run,
+            expected_epoch,
+            epoch: expected_epoch + 1,
+            takeover: true,
+        };
+        match node.open(Some(claim)).await {
+            Err(RemoteError::Refused { problem, .. }) if problem.code == ProblemCode::EpochMismatch => {
+                expected_epoch = problem.epoch.unwrap_or(expected_epoch);
+            }
+            other => return Ok(other?),
+        }
+    }
+    bail!("another machine starts this node again and again: stop it first, nothing was changed here")
+}

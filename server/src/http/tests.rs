@@ -1,0 +1,172 @@
+//! What a handler cannot be brought to from outside: a store that is away, a pack store that is full, a panic.
+
+use super::*;
+use crate::{
+    packs::{PackError, PackRange},
+    sessions::Session,
+    store::{
+        AccountId, Append, Commit, PackIndex, SessionRequest, StoreError, StoreId, StoredRecord, Writer,
+    },
+};
+use async_trait::async_trait;
+use axum::{
+    body::Body,
+    http::{Request, Response},
+};
+use backstop_protocol::{
+    api::{AccountState, SnapshotInfo},
+    chunk::ChunkPlace,
+    clock::UnixMillis,
+    grant::SignedGrant,
+    hash::sha256,
+    head::Head,
+    id::{AccessKey, ChunkId, InstanceId, PackId, RunId, SnapshotId},
+    pack::PackBuilder,
+    problem::{Problem, ProblemCode},
+    session::IdentitySecret,
+};
+use tower::ServiceExt as _;
+
+/// Panics when asked for an account, fails when asked for snapshots, and is away for everything else.
+struct FaultyStore;
+
+fn away<T>() -> Result<T, StoreError> {
+    Err(StoreError::Unavailable("the cable to rack 7 is out".to_owned()))
+}
+
+#[async_trait]
+impl Store for FaultyStore {
+    fn id(&self) -> StoreId {
+        StoreId([1; 16])
+    }
+    async fn ping(&self) -> Result<(), StoreError> {
+        away()
+    }
+    async fn grants(&self, _: AccessKey) -> Result<Vec<SignedGrant>, StoreError> {
+        away()
+    }
+    async fn open_session(&self, _: SessionRequest) -> Result<(AccountId, AccountState), StoreError> {
+        away()
+    }
+    async fn raise_grant_floor(&self, _: AccountId, _: u64) -> Result<(), StoreError> {
+        away()
+    }
+    async fn account(&self, _: AccountId, _: UnixMillis) -> Result<AccountState, StoreError> {
+        panic!("the sum of {} and {} was odd", 2, 2);
+    }
+    async fn append(&self, _: Append) -> Result<Head, StoreError> {
+        away()
+    }
+    async fn records(&self, _: AccountId, _: u64, _: usize) -> Result<Vec<StoredRecord>, StoreError> {
+        away()
+    }
+    async fn index_pack(&self, _: PackIndex) -> Result<(), StoreError> {
+        away()
+    }
+    async fn locate(&self, _: AccountId, _: Vec<ChunkId>) -> Result<Vec<Option<ChunkPlace>>, StoreError> {
+        away()
+    }
+    async fn commit_snapshot(&self, _: Commit) -> Result<SnapshotInfo, StoreError> {
+        away()
+    }
+    async fn snapshots(&self, _: AccountId) -> Result<Vec<SnapshotInfo>, StoreError> {
+        Err(StoreError::Failed("page 4711 of the database is torn".into()))
+    }
+    async fn manifest(&self, _: AccountId, _: SnapshotId) -> Result<Option<Vec<u8>>, StoreError> {
+        away()
+    }
+    async fn close(&self) {}
+}
+
+struct FullPacks;
+
+#[async_trait]
+impl PackStore for FullPacks {
+    async fn put(&self, _: AccountId, _: PackId, _: Bytes) -> Result<(), PackError> {
+        Err(PackError::Full)
+    }
+    async fn get(&self, _: AccountId, _: PackId, _: Option<PackRange>) -> Result<Option<Bytes>, PackError> {
+        Ok(None)
+    }
+}
+
+struct NoTime;
+
+impl Clock for NoTime {
+    fn now(&self) -> UnixMillis {
+        UnixMillis(0)
+    }
+}
+
+/// Calls a server of faulty parts within a session; the answer's MAC must fit all the same.
+async fn call(method: &str, path: &str, body: Vec<u8>) -> Problem {
+    let identity = IdentitySecret::from_bytes(&[1; 32]).unwrap();
+    let access = IdentitySecret::from_bytes(&[2; 32]).unwrap();
+    let pair = access.shared_with(&identity.server_key().0).unwrap();
+    let sessions = Sessions::new(identity, FaultyStore.id());
+    let token = sessions.issue(&Session {
+        account: AccountId(1),
+        access_key: access.access_key(),
+        writer: Some(Writer {
+            instance: InstanceId([1; 16]),
+            run: RunId([1; 16]),
+            epoch: 1,
+        }),
+        expires_at: UnixMillis(1),
+    });
+    let key = pair.session_key(&token);
+    let router = router(Arc::new(App {
+        store: Arc::new(FaultyStore),
+        packs: Arc::new(FullPacks),
+        sessions,
+        clock: Arc::new(NoTime),
+        body_grace: Duration::from_secs(30),
+    }));
+    let mac = key.request_mac(method, path, 1, &sha256(&body));
+    let authorization = format!("Backstop {token} 1 {}", hex::encode(mac));
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header(header::AUTHORIZATION, authorization);
+    let answer: Response<Body> = router
+        .oneshot(request.body(Body::from(body)).unwrap())
+        .await
+        .unwrap();
+    let (parts, body) = answer.into_parts();
+    let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
+    let mac = key.answer_mac(&mac, parts.status.as_u16(), &sha256(&body));
+    assert_eq!(parts.headers[api::MAC_HEADER], hex::encode(mac));
+    serde_json::from_slice(&body).unwrap()
+}
+
+#[tokio::test]
+async fn a_panic_is_an_internal_error_that_carries_its_mac_and_no_message() {
+    let problem = call("GET", api::HEAD, Vec::new()).await;
+    assert_eq!(problem.code, ProblemCode::Internal);
+    assert!(!problem.detail.contains("odd"), "{problem}");
+}
+
+#[tokio::test]
+async fn a_store_that_fails_is_an_internal_error_that_does_not_say_how() {
+    let problem = call("GET", api::SNAPSHOTS, Vec::new()).await;
+    assert_eq!(problem.code, ProblemCode::Internal);
+    assert!(!problem.detail.contains("4711"), "{problem}");
+}
+
+#[tokio::test]
+async fn a_store_that_is_away_is_unavailable_and_does_not_say_why() {
+    for path in ["/v1/records?from=1", api::HEALTH] {
+        let problem = call("GET", path, Vec::new()).await;
+        assert_eq!(problem.code, ProblemCode::Unavailable);
+        assert!(!problem.detail.contains("rack"), "{problem}");
+    }
+}
+
+#[tokio::test]
+async fn a_pack_store_without_room_is_storage_full() {
+    let mut builder = PackBuilder::default();
+    builder.push(ChunkId([1; 32]), &[1; 300]);
+    let (pack, bytes) = builder.finish();
+    let problem = call("PUT", &format!("{}/{pack}", api::PACKS), bytes).await;
+    assert_eq!(problem.code, ProblemCode::StorageFull);
+}

@@ -1,0 +1,270 @@
+//! The conformance suite on SQLite, and what is SQLite's own.
+
+use super::*;
+use crate::store::{
+    Append, Refusal,
+    conformance::{self, Session},
+};
+use backstop_protocol::id::RecordHash;
+use getrandom::{SysRng, rand_core::UnwrapErr};
+use proptest::prelude::*;
+use std::sync::Arc;
+use tempfile::TempDir;
+
+async fn open(dir: &TempDir, limit: Option<u64>) -> Result<SqliteStore, OpenError> {
+    SqliteStore::open(&dir.path().join("store"), limit, &mut UnwrapErr(SysRng)).await
+}
+
+macro_rules! on_sqlite {
+    ($($rule:ident,)*) => {
+        $(
+            #[tokio::test]
+            async fn $rule() {
+                let dir = tempfile::tempdir().unwrap();
+                let store = Arc::new(open(&dir, None).await.unwrap());
+                conformance::$rule(store).await;
+            }
+        )*
+    };
+}
+
+conformance::for_every_rule!(on_sqlite);
+
+#[tokio::test]
+async fn what_was_acknowledged_is_there_after_a_new_start_and_the_store_keeps_its_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir, None).await.unwrap();
+    let mut session = Session::first(&store, 1).await;
+    let record = session.append(&store, 1).await;
+    let id = store.id();
+    store.close().await;
+    let store = open(&dir, None).await.unwrap();
+    assert_eq!(store.id(), id);
+    assert_eq!(
+        store.append(record.clone()).await.unwrap(),
+        record.header.head(record.hash)
+    );
+    session.append(&store, 2).await;
+}
+
+#[tokio::test]
+async fn every_connection_that_writes_is_in_wal_mode_and_fully_synchronous() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir, None).await.unwrap();
+    store.close().await;
+    let file = format!("sqlite://{}", dir.path().join("store").display());
+    let options: SqliteConnectOptions = file.parse().unwrap();
+    let mut sloppy = options
+        .clone()
+        .synchronous(SqliteSynchronous::Normal)
+        .connect()
+        .await
+        .unwrap();
+    let refused = check_durable(&mut sloppy).await;
+    assert!(matches!(
+        refused,
+        Err(OpenError::NotDurable {
+            setting: "synchronous",
+            ..
+        })
+    ));
+    sloppy.close().await.unwrap();
+    let mut rollback = options
+        .journal_mode(SqliteJournalMode::Delete)
+        .connect()
+        .await
+        .unwrap();
+    let refused = check_durable(&mut rollback).await;
+    assert!(matches!(
+        refused,
+        Err(OpenError::NotDurable {
+            setting: "journal_mode",
+            ..
+        })
+    ));
+}
+
+#[tokio::test]
+async fn data_of_a_newer_program_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    open(&dir, None).await.unwrap().close().await;
+    let options = SqliteConnectOptions::new().filename(dir.path().join("store"));
+    let mut connection = options.connect().await.unwrap();
+    sqlx::query(
+        "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
+         VALUES (9999, 'from the future', true, x'00', 0)",
+    )
+    .execute(&mut connection)
+    .await
+    .unwrap();
+    connection.close().await.unwrap();
+    assert!(matches!(open(&dir, None).await, Err(OpenError::Newer(9999))));
+}
+
+#[tokio::test]
+async fn a_replaced_record_is_kept_with_the_time_and_the_epoch_of_its_successor() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir, None).await.unwrap();
+    conformance::a_higher_epoch_replaces_the_last_record_and_no_other(Arc::new(store)).await;
+    let options = SqliteConnectOptions::new().filename(dir.path().join("store"));
+    let mut connection = options.connect().await.unwrap();
+    let kept: (i64, i64, i64, i64, i64) = sqlx::query_as(
+        "SELECT seq, epoch, replaced_by, received_at, replaced_at FROM replaced_records WHERE length(sealed) = bytes",
+    )
+    .fetch_one(&mut connection)
+    .await
+    .unwrap();
+    assert_eq!(kept, (2, 1, 2, 1_000_000, 1_000_000));
+}
+
+/// Fills the store until it refuses; returns the record that had no room.
+async fn fill(store: &SqliteStore, session: &mut Session) -> Append {
+    for _ in 0..10_000 {
+        let next = session.next(7);
+        match store.append(next.clone()).await {
+            Ok(_) => drop(session.append(store, 7).await),
+            Err(StoreError::Full) => return next,
+            Err(other) => panic!("{other:?}"),
+        }
+    }
+    panic!("never full");
+}
+
+#[tokio::test]
+async fn a_full_database_refuses_leaves_the_log_whole_and_goes_on_when_there_is_room() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir, Some(400 << 10)).await.unwrap();
+    let mut session = Session::first(&store, 1).await;
+    let refused = fill(&store, &mut session).await;
+    assert!(matches!(
+        store.append(refused.clone()).await,
+        Err(StoreError::Full)
+    ));
+    let full_at = store.account(session.account, UnixMillis(0)).await.unwrap();
+    assert_eq!(full_at.head.seq + 1, refused.header.seq);
+    let log = store.records(session.account, 1, usize::MAX).await.unwrap();
+    assert_eq!(log.len() as u64, full_at.head.seq);
+    store.close().await;
+    let store = open(&dir, None).await.unwrap();
+    assert_eq!(
+        store.account(session.account, UnixMillis(0)).await.unwrap(),
+        full_at
+    );
+    assert_eq!(
+        store.append(refused.clone()).await.unwrap(),
+        refused.header.head(refused.hash)
+    );
+}
+
+#[tokio::test]
+async fn a_record_too_large_for_the_disk_does_not_spoil_the_group_it_waits_in() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Arc::new(open(&dir, Some(1 << 20)).await.unwrap());
+    let mut waiting = Vec::new();
+    for node in 1..=8 {
+        let session = Session::first(&*store, node).await;
+        let len = if node == 4 { 8 << 20 } else { 1000 };
+        let record = session.record(1, RecordHash::NONE, node, len);
+        waiting.push((node, record));
+    }
+    let outcomes = waiting.into_iter().map(|(node, record)| {
+        let store = store.clone();
+        tokio::spawn(async move { (node, store.append(record).await) })
+    });
+    for outcome in outcomes.collect::<Vec<_>>() {
+        let (node, outcome) = outcome.await.unwrap();
+        assert_eq!(
+            matches!(outcome, Err(StoreError::Full)),
+            node == 4,
+            "{node}: {outcome:?}"
+        );
+        assert_eq!(outcome.is_ok(), node != 4);
+    }
+}
+
+#[tokio::test]
+async fn an_append_whose_caller_went_away_is_whole_or_not_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Arc::new(open(&dir, None).await.unwrap());
+    let mut session = Session::first(&*store, 1).await;
+    for fill in 0..50 {
+        let record = session.next(fill);
+        let gone = tokio::spawn({
+            let (store, record) = (store.clone(), record.clone());
+            async move { store.append(record).await }
+        });
+        tokio::task::yield_now().await;
+        gone.abort();
+        let _ = gone.await;
+        session.append(&*store, fill).await;
+    }
+    let log = store.records(session.account, 1, usize::MAX).await.unwrap();
+    assert_eq!(log.len(), 50);
+}
+
+/// Appends of two nodes that fit, or do not, in any order.
+fn attempts() -> impl Strategy<Value = Vec<(bool, u64, u8)>> {
+    proptest::collection::vec((any::<bool>(), 0_u64..3, 0_u8..2), 1..30)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+    #[test]
+    fn a_group_decides_as_its_appends_one_by_one_would(attempts in attempts()) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let (dirs, mut results) = ([tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()], Vec::new());
+            for (dir, together) in dirs.iter().zip([true, false]) {
+                let store = Arc::new(open(dir, None).await.unwrap());
+                let mut sessions = [Session::first(&*store, 1).await, Session::first(&*store, 2).await];
+                let mut appends = Vec::new();
+                for (second, skip, fill) in &attempts {
+                    let session = &mut sessions[usize::from(*second)];
+                    let next = session.next(*fill);
+                    let placed = session.record(next.header.seq + skip, next.header.prev, *fill, 366);
+                    if *skip == 0 && *fill == 0 {
+                        session.assume(&placed);
+                    }
+                    appends.push(placed);
+                }
+                let mut outcomes = Vec::new();
+                if together {
+                    let sent: Vec<_> = appends.into_iter().map(|append| {
+                        let store = store.clone();
+                        tokio::spawn(async move { store.append(append).await })
+                    }).collect();
+                    for one in sent {
+                        outcomes.push(one.await.unwrap().map(|_| ()).map_err(|error| error.to_string()));
+                    }
+                } else {
+                    for append in appends {
+                        outcomes.push(store.append(append).await.map(|_| ()).map_err(|error| error.to_string()));
+                    }
+                }
+                let logs = [
+                    store.records(sessions[0].account, 1, usize::MAX).await.unwrap(),
+                    store.records(sessions[1].account, 1, usize::MAX).await.unwrap(),
+                ];
+                results.push((outcomes, logs));
+            }
+            assert_eq!(results[0], results[1]);
+        });
+    }
+}
+
+#[tokio::test]
+async fn a_row_that_breaks_the_protocols_limits_is_refused_at_the_last_line_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir, None).await.unwrap();
+    let session = Session::first(&store, 1).await;
+    let mut short = session.next(1);
+    short.sealed = short.sealed.slice(..100);
+    assert!(matches!(store.append(short).await, Err(StoreError::Failed(_))));
+    let state = store.account(session.account, UnixMillis(0)).await.unwrap();
+    assert!(state.head.is_empty());
+    assert!(store.append(session.next(1)).await.is_ok());
+    assert!(matches!(
+        store.append(session.record(9, RecordHash([1; 32]), 1, 366)).await,
+        Err(StoreError::Refused(Refusal::NotNext { .. }))
+    ));
+}

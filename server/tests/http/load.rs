@@ -1,0 +1,38 @@
+//! Many sessions at once. The figure is printed, not judged: run it in release with `--nocapture`.
+
+use crate::support::{Node, TestServer};
+use tokio::time::Instant;
+
+const NODES: u8 = 64;
+const RECORDS: u8 = 40;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sixty_four_nodes_that_append_at_once_are_each_acknowledged() {
+    let server = TestServer::start().await;
+    let mut clients = Vec::new();
+    for node in 1..=NODES {
+        clients.push(Node::new(node).first(&server).await);
+    }
+    let began = Instant::now();
+    let writers: Vec<_> = clients
+        .into_iter()
+        .map(|mut client| {
+            tokio::spawn(async move {
+                for fill in 0..RECORDS {
+                    client.append(fill).await;
+                }
+                client
+            })
+        })
+        .collect();
+    let mut clients = Vec::new();
+    for writer in writers {
+        clients.push(writer.await.unwrap());
+    }
+    let appends = u32::from(NODES) * u32::from(RECORDS);
+    let rate = f64::from(appends) / began.elapsed().as_secs_f64();
+    println!("{NODES} sessions: {appends} appends, {rate:.0} a second");
+    for client in &mut clients {
+        assert_eq!(client.state().await.head.seq, u64::from(RECORDS));
+    }
+}

@@ -1,0 +1,15 @@
+//! The server over real connections: every call, every refusal, and what must survive.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a helper of tests fails as a test does"
+)]
+
+mod appends;
+mod load;
+mod openings;
+mod process;
+mod snapshots;
+mod support;
+mod transport;
