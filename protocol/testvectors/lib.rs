@@ -52,7 +52,6 @@ pub const KINDS: &[(&str, Runner)] = &[
     ("keys", Runner::Client),
     ("padding", Runner::Client),
     ("record-content", Runner::Client),
-    ("record-chain", Runner::Client),
     ("chunk", Runner::Client),
     ("manifest-content", Runner::Client),
 ];

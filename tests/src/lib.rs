@@ -1,1 +1,41 @@
-//! To be written.
+//! Both sides of Backstop together: the tools that end-to-end tests, the demo and the benchmark share.
+//!
+//! | module | noun |
+//! |---|---|
+//! | [`lightningd`] | a simulated lightningd that owns a database and commits only on `continue` |
+//! | [`plugin`] | the plugin process under test, [`json_rpc`] what is said to it |
+//! | [`wallet`], [`disk`] | the database, and what crashes and power cuts leave of it |
+//! | [`schema`], [`workload`], [`statement`] | what a node writes |
+//! | [`fixtures`] | a real lightningd's recorded batches and database |
+//! | [`replayer`] | batches back into a database, written independently of the product's |
+//! | [`heard`] | what a plugin that always agrees was told |
+//! | [`oracle`] | what the node acted on, for whatever is lost and found again |
+//! | [`golden`] | transcripts of the plugin's streams |
+//! | [`node`], [`servers`], [`chaos_proxy`] | a node's directory, a real server, a bad network |
+//! | [`scene`] | all of these together |
+//! | [`caller`] | a client of the server that can say anything |
+//! | [`compare`] | two databases, row by row |
+//! | [`rng`] | chance that can be repeated |
+//! | [`binaries`] | where the programs under test are |
+
+pub mod binaries;
+pub mod caller;
+pub mod chaos_proxy;
+pub mod compare;
+pub mod disk;
+pub mod fixtures;
+pub mod golden;
+pub mod heard;
+pub mod json_rpc;
+pub mod lightningd;
+pub mod node;
+pub mod oracle;
+pub mod plugin;
+pub mod replayer;
+pub mod rng;
+pub mod scene;
+pub mod schema;
+pub mod servers;
+pub mod statement;
+pub mod wallet;
+pub mod workload;

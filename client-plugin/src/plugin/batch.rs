@@ -28,14 +28,13 @@ pub(super) fn versions(batch: &RawBatch) -> Result<Versions, Contradiction> {
             after,
             outside_transaction: false,
         }),
-        Some(_) => Err(Contradiction),
         None if batch.writes.iter().all(|statement| is_pragma(statement)) => Ok(Versions {
             before: after,
             after,
             outside_transaction: true,
         }),
-        // Writes without the update would change the database under an unchanged version.
-        None => Err(Contradiction),
+        // Writes without the update, or with another one, would change the database under a version that says nothing.
+        _ => Err(Contradiction),
     }
 }
 

@@ -1,7 +1,11 @@
 //! A snapshot of the live database, taken where it must be: at the first batch of a run, while lightningd stands still
 //! in its hook and nobody writes (I2, CLN reference 3.2).
 
-use super::{halt::Halted, stdio::Level, writer::Writer};
+use super::{
+    halt::Halted,
+    stdio::{self, Level},
+    writer::Writer,
+};
 use crate::{
     record::{Content, Gap},
     snapshot::{
@@ -122,7 +126,7 @@ async fn send(writer: &mut Writer, file: &Path, snapshot: SnapshotId) -> Result<
                 "The snapshot cannot be made: {error}. The node is halted; nothing is lost."
             ))
         })?;
-    writer.log(
+    stdio::log(
         Level::Info,
         &format!("The snapshot is complete on the server: {sent} bytes sent"),
     );

@@ -86,14 +86,14 @@ mod tests {
 
     fn frames(pieces: &[&[u8]]) -> Vec<Vec<u8>> {
         let mut framer = Framer::default();
-        let mut frames = Vec::new();
+        let mut found = Vec::new();
         for piece in pieces {
             framer.push(piece);
             while let Some(frame) = framer.next().unwrap() {
-                frames.push(frame);
+                found.push(frame);
             }
         }
-        frames
+        found
     }
 
     #[test]

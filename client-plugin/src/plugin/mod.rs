@@ -43,7 +43,7 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use stdio::{Incoming, Level, Output};
+use stdio::{Incoming, Level};
 use tokio::{
     sync::mpsc::UnboundedReceiver,
     time::{Instant, MissedTickBehavior},
@@ -69,7 +69,7 @@ pub fn run(
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            Output.log(
+            stdio::log(
                 Level::Error,
                 &format!("backstop cannot start: {error}. The node must not run without it."),
             );
@@ -80,7 +80,7 @@ pub fn run(
         let input = match stdio::read() {
             Ok(input) => input,
             Err(error) => {
-                Output.log(Level::Error, &format!("backstop cannot read its input: {error}"));
+                stdio::log(Level::Error, &format!("backstop cannot read its input: {error}"));
                 return ExitCode::FAILURE;
             }
         };
@@ -112,7 +112,6 @@ fn ignore_signals() {
 struct Plugin {
     network_dir: PathBuf,
     ambient: Ambient,
-    output: Output,
     input: UnboundedReceiver<Incoming>,
     /// What came while a batch waited.
     waiting: VecDeque<Incoming>,
@@ -143,7 +142,6 @@ impl Plugin {
         Self {
             network_dir,
             ambient,
-            output: Output,
             input,
             waiting: VecDeque::new(),
             recovery: Recovery::NotNeeded,
@@ -163,23 +161,24 @@ impl Plugin {
         let mut leave = tokio::time::interval(LEAVE_CHECK);
         leave.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            let incoming = match self.waiting.pop_front() {
-                Some(incoming) => incoming,
-                None => tokio::select! {
+            let incoming = if let Some(incoming) = self.waiting.pop_front() {
+                incoming
+            } else {
+                tokio::select! {
                     biased;
                     incoming = self.input.recv() => incoming.unwrap_or(Incoming::End),
-                    reason = self.fenced.happened() => return self.stop_idle(&reason),
+                    reason = self.fenced.happened() => return Self::stop_idle(&reason),
                     _ = witness.tick() => { self.write_witness().await; continue; }
                     _ = leave.tick(), if self.leaving.is_some() => {
                         if self.may_leave() { return self.end(true).await; }
                         continue;
                     }
-                },
+                }
             };
             match incoming {
                 Incoming::End => return self.end(false).await,
                 Incoming::Broken(reason) => {
-                    self.output.log(
+                    stdio::log(
                         Level::Error,
                         &format!("what lightningd sends cannot be read: {reason}"),
                     );
@@ -199,29 +198,28 @@ impl Plugin {
     async fn handle(&mut self, frame: &[u8]) -> Option<()> {
         match message::parse(frame) {
             Ok(Message::GetManifest { id }) => {
-                let recovering = recover::recover(&self.network_dir, &self.ambient, self.output);
+                let recovering = recover::recover(&self.network_dir, &self.ambient);
                 (self.recovery, self.lock) =
                     watching_input(&mut self.input, &mut self.waiting, recovering).await?;
-                self.output.reply(&id, &manifest());
+                stdio::reply(&id, &manifest());
             }
             Ok(Message::Init { id, init }) => {
-                self.output.reply(&id, &json!({}));
-                self.after_init(*init);
+                stdio::reply(&id, &json!({}));
+                Self::after_init(*init);
             }
             Ok(Message::DbWrite { id, batch }) => self.db_write(&id, batch).await?,
             Ok(Message::Shutdown) => self.leaving = Some(Instant::now()),
             Ok(Message::UnknownRequest { id, method }) => {
-                self.output
-                    .refuse(&id, -32601, &format!("backstop has no method {method}"));
+                stdio::refuse(&id, -32601, &format!("backstop has no method {method}"));
             }
             Ok(Message::UnknownNotification) => {}
             Err(bad) => {
-                self.output.log(
+                stdio::log(
                     Level::Error,
                     &format!("a message from lightningd is malformed: {}", bad.reason),
                 );
                 if let Some(id) = bad.id {
-                    self.output.refuse(&id, -32600, &bad.reason);
+                    stdio::refuse(&id, -32600, &bad.reason);
                 }
             }
         }
@@ -231,26 +229,18 @@ impl Plugin {
     async fn db_write(&mut self, id: &Value, batch: RawBatch) -> Option<()> {
         let state = std::mem::replace(&mut self.state, State::Idle);
         let (lock, recovery) = (self.lock.take(), &self.recovery);
-        let backing_up = back_up(
-            state,
-            batch,
-            recovery,
-            lock,
-            &self.network_dir,
-            &self.ambient,
-            self.output,
-        );
+        let backing_up = back_up(state, batch, recovery, lock, &self.network_dir, &self.ambient);
         match watching_input(&mut self.input, &mut self.waiting, backing_up).await? {
             Ok(writer) => {
-                self.output.reply(id, &json!({ "result": "continue" }));
+                stdio::reply(id, &json!({ "result": "continue" }));
                 self.fenced
                     .watch(&writer.session, writer.epoch, &self.network_dir);
                 self.acknowledged = Some(writer.witness());
                 self.state = State::Writing(writer);
             }
             Err(halted) => {
-                self.output.log(Level::Error, &halted.to_string());
-                self.output.reply(id, &json!({ "result": "fail" }));
+                stdio::log(Level::Error, &halted.to_string());
+                stdio::reply(id, &json!({ "result": "fail" }));
                 self.state = State::Halted(halted);
             }
         }
@@ -260,9 +250,8 @@ impl Plugin {
 
     /// Looks for what would leave the node unprotected. Runs beside the loop: it asks lightningd, and no answer to
     /// lightningd may wait for that.
-    fn after_init(&self, init: Init) {
-        let output = self.output;
-        tokio::spawn(watch::check_protection(init.configuration, output));
+    fn after_init(init: Init) {
+        tokio::spawn(watch::check_protection(init.configuration));
     }
 
     /// Writes the witness where it moved; on another thread, because it is flushed to disk.
@@ -277,9 +266,7 @@ impl Plugin {
         match tokio::task::spawn_blocking(move || directory.write_witness(&witness)).await {
             Ok(Ok(())) => self.witnessed = Some(witness),
             // The witness may lag: that is what it is made for. The operator should know about his disk.
-            Ok(Err(error)) => self
-                .output
-                .log(Level::Warn, &format!("{error}; the backup goes on")),
+            Ok(Err(error)) => stdio::log(Level::Warn, &format!("{error}; the backup goes on")),
             Err(_) => {}
         }
     }
@@ -296,15 +283,15 @@ impl Plugin {
         if in_order && self.acknowledged.is_some() && self.witnessed == self.acknowledged {
             let ended = Directory::in_network_dir(&self.network_dir).end_run();
             if let Err(error) = ended {
-                self.output.log(Level::Warn, &error.to_string());
+                stdio::log(Level::Warn, &error.to_string());
             }
         }
         ExitCode::SUCCESS
     }
 
     /// Another machine took over while this one was idle: the plugin's end ends lightningd (I7).
-    fn stop_idle(&self, reason: &Halted) -> ExitCode {
-        self.output.log(Level::Error, &reason.to_string());
+    fn stop_idle(reason: &Halted) -> ExitCode {
+        stdio::log(Level::Error, &reason.to_string());
         ExitCode::FAILURE
     }
 }
@@ -317,7 +304,6 @@ async fn back_up(
     lock: Option<Lock>,
     network_dir: &Path,
     ambient: &Ambient,
-    output: Output,
 ) -> Result<Box<Writer>, Halted> {
     let versions = versions(&batch).map_err(|error| {
         Halted::new(format!(
@@ -332,7 +318,7 @@ async fn back_up(
                 Halted::new(format!("This node's backup is not set up as it must be: {error}. The node is halted; nothing is lost."))
             })?;
             let node = Arc::new(node);
-            Box::new(opening::open(node, versions, recovery, lock, output).await?)
+            Box::new(opening::open(node, versions, recovery, lock).await?)
         }
     };
     writer.append_batch(versions, batch.writes).await?;

@@ -8,7 +8,7 @@ use super::{
     newest,
     patience::Patience,
     recover::Recovery,
-    stdio::{Level, Output},
+    stdio::{self, Level},
     writer::Writer,
 };
 use crate::{
@@ -38,7 +38,6 @@ pub(super) async fn open(
     versions: Versions,
     recovery: &Recovery,
     held: Option<Lock>,
-    output: Output,
 ) -> Result<Writer, Halted> {
     let lock = match held {
         Some(lock) => lock,
@@ -55,7 +54,7 @@ pub(super) async fn open(
     let witness = node.directory.witness().map_err(unreadable)?;
 
     let run = RunId(node.ambient.rng.array());
-    let patience = Patience::of(&node, output);
+    let patience = Patience::of(&node);
     let mut expected = witness.map_or(0, |witness| witness.head.epoch);
     let opener = Opener::new(&node.keys.record);
     let (session, account, last) = patience
@@ -98,7 +97,6 @@ pub(super) async fn open(
         sealer: Sealer::new(&node.keys.record),
         session: Arc::new(session),
         patience,
-        output,
         run,
         node,
         _lock: lock,
@@ -124,13 +122,13 @@ impl Writer {
                     }
                     Reason::Unfinished => "An earlier snapshot was not completed".to_owned(),
                 };
-                self.log(
+                stdio::log(
                     Level::Info,
                     &format!("{why}: taking a snapshot of the database before the node goes on"),
                 );
                 bridge::take_snapshot(self).await?;
             }
-            _ => self.log(
+            _ => stdio::log(
                 Level::Info,
                 &format!(
                     "This node is protected: the backup goes on from record {}",
@@ -190,7 +188,7 @@ async fn wait_for_lock(node: &Node) -> Result<Lock, Halted> {
         match node.directory.lock() {
             Ok(lock) => return Ok(lock),
             Err(LockError::Held) if tokio::time::Instant::now() < deadline => {
-                tokio::time::sleep(LOCK_RETRY).await
+                tokio::time::sleep(LOCK_RETRY).await;
             }
             Err(error) => {
                 return Err(Halted::new(format!(

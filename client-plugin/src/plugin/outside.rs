@@ -36,14 +36,14 @@ pub(crate) async fn look(
         Ok(last) => last,
         Err(halt) => return Ok(halted(halt)),
     };
-    let lost = |server| {
+    let server_lost = |server| {
         witness.map(|witness| Halt::ServerLost {
             witness: witness.head,
             server,
         })
     };
     let Some((timeline, last)) = account.timeline.zip(last) else {
-        let halt = lost(None).map(|halt| Halted::judged(halt, &node.network_dir).to_string());
+        let halt = server_lost(None).map(|halt| Halted::judged(halt, &node.network_dir).to_string());
         return Ok(Seen {
             restorable: false,
             halt,

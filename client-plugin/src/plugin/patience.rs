@@ -2,7 +2,7 @@
 
 use super::{
     halt::Halted,
-    stdio::{Level, Output},
+    stdio::{self, Level},
 };
 use crate::{directory::OutageConfig, node::Node, random::SharedRng, remote::RemoteError};
 use std::{path::Path, time::Duration};
@@ -19,17 +19,15 @@ pub(super) struct Patience {
     /// The operator's limits.
     pub(super) outage: OutageConfig,
     /// Where to say what is going on.
-    pub(super) output: Output,
     /// Randomness for pauses, so that a thousand nodes do not come back in the same second.
     pub(super) rng: SharedRng,
 }
 
 impl Patience {
     /// As the node's operator chose.
-    pub(super) fn of(node: &Node, output: Output) -> Self {
+    pub(super) fn of(node: &Node) -> Self {
         Self {
             outage: node.config.outage,
-            output,
             rng: node.ambient.rng.clone(),
         }
     }
@@ -50,7 +48,7 @@ impl Patience {
                 Ok(done) => {
                     if failures > 0 {
                         let waited = started.elapsed().as_secs_f32();
-                        self.output.log(
+                        stdio::log(
                             Level::Info,
                             &format!("{what}: done after {waited:.1} s; the node goes on"),
                         );
@@ -65,10 +63,12 @@ impl Patience {
             if waited + pause > limit {
                 return Err(Halted::waited(waited.as_secs(), &error));
             }
-            let left = (limit - waited).as_secs();
-            self.output.log(
+            let left = limit.saturating_sub(waited).as_secs();
+            stdio::log(
                 Level::Warn,
-                &format!("{what}: {error}. The node waits, nothing is lost; attempt {failures}, halting in {left} s"),
+                &format!(
+                    "{what}: {error}. The node waits, nothing is lost; attempt {failures}, halting in {left} s"
+                ),
             );
             tokio::time::sleep(self.jittered(pause)).await;
             pause = (pause * 2).min(LONGEST_PAUSE);

@@ -8,7 +8,7 @@ use super::{
     halt::Halted,
     judge::against_witness,
     newest,
-    stdio::{Level, Output},
+    stdio::{self, Level},
 };
 use crate::{
     cln::pidfile::{self, Holder},
@@ -42,11 +42,7 @@ pub(super) enum Recovery {
 /// returns the directory's lock where it was taken.
 ///
 /// `getmanifest` also comes from `lightningd --help` beside a running node: then nothing is touched.
-pub(super) async fn recover(
-    network_dir: &Path,
-    ambient: &Ambient,
-    output: Output,
-) -> (Recovery, Option<Lock>) {
+pub(super) async fn recover(network_dir: &Path, ambient: &Ambient) -> (Recovery, Option<Lock>) {
     // What is wrong with the setup is said at the first batch, where it can also be answered.
     let Ok(node) = Node::load(network_dir, ambient.clone()) else {
         return (Recovery::NotNeeded, None);
@@ -66,7 +62,7 @@ pub(super) async fn recover(
     let recovery = match bring_forward(&node, &runs).await {
         Ok(0) => Recovery::NotNeeded,
         Ok(by) => {
-            output.log(
+            stdio::log(
                 Level::Warn,
                 &format!(
                     "The database had lost its last {by} update(s), as after a power cut. They were applied from the backup: \

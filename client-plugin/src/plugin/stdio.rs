@@ -66,33 +66,27 @@ pub(super) enum Level {
     Error,
 }
 
-/// Answers and logs. An error in writing means that lightningd is gone; the end of standard input says so too, and
-/// that is where it is handled.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Output;
+// An error in writing means that lightningd is gone. The end of standard input says so too, and that is where it is
+// handled.
 
-impl Output {
-    /// Answers a request.
-    pub(super) fn reply(self, id: &Value, result: &Value) {
-        Self::send(&json!({ "jsonrpc": "2.0", "id": id, "result": result }));
-    }
+/// Answers a request.
+pub(super) fn reply(id: &Value, result: &Value) {
+    send(&json!({ "jsonrpc": "2.0", "id": id, "result": result }));
+}
 
-    /// Answers a request with an error.
-    pub(super) fn refuse(self, id: &Value, code: i32, message: &str) {
-        Self::send(&json!({ "jsonrpc": "2.0", "id": id, "error": { "code": code, "message": message } }));
-    }
+/// Answers a request with an error.
+pub(super) fn refuse(id: &Value, code: i32, message: &str) {
+    send(&json!({ "jsonrpc": "2.0", "id": id, "error": { "code": code, "message": message } }));
+}
 
-    /// Writes to lightningd's log.
-    pub(super) fn log(self, level: Level, message: &str) {
-        Self::send(
-            &json!({ "jsonrpc": "2.0", "method": "log", "params": { "level": level, "message": message } }),
-        );
-    }
+/// Writes to lightningd's log.
+pub(super) fn log(level: Level, message: &str) {
+    send(&json!({ "jsonrpc": "2.0", "method": "log", "params": { "level": level, "message": message } }));
+}
 
-    fn send(message: &Value) {
-        let mut line = message.to_string().into_bytes();
-        line.extend_from_slice(b"\n\n");
-        let mut out = io::stdout().lock();
-        let _ = out.write_all(&line).and_then(|()| out.flush());
-    }
+fn send(message: &Value) {
+    let mut line = message.to_string().into_bytes();
+    line.extend_from_slice(b"\n\n");
+    let mut out = io::stdout().lock();
+    let _ = out.write_all(&line).and_then(|()| out.flush());
 }

@@ -4,7 +4,7 @@
 use super::{
     halt::Halted,
     message::Configuration,
-    stdio::{Level, Output},
+    stdio::{self, Level},
 };
 use crate::{
     cln::rpc::{Rpc, RpcError},
@@ -83,15 +83,15 @@ impl Fenced {
 
 /// Says in lightningd's log what leaves the node unprotected although this plugin runs. Asks lightningd, on a thread
 /// of its own: no answer to lightningd may wait for it.
-pub(super) async fn check_protection(configuration: Configuration, output: Output) {
+pub(super) async fn check_protection(configuration: Configuration) {
     let asked = tokio::task::spawn_blocking(move || {
         let rpc = Rpc::new(&configuration.network_dir.join(&configuration.rpc_file));
         unprotected(&rpc)
     });
     match asked.await {
-        Ok(Ok(found)) => found.iter().for_each(|message| output.log(Level::Error, message)),
+        Ok(Ok(found)) => found.iter().for_each(|message| stdio::log(Level::Error, message)),
         Ok(Err(error)) => {
-            output.log(
+            stdio::log(
                 Level::Debug,
                 &format!("whether this plugin is marked important could not be asked: {error}"),
             );

@@ -1,11 +1,6 @@
 //! The writer of one run: takes batches, seals them, and returns once they are durable (I2, I3, I7).
 
-use super::{
-    batch::Versions,
-    halt::Halted,
-    patience::Patience,
-    stdio::{Level, Output},
-};
+use super::{batch::Versions, halt::Halted, patience::Patience};
 use crate::{
     directory::{Lock, Witness},
     node::Node,
@@ -23,7 +18,6 @@ pub(super) struct Writer {
     pub(super) node: Arc<Node>,
     pub(super) session: Arc<Session>,
     pub(super) patience: Patience,
-    pub(super) output: Output,
     pub(super) sealer: Sealer,
     pub(super) run: RunId,
     pub(super) epoch: u64,
@@ -106,10 +100,5 @@ impl Writer {
     /// What this directory may remember as acknowledged.
     pub(super) fn witness(&self) -> Witness {
         Witness::new(self.timeline, self.head, self.version)
-    }
-
-    /// Says something in lightningd's log.
-    pub(super) fn log(&self, level: Level, message: &str) {
-        self.output.log(level, message);
     }
 }

@@ -1,0 +1,311 @@
+//! A bad network between a client and a server: it cuts, holds and delays, and never invents or repeats a byte.
+
+use anyhow::Result;
+use std::{
+    io::{Read, Write},
+    net::{Shutdown, SocketAddr, TcpListener, TcpStream},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+/// Which way bytes go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// Requests.
+    ToServer,
+    /// Answers.
+    ToClient,
+}
+
+/// What the network does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Weather {
+    /// Everything passes.
+    Clear,
+    /// Open connections are closed, and new ones at once.
+    Refuse,
+    /// Connections are taken and nothing passes, until the weather changes.
+    Hold,
+    /// After this many more bytes that way, all connections are closed once; then it is clear again.
+    Cut(Direction, u64),
+    /// Every piece takes this much longer.
+    Delay(Duration),
+}
+
+struct Sky {
+    weather: Weather,
+    /// Raised when all open connections are to end.
+    generation: u64,
+    /// How often a cut has happened.
+    cuts: u64,
+    /// How many connections were refused.
+    refusals: u64,
+    /// No more connections are taken.
+    closed: bool,
+    /// Both ends of every connection so far.
+    open: Vec<TcpStream>,
+}
+
+impl Sky {
+    fn end_connections(&mut self) {
+        self.generation += 1;
+        for stream in self.open.drain(..) {
+            // It may have ended by itself.
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+    }
+}
+
+/// What happens to a piece of bytes.
+struct Verdict {
+    /// How many of them go on.
+    pass: usize,
+    /// How much later.
+    delay: Option<Duration>,
+    /// Whether the connection ends behind them.
+    end: bool,
+}
+
+/// A proxy on a port of its own, for one server.
+pub struct ChaosProxy {
+    sky: Arc<(Mutex<Sky>, Condvar)>,
+    address: SocketAddr,
+}
+
+impl ChaosProxy {
+    /// Listens, and passes everything to `target` (`ADDRESS:PORT`).
+    pub fn start(target: &str) -> Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        let address = listener.local_addr()?;
+        let sky = Sky {
+            weather: Weather::Clear,
+            generation: 0,
+            cuts: 0,
+            refusals: 0,
+            closed: false,
+            open: Vec::new(),
+        };
+        let sky = Arc::new((Mutex::new(sky), Condvar::new()));
+        let (shared, target) = (Arc::clone(&sky), target.to_owned());
+        std::thread::spawn(move || {
+            for client in listener.incoming().map_while(Result::ok) {
+                if look(&shared).closed {
+                    return;
+                }
+                connect(client, &target, &shared);
+            }
+        });
+        Ok(Self { sky, address })
+    }
+
+    /// `http://ADDRESS:PORT` of the proxy.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Changes the weather.
+    pub fn set(&self, weather: Weather) {
+        let mut sky = look(&self.sky);
+        sky.weather = weather;
+        if weather == Weather::Refuse {
+            sky.end_connections();
+        }
+        self.sky.1.notify_all();
+    }
+
+    /// Waits until so many connections were refused since the start.
+    pub fn wait_for_refusals(&self, count: u64) {
+        let mut sky = look(&self.sky);
+        while sky.refusals < count {
+            sky = self.sky.1.wait(sky).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// How often connections were cut after a count of bytes.
+    pub fn cuts(&self) -> u64 {
+        look(&self.sky).cuts
+    }
+}
+
+impl Drop for ChaosProxy {
+    fn drop(&mut self) {
+        let mut sky = look(&self.sky);
+        sky.closed = true;
+        sky.end_connections();
+        self.sky.1.notify_all();
+        drop(sky);
+        // Wakes the listener, which then sees that it is over.
+        let _ = TcpStream::connect(self.address);
+    }
+}
+
+fn look(sky: &(Mutex<Sky>, Condvar)) -> MutexGuard<'_, Sky> {
+    sky.0.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Joins a client to the server, one thread each way.
+fn connect(client: TcpStream, target: &str, sky: &Arc<(Mutex<Sky>, Condvar)>) {
+    {
+        let mut state = look(sky);
+        if state.weather == Weather::Refuse {
+            state.refusals += 1;
+            sky.1.notify_all();
+            return;
+        }
+    }
+    let Ok(server) = TcpStream::connect(target) else {
+        return;
+    };
+    let clones = [&client, &client, &server, &server].map(TcpStream::try_clone);
+    let [
+        Ok(client_again),
+        Ok(client_kept),
+        Ok(server_again),
+        Ok(server_kept),
+    ] = clones
+    else {
+        return;
+    };
+    let generation = {
+        let mut sky = look(sky);
+        sky.open.extend([client_kept, server_kept]);
+        sky.generation
+    };
+    for (from, to, way) in [
+        (client, server, Direction::ToServer),
+        (server_again, client_again, Direction::ToClient),
+    ] {
+        let sky = Arc::clone(sky);
+        std::thread::spawn(move || pump(from, to, way, &sky, generation));
+    }
+}
+
+/// Passes bytes one way until either side ends or the weather ends it.
+fn pump(
+    mut from: TcpStream,
+    mut to: TcpStream,
+    way: Direction,
+    sky: &(Mutex<Sky>, Condvar),
+    generation: u64,
+) {
+    let mut buffer = vec![0; 16 << 10];
+    while let Ok(len @ 1..) = from.read(&mut buffer) {
+        let verdict = judge(sky, way, len, generation);
+        if let Some(delay) = verdict.delay {
+            std::thread::sleep(delay);
+        }
+        let wrote = to.write_all(buffer.get(..verdict.pass).unwrap_or_default());
+        if verdict.end || wrote.is_err() {
+            break;
+        }
+    }
+    let _ = from.shutdown(Shutdown::Both);
+    let _ = to.shutdown(Shutdown::Both);
+}
+
+fn judge(sky: &(Mutex<Sky>, Condvar), way: Direction, len: usize, generation: u64) -> Verdict {
+    let mut guard = look(sky);
+    while guard.weather == Weather::Hold && guard.generation == generation {
+        guard = sky.1.wait(guard).unwrap_or_else(PoisonError::into_inner);
+    }
+    if guard.generation != generation {
+        return Verdict {
+            pass: 0,
+            delay: None,
+            end: true,
+        };
+    }
+    let all = Verdict {
+        pass: len,
+        delay: None,
+        end: false,
+    };
+    match guard.weather {
+        Weather::Delay(delay) => Verdict {
+            delay: Some(delay),
+            ..all
+        },
+        Weather::Cut(cut, left) if cut == way && left > len as u64 => {
+            guard.weather = Weather::Cut(cut, left - len as u64);
+            all
+        }
+        Weather::Cut(cut, left) if cut == way => {
+            guard.weather = Weather::Clear;
+            guard.generation += 1;
+            guard.cuts += 1;
+            // This connection ends by itself, behind its last bytes.
+            Verdict {
+                pass: usize::try_from(left).unwrap_or(len),
+                delay: None,
+                end: true,
+            }
+        }
+        _ => all,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A server that sends back what it gets.
+    fn echo() -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        std::thread::spawn(move || {
+            for stream in listener.incoming().map_while(Result::ok) {
+                std::thread::spawn(move || std::io::copy(&mut stream.try_clone().unwrap(), &mut &stream));
+            }
+        });
+        address
+    }
+
+    fn call(proxy: &ChaosProxy, bytes: &[u8]) -> Vec<u8> {
+        let mut stream = TcpStream::connect(proxy.address).unwrap();
+        let mut got = Vec::new();
+        if stream
+            .write_all(bytes)
+            .and_then(|()| stream.shutdown(Shutdown::Write))
+            .is_ok()
+        {
+            // What came before a reset counts.
+            let _ = stream.read_to_end(&mut got);
+        }
+        got
+    }
+
+    #[test]
+    fn in_clear_weather_everything_passes() {
+        let proxy = ChaosProxy::start(&echo()).unwrap();
+        let bytes = vec![7; 100_000];
+        let mut stream = TcpStream::connect(proxy.address).unwrap();
+        stream.write_all(&bytes[..1000]).unwrap();
+        let mut back = vec![0; 1000];
+        stream.read_exact(&mut back).unwrap();
+        assert_eq!(back, bytes[..1000]);
+    }
+
+    #[test]
+    fn a_connection_is_cut_once_and_at_the_very_byte() {
+        let proxy = ChaosProxy::start(&echo()).unwrap();
+        proxy.set(Weather::Cut(Direction::ToClient, 5));
+        let mut stream = TcpStream::connect(proxy.address).unwrap();
+        stream.write_all(b"0123456789").unwrap();
+        let mut got = Vec::new();
+        let _ = stream.read_to_end(&mut got);
+        assert_eq!(got, b"01234");
+        assert_eq!(proxy.cuts(), 1);
+        let mut stream = TcpStream::connect(proxy.address).unwrap();
+        stream.write_all(b"0123456789").unwrap();
+        let mut back = [0; 10];
+        stream.read_exact(&mut back).unwrap();
+        assert_eq!(&back, b"0123456789");
+    }
+
+    #[test]
+    fn refused_means_nothing_comes_back() {
+        let proxy = ChaosProxy::start(&echo()).unwrap();
+        proxy.set(Weather::Refuse);
+        assert_eq!(call(&proxy, b"hello"), b"");
+    }
+}

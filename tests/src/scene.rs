@@ -1,0 +1,93 @@
+//! A whole scene: a node with its backup, a server, the network between them, and a memory of what happened.
+
+use crate::{
+    binaries,
+    chaos_proxy::ChaosProxy,
+    lightningd::{FailedStart, Lightningd, Options},
+    node::{Node, Spoken, restored_database},
+    oracle::Oracle,
+    plugin::Program,
+    servers::Server,
+    wallet::Journal,
+};
+use anyhow::{Context, Result};
+use std::path::PathBuf;
+use tempfile::TempDir;
+
+/// One node, one server, the network between them.
+pub struct Scene {
+    /// The server.
+    pub server: Server,
+    /// What the node knows as its server.
+    pub proxy: ChaosProxy,
+    /// The node.
+    pub node: Node,
+    /// How its lightningd starts.
+    pub options: Options,
+    /// What it acted on.
+    pub oracle: Oracle,
+    restored: TempDir,
+}
+
+impl Scene {
+    /// A node set up against a server of its own, both new.
+    pub fn new(seed: u64, journal: Journal) -> Result<Self> {
+        let server = Server::start()?;
+        let proxy = ChaosProxy::start(server.address())?;
+        let node = Node::new(seed)?;
+        node.setup(&proxy.url())?;
+        let oracle = Oracle::default();
+        let mut options = Options::new(Program::new(binaries::binary("backstop")?), seed);
+        options.wallet.journal = journal;
+        options.wallet.keep_states = 12;
+        options.oracle = Some(oracle.clone());
+        Ok(Self {
+            server,
+            proxy,
+            node,
+            options,
+            oracle,
+            restored: tempfile::tempdir()?,
+        })
+    }
+
+    /// Starts lightningd with this seed for what it will do.
+    pub fn start(&mut self, seed: u64) -> Result<Lightningd, Box<FailedStart>> {
+        self.options.seed = seed;
+        Lightningd::start(&self.node, &self.options)
+    }
+
+    /// Starts lightningd as a supervisor does: a start that is refused is tried once more.
+    pub fn start_or_restart(&mut self, seed: u64) -> Result<Lightningd> {
+        let first = match self.start(seed) {
+            Ok(lightningd) => return Ok(lightningd),
+            Err(first) => first,
+        };
+        self.start(seed)
+            .with_context(|| format!("the second start, after {first}"))
+    }
+
+    /// Restores from the secret alone into an empty directory; the database there.
+    pub fn restore(&self, name: &str) -> Result<PathBuf> {
+        let to = self.restored.path().join(name);
+        self.try_restore(name)?.success()?;
+        Ok(restored_database(&to, self.node.network()))
+    }
+
+    /// Tries the same.
+    pub fn try_restore(&self, name: &str) -> Result<Spoken> {
+        self.node
+            .restore(&self.server.url(), &self.restored.path().join(name))
+    }
+
+    /// After lightningd has stopped: the live database and a restored one both hold exactly what was acted on.
+    pub fn check(&self) -> Result<()> {
+        self.oracle
+            .check(&self.node.database())
+            .context("the node's own database")?;
+        self.oracle
+            .check(&self.restore("checked")?)
+            .context("the restored database")?;
+        Ok(())
+    }
+}

@@ -1,0 +1,196 @@
+//! Real `backstop-server` processes.
+
+use crate::binaries;
+use anyhow::{Context, Result, bail};
+use std::{
+    io::{BufRead, BufReader, Read},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel},
+    time::{Duration, Instant},
+};
+use tempfile::TempDir;
+
+/// How long a server may take to say where it listens.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A server on a port of its own; killed and forgotten when dropped.
+pub struct Server {
+    child: Child,
+    address: String,
+    data: PathBuf,
+    _own: Option<TempDir>,
+}
+
+impl Server {
+    /// Starts one with an empty data directory.
+    pub fn start() -> Result<Self> {
+        let own = tempfile::tempdir()?;
+        let data = own.path().join("data");
+        let (child, address) = spawn("127.0.0.1:0", &data)?;
+        Ok(Self {
+            child,
+            address,
+            data,
+            _own: Some(own),
+        })
+    }
+
+    /// Starts one whose data directory is a file system of its own with room for so many bytes. Where this machine
+    /// does not allow that, says so and gives nothing.
+    pub fn start_with_room(bytes: u64) -> Result<Option<Self>> {
+        let own = tempfile::tempdir()?;
+        let data = own.path().join("data");
+        std::fs::create_dir(&data)?;
+        let mount = format!("mount -t tmpfs -o size={bytes} tmpfs \"$0\"");
+        let may = Command::new("unshare")
+            .args(["-Urm", "sh", "-c", &mount])
+            .arg(&data)
+            .stderr(Stdio::null())
+            .status();
+        if !may.is_ok_and(|status| status.success()) {
+            say("this machine lets nobody mount a small file system: the full disk was not tried");
+            return Ok(None);
+        }
+        let mut command = Command::new("unshare");
+        command
+            .args(["-Urm", "sh", "-c", &format!("{mount} && exec \"$@\"")])
+            .arg(&data);
+        command.arg(binaries::binary("backstop-server")?);
+        let (child, address) = spawn_as(command, "127.0.0.1:0", &data)?;
+        Ok(Some(Self {
+            child,
+            address,
+            data,
+            _own: Some(own),
+        }))
+    }
+
+    /// Starts one on data that are there.
+    pub fn start_on(data: &Path) -> Result<Self> {
+        let (child, address) = spawn("127.0.0.1:0", data)?;
+        Ok(Self {
+            child,
+            address,
+            data: data.to_owned(),
+            _own: None,
+        })
+    }
+
+    /// `http://ADDRESS:PORT`.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// `ADDRESS:PORT`.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Its data directory.
+    pub fn data(&self) -> &Path {
+        &self.data
+    }
+
+    /// `kill -9`.
+    pub fn kill(&mut self) -> Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+
+    /// Starts it again on the same port and data.
+    pub fn restart(&mut self) -> Result<()> {
+        (self.child, self.address) = spawn(&self.address, &self.data)?;
+        Ok(())
+    }
+
+    /// Bytes of all files in its data directory.
+    pub fn bytes_on_disk(&self) -> Result<u64> {
+        bytes_under(&self.data)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may be dead already.
+        let _ = self.kill();
+    }
+}
+
+/// Starts the program and waits for the line in which it says where it listens.
+fn spawn(listen: &str, data: &Path) -> Result<(Child, String)> {
+    spawn_as(Command::new(binaries::binary("backstop-server")?), listen, data)
+}
+
+/// Starts it by a command that lacks only the server's own arguments.
+fn spawn_as(mut command: Command, listen: &str, data: &Path) -> Result<(Child, String)> {
+    let mut child = command
+        .args(["serve", "--listen", listen, "--data"])
+        .arg(data)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    let (lines_in, lines) = channel();
+    let stdout = child.stdout.take().context("no stdout")?;
+    let stderr = child.stderr.take().context("no stderr")?;
+    let lines_of_stderr = lines_in.clone();
+    std::thread::spawn(move || drain(stdout, &lines_in));
+    std::thread::spawn(move || drain(stderr, &lines_of_stderr));
+    match wait_for_address(&lines) {
+        Ok(address) => Ok((child, address)),
+        Err(error) => {
+            let _ = child.kill();
+            let _ = child.wait();
+            Err(error)
+        }
+    }
+}
+
+fn wait_for_address(lines: &Receiver<String>) -> Result<String> {
+    let deadline = Instant::now() + PATIENCE;
+    let mut said = String::new();
+    loop {
+        match lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            Ok(line) => {
+                if let Some((_, rest)) = line.split_once("listening on http://") {
+                    let end = rest.find(|c: char| !(c.is_ascii_alphanumeric() || ".:[]-".contains(c)));
+                    return Ok(rest.get(..end.unwrap_or(rest.len())).unwrap_or(rest).to_owned());
+                }
+                said.push_str(&line);
+                said.push('\n');
+            }
+            Err(RecvTimeoutError::Timeout) => bail!("the server does not say where it listens:\n{said}"),
+            Err(RecvTimeoutError::Disconnected) => bail!("the server left:\n{said}"),
+        }
+    }
+}
+
+/// Reads to the end, so that the server never waits for a reader.
+fn drain(stream: impl Read, lines: &Sender<String>) {
+    for line in BufReader::new(stream).lines().map_while(Result::ok) {
+        // Once the address is known nobody listens any more.
+        let _ = lines.send(line);
+    }
+}
+
+/// Bytes of all files under a directory.
+pub fn bytes_under(directory: &Path) -> Result<u64> {
+    let mut sum = 0;
+    for entry in std::fs::read_dir(directory)? {
+        let entry = entry?;
+        let metadata = entry.metadata()?;
+        sum += if metadata.is_dir() {
+            bytes_under(&entry.path())?
+        } else {
+            metadata.len()
+        };
+    }
+    Ok(sum)
+}
+
+#[expect(clippy::print_stderr, reason = "a test that did not run must say so")]
+fn say(line: &str) {
+    eprintln!("{line}");
+}
