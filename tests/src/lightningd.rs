@@ -138,10 +138,12 @@ impl Lightningd {
     /// Starts it: `getmanifest`, the pidfile, the database with its first writes, `init` with a write in between.
     pub fn start(node: &Node, options: &Options) -> Result<Self, Box<FailedStart>> {
         Self::start_with(node, options, |lightningd| {
-            let batches = match (lightningd.wallet()?.is_new()?, options.upgrade) {
-                (true, _) => schema::first_start(&node.node_id()?.0),
-                (false, None) => schema::later_start(),
-                (false, Some(step)) => schema::upgrading_start(step),
+            let unfinished =
+                schema::rest_of_first_start(&node.node_id()?.0, lightningd.wallet()?.connection())?;
+            let batches = match options.upgrade {
+                _ if !unfinished.is_empty() => unfinished,
+                None => schema::later_start(),
+                Some(step) => schema::upgrading_start(step),
             };
             for batch in batches {
                 lightningd.batch(batch)?;
