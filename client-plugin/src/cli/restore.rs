@@ -103,7 +103,7 @@ async fn run(
     let key = server.key(args.server_key).await?;
     let (candidate, grants) = account::find(&server, candidates, args.network).await?;
     let keys = Arc::new(Keys::derive(&candidate.root));
-    let place = Place::look(node, &candidate, &grants, server.url(), key)?;
+    let place = Place::look(node, &candidate, grants.node, server.url(), key)?;
 
     let account = Account {
         server: &server,

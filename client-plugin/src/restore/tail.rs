@@ -20,7 +20,7 @@ use backstop_protocol::{
     record::{RecordHeader, RecordKind},
 };
 use bytes::Bytes;
-use std::{collections::BTreeSet, path::Path};
+use std::{collections::BTreeSet, fs::OpenOptions, os::unix::fs::OpenOptionsExt, path::Path};
 
 /// A database that is brought forward record by record.
 pub(super) struct Tail {
@@ -70,6 +70,15 @@ impl Tail {
     ) -> Result<Self, RestoreError> {
         let base = manifest.map(|manifest| manifest.base);
         let seq = base.map_or(0, |base| base.seq);
+        if manifest.is_none() {
+            // SQLite would let others read what it creates, as far as the umask does.
+            let created = OpenOptions::new()
+                .write(true)
+                .create_new(true)
+                .mode(0o600)
+                .open(database);
+            created.map_err(|error| RestoreError::io(database, error))?;
+        }
         let replay = Replay::open(database, Durability::Off).map_err(|error| at(seq, error))?;
         let mut summary = Summary::default();
         if let Some(manifest) = manifest {

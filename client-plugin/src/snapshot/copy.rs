@@ -12,6 +12,7 @@ use backstop_protocol::id::NodeId;
 use rusqlite::{Connection, OpenFlags};
 use std::{
     fs, io,
+    os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
     time::SystemTime,
 };
@@ -87,9 +88,11 @@ impl From<rusqlite::Error> for CopyError {
     }
 }
 
-/// Copies the live database into `work`, a directory of the plugin's own, and checks the copy.
+/// Copies the live database into `work`, a directory of the plugin's own that is made where it is missing, and checks
+/// the copy.
 /// To be called inside the hook alone. Where the file system can share blocks, the copy costs next to nothing.
 pub fn copy(live: &Path, work: &Path, expected: Expected) -> Result<Copied, CopyError> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(work)?;
     let to = work.join(NAME);
     remove(&to)?;
     let copied = copy_files(live, &to).and_then(|()| recover(&to, expected));
@@ -200,7 +203,6 @@ mod tests {
     impl Live {
         fn new(mode: &str) -> Self {
             let dir = tempfile::tempdir().unwrap();
-            fs::create_dir(dir.path().join("work")).unwrap();
             let conn = Connection::open(dir.path().join("db")).unwrap();
             conn.query_row(&format!("PRAGMA journal_mode={mode}"), [], |_| Ok(()))
                 .unwrap();
@@ -303,7 +305,6 @@ mod tests {
                 node: NODE,
             };
             let work = dir.path().join("work");
-            fs::create_dir(&work).unwrap();
             assert_eq!(fs::metadata(&live).unwrap().len() > 0, spill);
             assert_eq!(copy(&live, &work, expected).unwrap(), Copied::BrandNew);
             assert_eq!(fs::read_dir(&work).unwrap().count(), 0);
@@ -349,7 +350,6 @@ mod tests {
         fixtures::unpack(&folder, fixtures::MID_JOURNAL, &companions(&live)[0]);
         fixtures::unpack(&folder, fixtures::FINAL, &last);
         let work = dir.path().join("work");
-        fs::create_dir(&work).unwrap();
         let expected = Expected {
             data_version: fixtures::MID_VERSION,
             node: fixtures::node_of(&last),

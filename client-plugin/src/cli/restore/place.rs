@@ -1,10 +1,6 @@
 //! The lightning-dir that a node is restored into: what must not be there, and what is written beside the database.
 
-use super::{
-    Args,
-    account::{Grants, Taken},
-    secret::Candidate,
-};
+use super::{Args, account::Taken, secret::Candidate};
 use crate::{
     cln::{
         HsmSecret, NodeDir,
@@ -76,7 +72,7 @@ impl Place {
     pub(super) fn look(
         node: NodeDir,
         candidate: &Candidate,
-        grants: &Grants,
+        id: NodeId,
         url: &str,
         key: ServerKey,
     ) -> anyhow::Result<Self> {
@@ -103,9 +99,9 @@ impl Place {
         };
         let configured = directory.exists();
         if configured {
-            check_directory(&directory, &candidate.root, grants.node, &server)?;
+            check_directory(&directory, &candidate.root, id, &server)?;
         }
-        let hsm_secret = existing(&node.hsm_secret(), grants.node)?;
+        let hsm_secret = existing(&node.hsm_secret(), id)?;
         Ok(Self {
             node,
             database,
@@ -271,3 +267,6 @@ fn existing(path: &Path, node: NodeId) -> anyhow::Result<Existing> {
     );
     Ok(Existing::Own)
 }
+
+#[cfg(test)]
+mod tests;

@@ -86,6 +86,14 @@ pub(super) fn next(out: &mut dyn Write, rest: &Rest, here: &Here) -> io::Result<
     let Rest { node, hsm_secret } = rest;
     let path = node.hsm_secret();
     let path = path.display();
+    writeln!(
+        out,
+        "Wrote     {}, with which the backup goes on from here",
+        node.backstop().display()
+    )?;
+    if *hsm_secret == HsmSecretRest::Written {
+        writeln!(out, "          {path}, from the words")?;
+    }
     writeln!(out, "\nNext:")?;
     let mut step = 0;
     let mut say = |text: String| {
@@ -93,8 +101,7 @@ pub(super) fn next(out: &mut dyn Write, rest: &Rest, here: &Here) -> io::Result<
         writeln!(out, "  {step}. {text}")
     };
     match hsm_secret {
-        HsmSecretRest::There => {}
-        HsmSecretRest::Written => say(format!("{path} was written from the words: nothing to do"))?,
+        HsmSecretRest::There | HsmSecretRest::Written => {}
         HsmSecretRest::ThereLocked => {
             say(format!(
                 "{path} was there and has a passphrase: make sure that it is this node's;"

@@ -8,6 +8,12 @@ fn a_node_comes_back_from_its_first_record_on() {
         .restore_with(&world.keys, &mut |step| heard.push(step))
         .unwrap();
     assert_eq!(restored.head, world.head);
+    let mode = std::os::unix::fs::PermissionsExt::mode(&fs::metadata(world.target()).unwrap().permissions());
+    assert_eq!(
+        mode & 0o777,
+        0o600,
+        "a database of channel secrets is its owner's alone"
+    );
     assert_eq!((restored.data_version, restored.records), (20, 20));
     assert_eq!(restored.received_at, Some(UnixMillis(520)));
     assert_eq!(
