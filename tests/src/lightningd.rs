@@ -130,6 +130,7 @@ pub struct Lightningd {
     fault: Option<Fault>,
     oracle: Option<Oracle>,
     hook_times: Vec<Duration>,
+    sql_bytes: u64,
     /// Whether the simulated schema is in use; a recorded run brings its own writes.
     simulated: bool,
 }
@@ -174,6 +175,7 @@ impl Lightningd {
             fault: options.fault,
             oracle: options.oracle.clone(),
             hook_times: Vec::new(),
+            sql_bytes: 0,
             simulated: true,
         };
         let steps = |lightningd: &mut Self| -> Result<(), Death> {
@@ -296,6 +298,11 @@ impl Lightningd {
         &self.hook_times
     }
 
+    /// Bytes of all statements that were reported.
+    pub fn sql_bytes(&self) -> u64 {
+        self.sql_bytes
+    }
+
     /// A copy of the committed database while it is open.
     pub fn copy_database(&mut self, to: &std::path::Path) -> Result<(), Death> {
         Ok(self.wallet()?.copy_to(to)?)
@@ -380,6 +387,7 @@ impl Lightningd {
         let id = format!("cln:db_write#{}", self.next_id);
         self.next_id += 1;
         let request = json_rpc::request(&id, "db_write", &json_rpc::db_write_params(after, writes));
+        self.sql_bytes += writes.iter().map(|write| write.len() as u64).sum::<u64>();
         let started = Instant::now();
         let half = match self.fault {
             Some(Fault {
