@@ -60,9 +60,11 @@ fn build() -> Result<()> {
     if !cfg!(debug_assertions) {
         command.arg("--release");
     }
+    let output = command.output()?;
     ensure!(
-        command.status()?.success(),
-        "the programs under test do not build"
+        output.status.success(),
+        "the programs under test do not build: {}",
+        String::from_utf8_lossy(&output.stderr)
     );
     Ok(())
 }

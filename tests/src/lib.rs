@@ -15,6 +15,7 @@
 //! | [`scene`] | all of these together |
 //! | [`caller`] | a client of the server that can say anything |
 //! | [`compare`] | two databases, row by row |
+//! | [`figures`] | numbers for people |
 //! | [`rng`] | chance that can be repeated |
 //! | [`binaries`] | where the programs under test are |
 
@@ -23,6 +24,7 @@ pub mod caller;
 pub mod chaos_proxy;
 pub mod compare;
 pub mod disk;
+pub mod figures;
 pub mod fixtures;
 pub mod golden;
 pub mod heard;

@@ -130,6 +130,7 @@ pub struct Lightningd {
     fault: Option<Fault>,
     oracle: Option<Oracle>,
     hook_times: Vec<Duration>,
+    sql_bytes: u64,
     /// Whether the simulated schema is in use; a recorded run brings its own writes.
     simulated: bool,
 }
@@ -138,10 +139,12 @@ impl Lightningd {
     /// Starts it: `getmanifest`, the pidfile, the database with its first writes, `init` with a write in between.
     pub fn start(node: &Node, options: &Options) -> Result<Self, Box<FailedStart>> {
         Self::start_with(node, options, |lightningd| {
-            let batches = match (lightningd.wallet()?.is_new()?, options.upgrade) {
-                (true, _) => schema::first_start(&node.node_id()?.0),
-                (false, None) => schema::later_start(),
-                (false, Some(step)) => schema::upgrading_start(step),
+            let unfinished =
+                schema::rest_of_first_start(&node.node_id()?.0, lightningd.wallet()?.connection())?;
+            let batches = match options.upgrade {
+                _ if !unfinished.is_empty() => unfinished,
+                None => schema::later_start(),
+                Some(step) => schema::upgrading_start(step),
             };
             for batch in batches {
                 lightningd.batch(batch)?;
@@ -172,6 +175,7 @@ impl Lightningd {
             fault: options.fault,
             oracle: options.oracle.clone(),
             hook_times: Vec::new(),
+            sql_bytes: 0,
             simulated: true,
         };
         let steps = |lightningd: &mut Self| -> Result<(), Death> {
@@ -294,6 +298,11 @@ impl Lightningd {
         &self.hook_times
     }
 
+    /// Bytes of all statements that were reported.
+    pub fn sql_bytes(&self) -> u64 {
+        self.sql_bytes
+    }
+
     /// A copy of the committed database while it is open.
     pub fn copy_database(&mut self, to: &std::path::Path) -> Result<(), Death> {
         Ok(self.wallet()?.copy_to(to)?)
@@ -378,6 +387,7 @@ impl Lightningd {
         let id = format!("cln:db_write#{}", self.next_id);
         self.next_id += 1;
         let request = json_rpc::request(&id, "db_write", &json_rpc::db_write_params(after, writes));
+        self.sql_bytes += writes.iter().map(|write| write.len() as u64).sum::<u64>();
         let started = Instant::now();
         let half = match self.fault {
             Some(Fault {

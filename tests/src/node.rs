@@ -118,20 +118,28 @@ impl Node {
 
     /// `backstop restore` with this node's secret into another lightning-dir.
     pub fn restore(&self, server: &str, to: &Path) -> Result<Spoken> {
-        let text = |path: &Path| path.to_str().map(str::to_owned).context("a path");
-        let (to, secret) = (text(to)?, text(&self.hsm_secret())?);
-        backstop(&[
-            "restore",
-            "--server",
-            server,
-            "--to",
-            &to,
-            "--network",
-            self.network.as_str(),
-            "--hsm-secret",
-            &secret,
-        ])
+        restore(server, to, self.network, &self.hsm_secret())
     }
+}
+
+/// `backstop restore` with the secret in a file.
+pub fn restore(server: &str, to: &Path, network: Network, hsm_secret: &Path) -> Result<Spoken> {
+    let (to, secret) = (
+        to.to_str().context("a path")?,
+        hsm_secret.to_str().context("a path")?,
+    );
+    let network = network.as_str();
+    backstop(&[
+        "restore",
+        "--server",
+        server,
+        "--to",
+        to,
+        "--network",
+        network,
+        "--hsm-secret",
+        secret,
+    ])
 }
 
 /// The database in a restored lightning-dir.

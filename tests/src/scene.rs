@@ -30,7 +30,7 @@ pub struct Scene {
 }
 
 impl Scene {
-    /// A node set up against a server of its own, both new.
+    /// A node set up against a server of its own, both new. For a write-ahead log it has lived once before.
     pub fn new(seed: u64, journal: Journal) -> Result<Self> {
         let server = Server::start()?;
         let proxy = ChaosProxy::start(server.address())?;
@@ -41,14 +41,18 @@ impl Scene {
         options.wallet.journal = journal;
         options.wallet.keep_states = 12;
         options.oracle = Some(oracle.clone());
-        Ok(Self {
+        let mut scene = Self {
             server,
             proxy,
             node,
             options,
             oracle,
             restored: tempfile::tempdir()?,
-        })
+        };
+        if journal == Journal::Wal {
+            scene.start(seed)?.stop(0)?;
+        }
+        Ok(scene)
     }
 
     /// Starts lightningd with this seed for what it will do.

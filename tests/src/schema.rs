@@ -1,5 +1,8 @@
 //! A node's tables, small, with the habits of CLN's that matter to a backup, and the peculiar first start.
 
+use anyhow::Result;
+use rusqlite::Connection;
+
 use crate::{
     sql,
     statement::{Statement, Value},
@@ -106,6 +109,32 @@ pub fn first_start(node_id: &[u8; 33]) -> Vec<Batch> {
         "last_processed_block"
     )]));
     batches
+}
+
+/// What is left of the very first start, where a crash cut it off: nothing where it was completed.
+pub fn rest_of_first_start(node_id: &[u8; 33], connection: &Connection) -> Result<Vec<Batch>> {
+    let holds = |sql: &str| {
+        connection
+            .query_row(sql, [], |row| row.get::<_, i64>(0))
+            .map(|count| count > 0)
+    };
+    let steps = [
+        ("SELECT count(*) FROM sqlite_master WHERE name = 'vars'", 1),
+        (
+            "SELECT count(*) FROM pragma_table_info('payments') WHERE name = 'group_id'",
+            3,
+        ),
+        ("SELECT count(*) FROM db_upgrades", 2),
+        ("SELECT count(*) FROM vars WHERE name = 'node_id'", 2),
+    ];
+    let mut done = 0;
+    for (sql, batches) in steps {
+        if !holds(sql)? {
+            return Ok(first_start(node_id).split_off(done));
+        }
+        done += batches;
+    }
+    Ok(Vec::new())
 }
 
 /// Every later start: the version is written even where nothing changes.

@@ -23,7 +23,7 @@ pub enum Journal {
 /// How a wallet is opened.
 #[derive(Clone, Copy, Debug)]
 pub struct WalletOptions {
-    /// Set when the file is new; afterwards the file says.
+    /// Set at the first start on a file that is not new; afterwards the file says.
     pub journal: Journal,
     /// `synchronous=FULL` as lightningd has it; off only where a test replays thousands of batches.
     pub fsync: bool,
@@ -77,8 +77,9 @@ impl Wallet {
             connection.execute_batch("PRAGMA synchronous=OFF;")?;
         }
         let mode = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, String>(0));
+        // An operator changes the mode of a database that is there; lightningd itself never does.
         let new = raw.metadata()?.len() == 0;
-        if new && options.journal == Journal::Wal {
+        if !new && options.journal == Journal::Wal {
             mode("PRAGMA journal_mode=WAL")?;
         }
         let journal = if mode("PRAGMA journal_mode")? == "wal" {
@@ -117,16 +118,6 @@ impl Wallet {
     /// For reading; whoever writes goes through [`Self::execute`].
     pub fn connection(&self) -> &Connection {
         &self.connection
-    }
-
-    /// Whether it was never written to.
-    pub fn is_new(&self) -> Result<bool> {
-        Ok(self
-            .connection
-            .query_row("SELECT count(*) FROM sqlite_master", [], |row| {
-                row.get::<_, i64>(0)
-            })?
-            == 0)
     }
 
     /// Executes a statement, in a transaction that the first one begins.

@@ -181,5 +181,7 @@ fn a_migration_and_its_unreported_vacuum_restore_as_they_are() -> Result<()> {
         lightningd.pay()?;
         lightningd.stop(0)?;
     }
+    // The run after a migration begins with a snapshot: the rewritten file may have other rowids.
+    scene.start(20)?.stop(0)?;
     scene.check()
 }

@@ -182,8 +182,13 @@ fn status_tells_how_far_the_protection_goes() -> Result<()> {
     assert_eq!(server["restorable"], Value::Bool(true));
     lightningd.stop(0)?;
 
+    // Stopped in order, everything it committed is backed up.
     let (code, stopped) = status(&scene.node)?;
-    assert_eq!((code, &stopped["plugin_running"]), (1, &Value::Bool(false)));
+    assert_eq!(
+        (code, &stopped["plugin_running"]),
+        (0, &Value::Bool(false)),
+        "{stopped}"
+    );
     scene.server.kill()?;
     let (code, away) = status(&scene.node)?;
     assert_eq!(code, 1);

@@ -11,7 +11,7 @@ use backstop_tests::{
     plugin::Program,
     replayer::Replayer,
     sql,
-    wallet::{Journal, WalletOptions, version_of},
+    wallet::{Journal, version_of},
 };
 use rusqlite::Connection;
 use std::path::PathBuf;
@@ -20,6 +20,16 @@ struct Scene {
     node: Node,
     log: PathBuf,
     options: Options,
+}
+
+/// Like [`scene`]; for a write-ahead log the node has lived once before.
+fn scene_with(seed: u64, journal: Journal) -> Result<Scene> {
+    let mut scene = scene(seed)?;
+    if journal == Journal::Wal {
+        Lightningd::start(&scene.node, &scene.options)?.stop(0)?;
+    }
+    scene.options.wallet.journal = journal;
+    Ok(scene)
 }
 
 fn scene(seed: u64) -> Result<Scene> {
@@ -56,8 +66,7 @@ fn version_at_rest(scene: &Scene) -> Result<u64> {
 #[test]
 fn what_the_plugin_hears_replays_to_the_database() -> Result<()> {
     for journal in [Journal::Delete, Journal::Wal] {
-        let mut scene = scene(1)?;
-        scene.options.wallet.journal = journal;
+        let scene = scene_with(1, journal)?;
         let mut lightningd = Lightningd::start(&scene.node, &scene.options)?;
         for _ in 0..12 {
             lightningd.pay()?;
@@ -202,8 +211,7 @@ fn a_crash_in_a_spilled_transaction_rolls_back() -> Result<()> {
 #[test]
 fn a_power_cut_brings_the_database_back_by_the_last_commit() -> Result<()> {
     for journal in [Journal::Delete, Journal::Wal] {
-        let mut scene = scene(7)?;
-        scene.options.wallet.journal = journal;
+        let scene = scene_with(7, journal)?;
         let mut lightningd = Lightningd::start(&scene.node, &scene.options)?;
         lightningd.pay()?;
         let version = lightningd.version();
@@ -235,12 +243,8 @@ fn with_another_batch_in_flight_it_is_two_behind_what_the_plugin_heard() -> Resu
 #[test]
 fn a_disk_that_lies_loses_as_many_versions_as_asked() -> Result<()> {
     for journal in [Journal::Delete, Journal::Wal] {
-        let mut scene = scene(9)?;
-        scene.options.wallet = WalletOptions {
-            journal,
-            keep_states: 8,
-            ..WalletOptions::default()
-        };
+        let mut scene = scene_with(9, journal)?;
+        scene.options.wallet.keep_states = 8;
         let mut lightningd = Lightningd::start(&scene.node, &scene.options)?;
         lightningd.pay()?;
         let version = lightningd.version();

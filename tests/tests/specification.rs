@@ -1,7 +1,10 @@
 //! `protocol/SPEC.md` and the code name the same numbers, codes, paths and labels, and neither names one that the other
 //! does not.
 
-use backstop::snapshot::chunk::{CHUNK_LEN, LIST_IDS};
+use backstop::{
+    record::{CONTEXT_RECORDS, CONTEXT_WEIGHT, Policy, SQL_MAX, STATEMENTS_MAX},
+    snapshot::chunk::{CHUNK_LEN, LIST_IDS},
+};
 use backstop_protocol::{
     MAGIC, PROTOCOL_VERSION,
     api::{self, *},
@@ -58,6 +61,11 @@ fn constants() -> BTreeSet<(String, String)> {
         ("RECORD_MIN", RECORD_MIN),
         ("RECORD_MAX", RECORD_MAX),
         ("RECORD_PAGE", RECORD_PAGE),
+        ("SQL_MAX", SQL_MAX),
+        ("STATEMENTS_MAX", STATEMENTS_MAX),
+        ("CONTEXT_WEIGHT", CONTEXT_WEIGHT),
+        ("SERVERS_MAX", Policy::SERVERS_MAX),
+        ("URL_MAX", Policy::URL_MAX),
         ("CHUNK_LEN", CHUNK_LEN),
         ("LIST_IDS", LIST_IDS),
         ("SEALED_CHUNK_MIN", SEALED_CHUNK_MIN),
@@ -72,7 +80,10 @@ fn constants() -> BTreeSet<(String, String)> {
         ("JSON_MAX", JSON_MAX),
     ];
     let mut all = owned(&sizes);
-    all.extend(owned(&[("TOKEN_LIFE_MS", TOKEN_LIFE_MS)]));
+    all.extend(owned(&[
+        ("CONTEXT_RECORDS", CONTEXT_RECORDS),
+        ("TOKEN_LIFE_MS", TOKEN_LIFE_MS),
+    ]));
     all
 }
 

@@ -12,7 +12,7 @@ use super::{
     writer::Writer,
 };
 use crate::{
-    directory::{DirectoryError, Lock, LockError, RequireConfig},
+    directory::{Directory, DirectoryError, Lock, LockError, RequireConfig},
     node::Node,
     record::{Content, Opener, Policy, PolicyServer, Require, Sealer},
     remote::{RemoteError, Session},
@@ -24,9 +24,10 @@ use backstop_protocol::{
     problem::ProblemCode,
 };
 use std::{sync::Arc, time::Duration};
+use tokio::time::Instant;
 
 /// How long a plugin of a lightningd that was killed may take to notice it and let go of the lock.
-const LOCK_PATIENCE: Duration = Duration::from_secs(20);
+const LOCK_PATIENCE: Duration = Duration::from_secs(10);
 /// How often the lock is tried meanwhile.
 const LOCK_RETRY: Duration = Duration::from_millis(100);
 /// How often an opening follows the server's epoch before it gives up: more than once means that somebody else opens too.
@@ -41,7 +42,11 @@ pub(super) async fn open(
 ) -> Result<Writer, Halted> {
     let lock = match held {
         Some(lock) => lock,
-        None => wait_for_lock(&node).await?,
+        None => wait_for_lock(&node.directory).await.map_err(|error| {
+            Halted::new(format!(
+                "{error}: is another lightningd running on this directory? The node is halted; nothing is lost."
+            ))
+        })?,
     };
     let unreadable =
         |error: DirectoryError| Halted::new(format!("{error}. The node is halted; nothing is lost."));
@@ -182,19 +187,13 @@ async fn open_at_epoch(
     }
 }
 
-async fn wait_for_lock(node: &Node) -> Result<Lock, Halted> {
-    let deadline = tokio::time::Instant::now() + LOCK_PATIENCE;
+/// Waits for the directory's lock: a plugin whose lightningd was killed lets go as soon as it notices.
+pub(super) async fn wait_for_lock(directory: &Directory) -> Result<Lock, LockError> {
+    let deadline = Instant::now() + LOCK_PATIENCE;
     loop {
-        match node.directory.lock() {
-            Ok(lock) => return Ok(lock),
-            Err(LockError::Held) if tokio::time::Instant::now() < deadline => {
-                tokio::time::sleep(LOCK_RETRY).await;
-            }
-            Err(error) => {
-                return Err(Halted::new(format!(
-                    "{error}: is another lightningd running on this directory? The node is halted; nothing is lost."
-                )));
-            }
+        match directory.lock() {
+            Err(LockError::Held) if Instant::now() < deadline => tokio::time::sleep(LOCK_RETRY).await,
+            other => return other,
         }
     }
 }

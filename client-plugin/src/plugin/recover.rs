@@ -8,6 +8,7 @@ use super::{
     halt::Halted,
     judge::against_witness,
     newest,
+    opening::wait_for_lock,
     stdio::{self, Level},
 };
 use crate::{
@@ -56,7 +57,8 @@ pub(super) async fn recover(network_dir: &Path, ambient: &Ambient) -> (Recovery,
     if !matches!(pidfile::holder(node.files.pidfile()), Ok(Holder::Nobody)) {
         return (Recovery::NotNeeded, None);
     }
-    let Ok(lock) = node.directory.lock() else {
+    // Nobody holds the pidfile, so whoever holds the lock has lost its lightningd.
+    let Ok(lock) = wait_for_lock(&node.directory).await else {
         return (Recovery::NotNeeded, None);
     };
     let recovery = match bring_forward(&node, &runs).await {

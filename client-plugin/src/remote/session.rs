@@ -21,7 +21,7 @@ use reqwest::Method;
 use serde::de::DeserializeOwned;
 use std::{
     sync::{
-        Arc,
+        Arc, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -52,7 +52,9 @@ pub struct Session {
     clock: Arc<dyn Clock>,
     rng: SharedRng,
     counter: AtomicU64,
-    token: tokio::sync::RwLock<Token>,
+    token: std::sync::RwLock<Arc<Token>>,
+    /// One renewal at a time.
+    renewing: tokio::sync::Mutex<()>,
 }
 
 struct Token {
@@ -96,7 +98,8 @@ impl Session {
             clock,
             rng,
             counter: AtomicU64::new(1),
-            token: tokio::sync::RwLock::new(unopened),
+            token: std::sync::RwLock::new(Arc::new(unopened)),
+            renewing: tokio::sync::Mutex::new(()),
         };
         let account = session.renew().await?;
         Ok((session, account))
@@ -116,8 +119,7 @@ impl Session {
 
     /// Opens the session again, with the same claim.
     pub async fn renew(&self) -> Result<AccountState, RemoteError> {
-        // One renewal at a time; requests wait for it.
-        let mut token = self.token.write().await;
+        let _one = self.renewing.lock().await;
         let opening = Opening {
             server: self.server,
             node: self.identity.node,
@@ -151,11 +153,12 @@ impl Session {
         }
         let opened: SessionOpened = self.parse(&answer)?;
         let life = Duration::from_millis(opened.expires_in_ms).saturating_sub(RENEW_BEFORE);
-        *token = Token {
+        let token = Token {
             key: self.pair.session_key(&opened.token),
             text: opened.token,
             until: started + life,
         };
+        *self.token.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(token);
         Ok(opened.account)
     }
 
@@ -249,7 +252,7 @@ impl Session {
 
     /// One call within the session; renews an old token, once.
     async fn call(&self, method: Method, path: &str, body: Bytes, most: usize) -> Result<Bytes, RemoteError> {
-        if self.token.read().await.until <= Instant::now() {
+        if self.token().until <= Instant::now() {
             self.renew().await?;
         }
         match self.attempt(method.clone(), path, body.clone(), most).await {
@@ -268,7 +271,7 @@ impl Session {
         body: Bytes,
         most: usize,
     ) -> Result<Bytes, RemoteError> {
-        let token = self.token.read().await;
+        let token = self.token();
         let counter = self.counter.fetch_add(1, Ordering::Relaxed);
         let mac = token
             .key
@@ -293,6 +296,11 @@ impl Session {
                 .http
                 .nonsense(format!("status {} without a reason", answer.status))),
         }
+    }
+
+    /// The present token. Not held over a call: one that hangs must not keep another from being renewed.
+    fn token(&self) -> Arc<Token> {
+        self.token.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn parse<T: DeserializeOwned>(&self, answer: &RawAnswer) -> Result<T, RemoteError> {

@@ -94,7 +94,9 @@ impl SessionRequest {
     /// So `setup` can prove that a server takes the node before anything is written.
     #[must_use]
     pub fn registers(&self) -> bool {
-        self.grant.as_ref().is_some_and(|shown| shown.grant.scope == Scope::Append)
+        self.grant
+            .as_ref()
+            .is_some_and(|shown| shown.grant.scope == Scope::Append)
     }
 }
 

@@ -8,7 +8,7 @@ use crate::store::{
 use backstop_protocol::{
     api::AccountState,
     clock::UnixMillis,
-    grant::{Grant, Scope},
+    grant::Grant,
     head::Head,
     id::{AccessKey, InstanceId, Network, NodeId, RecordHash, RunId, TimelineId},
 };
