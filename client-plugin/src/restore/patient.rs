@@ -26,7 +26,7 @@ impl<'a, S> Patient<'a, S> {
         Duration::from_secs(4),
         Duration::from_secs(15),
         Duration::from_secs(40),
-        Duration::from_secs(60),
+        Duration::from_mins(1),
     ];
 
     /// `pauses` lie between the attempts: none, and each call is made once.
