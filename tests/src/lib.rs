@@ -17,7 +17,9 @@
 //! | [`compare`] | two databases, row by row |
 //! | [`rng`] | chance that can be repeated |
 //! | [`binaries`] | where the programs under test are |
+//! | [`bench`] | what all of it costs |
 
+pub mod bench;
 pub mod binaries;
 pub mod caller;
 pub mod chaos_proxy;
