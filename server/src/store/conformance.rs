@@ -27,7 +27,7 @@ macro_rules! for_every_rule {
         $run! {
             an_append_opening_with_a_good_grant_makes_the_account,
             who_shows_no_grant_does_not_learn_whether_there_is_an_account,
-            a_read_opening_of_an_unknown_account_is_not_found_and_makes_none,
+            a_grant_to_append_makes_the_account_and_one_to_read_does_not,
             a_grant_once_shown_suffices_for_its_key_and_for_no_other,
             grants_are_listed_by_key_the_highest_serial_first,
             a_grant_below_the_floor_is_revoked_and_the_floor_never_falls,

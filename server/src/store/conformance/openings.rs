@@ -42,13 +42,17 @@ pub(in crate::store) async fn who_shows_no_grant_does_not_learn_whether_there_is
     }
 }
 
-pub(in crate::store) async fn a_read_opening_of_an_unknown_account_is_not_found_and_makes_none(
+pub(in crate::store) async fn a_grant_to_append_makes_the_account_and_one_to_read_does_not(
     store: Arc<dyn Store>,
 ) {
     for _ in 0..2 {
-        let request = read_request(1, Some(granted(1, 1, Scope::Append, 1)));
+        let request = read_request(1, Some(granted(1, 1, Scope::Read, 1)));
         assert_eq!(refusal(store.open_session(request).await), Refusal::NotFound);
     }
+    let request = read_request(1, Some(granted(1, 1, Scope::Append, 1)));
+    let (account, state) = store.open_session(request).await.unwrap();
+    assert_eq!((state.epoch, state.head), (0, Head::EMPTY));
+    assert_eq!(Session::first(&*store, 1).await.account, account);
 }
 
 pub(in crate::store) async fn a_grant_once_shown_suffices_for_its_key_and_for_no_other(
@@ -151,7 +155,7 @@ pub(in crate::store) async fn a_refused_opening_leaves_no_trace(store: Arc<dyn S
         Refusal::EpochMismatch { epoch: 0, .. }
     ));
     assert_eq!(store.grants(AccessKey([1; 32])).await.unwrap(), []);
-    let read = read_request(1, Some(granted(1, 1, Scope::Append, 1)));
+    let read = read_request(1, Some(granted(1, 1, Scope::Read, 1)));
     assert_eq!(refusal(store.open_session(read).await), Refusal::NotFound);
 
     let session = Session::first(&*store, 1).await;

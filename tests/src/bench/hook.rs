@@ -1,0 +1,151 @@
+//! Time inside the hook, over the whole input, in turns with the bare parts.
+
+use super::{
+    bare::Bare,
+    bare_server::BareServer,
+    input::Input,
+    process::PluginProcess,
+    report::{Bar, Report, Unit},
+    samples::Samples,
+};
+use crate::{node::Node, replayer::Replayer, servers::Server};
+use anyhow::{Context, Result};
+use rusqlite::{Connection, OpenFlags};
+use std::{fs::File, path::Path};
+
+/// The server's database in its data directory.
+pub(super) const DATABASE: &str = "backstop.sqlite3";
+
+#[derive(Default)]
+struct Times {
+    hook: Samples,
+    flush: Samples,
+    post: Samples,
+    insert: Samples,
+    /// Call and insert of the same bytes.
+    floor: Samples,
+}
+
+/// Backs the input up from the first batch, the way a new node does. Returns the length of every record.
+pub fn measure(
+    node: &Node,
+    server: &Server,
+    bare_server: &BareServer,
+    input: &Input,
+    scratch: &Path,
+    report: &mut Report,
+) -> Result<Vec<usize>> {
+    let mut bare = Bare::new(scratch, bare_server)?;
+    // Before the first batch lightningd's file is there and empty.
+    File::create(node.database())?;
+    let mut wallet = Replayer::new(Connection::open(node.database())?)?;
+    let log = ServerLog::open(server)?;
+    let (mut times, mut sizes) = (Times::default(), Vec::new());
+    let (mut memory, mut most) = (0, 0);
+    let mut running: Option<(u64, PluginProcess)> = None;
+    // Nothing is sealed yet: the bare parts start with as many bytes as a small record has.
+    let mut sealed = vec![0; backstop_protocol::record::RECORD_MIN];
+    for (index, batch) in input.batches.iter().enumerate() {
+        if running.as_ref().is_some_and(|(run, _)| *run != batch.run)
+            && let Some((_, plugin)) = running.take()
+        {
+            plugin.stop()?;
+        }
+        let (_, plugin) = match &mut running {
+            Some(running) => running,
+            None => {
+                wallet.start_run()?;
+                running.insert((batch.run, PluginProcess::start(node)?.0))
+            }
+        };
+        let (mut post, mut insert) = (None, None);
+        let mut next = None;
+        // Whoever comes first finds colder caches: that goes round.
+        for turn in 0..4 {
+            match (index + turn) % 4 {
+                0 => {
+                    times
+                        .hook
+                        .push(plugin.db_write(batch.data_version, &batch.writes)?);
+                    // lightningd commits only now.
+                    wallet.apply(&batch.writes)?;
+                    next = Some(log.newest()?);
+                }
+                1 => times.flush.push(bare.flush(&sealed)?),
+                2 => post = Some(bare.post(&sealed)?),
+                _ => insert = Some(bare.insert(&sealed)?),
+            }
+        }
+        sealed = next.context("a turn is missing")?;
+        sizes.push(sealed.len());
+        let (post, insert) = post.zip(insert).context("a turn is missing")?;
+        times.post.push(post);
+        times.insert.push(insert);
+        times.floor.push(post + insert);
+        let (now, peak) = plugin.memory()?;
+        (memory, most) = (now, most.max(peak));
+    }
+    if let Some((_, plugin)) = running {
+        plugin.stop()?;
+    }
+    times.report(report);
+    let mib = |bytes: u64| u32::try_from(bytes).map_or(f64::MAX, f64::from);
+    let bar = Some(Bar::AtMost(f64::from(30 << 20)));
+    report.ours(
+        "plugin: memory after the last batch",
+        Unit::Bytes,
+        mib(memory),
+        None,
+    );
+    report.ours("plugin: most memory", Unit::Bytes, mib(most), bar);
+    Ok(sizes)
+}
+
+impl Times {
+    fn report(&self, report: &mut Report) {
+        let (ours, bare) = (&self.hook, &self.floor);
+        report.compare(
+            "hook: median (bare: call + insert)",
+            Unit::Seconds,
+            ours.median(),
+            bare.median(),
+            Some(Bar::RatioAtMost(1.5)),
+        );
+        report.compare(
+            "hook: p99",
+            Unit::Seconds,
+            ours.p99(),
+            bare.p99(),
+            Some(Bar::RatioAtMost(2.0)),
+        );
+        let parts = [
+            ("HTTP call", &self.post),
+            ("durable insert and update", &self.insert),
+            ("append and fdatasync", &self.flush),
+        ];
+        for (name, times) in parts {
+            report.bare(&format!("  {name}: median"), Unit::Seconds, times.median());
+            report.bare(&format!("  {name}: p99"), Unit::Seconds, times.p99());
+        }
+    }
+}
+
+/// The server's log, read beside it.
+struct ServerLog(Connection);
+
+impl ServerLog {
+    fn open(server: &Server) -> Result<Self> {
+        let path = server.data().join(DATABASE);
+        let connection = Connection::open_with_flags(&path, OpenFlags::SQLITE_OPEN_READ_ONLY)
+            .with_context(|| path.display().to_string())?;
+        Ok(Self(connection))
+    }
+
+    /// The bytes of the newest record.
+    fn newest(&self) -> Result<Vec<u8>> {
+        let mut statement = self
+            .0
+            .prepare("SELECT sealed FROM records ORDER BY place DESC LIMIT 1")?;
+        Ok(statement.query_row([], |row| row.get(0))?)
+    }
+}

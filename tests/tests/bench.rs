@@ -1,0 +1,43 @@
+//! The benchmark runs from end to end. Its figures are of no account here.
+
+use anyhow::Result;
+use backstop_tests::binaries::binary;
+use std::process::Command;
+
+#[test]
+fn the_benchmark_measures_everything_it_promises() -> Result<()> {
+    // Both are found beside the benchmark.
+    binary("backstop")?;
+    binary("backstop-server")?;
+    let directory = tempfile::tempdir()?;
+    let json = directory.path().join("bench.json");
+    let output = Command::new(binary("bench-all")?)
+        .args(["--quick", "--no-build", "--json"])
+        .arg(&json)
+        .env_remove("CARGO")
+        .output()?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success(),
+        "{said}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let report: serde_json::Value = serde_json::from_slice(&std::fs::read(json)?)?;
+    let rows = report["rows"].as_array().cloned().unwrap_or_default();
+    for name in [
+        "hook: median",
+        "hook: p99",
+        "plugin: ",
+        "restore",
+        "bytes: ",
+        "server: ",
+        "size of ",
+    ] {
+        let row = rows
+            .iter()
+            .find(|row| row["name"].as_str().is_some_and(|found| found.starts_with(name)));
+        let value = row.and_then(|row| row["ours"].as_f64());
+        assert!(value.is_some_and(|value| value > 0.0), "{name}: {said}");
+    }
+    Ok(())
+}
