@@ -17,7 +17,7 @@ pub fn write(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     rename(&temporary, path)
 }
 
-/// Like [`write`], but refuses with `AlreadyExists` where `path` exists.
+/// Like [`write()`], but refuses with `AlreadyExists` where `path` exists.
 pub fn write_new(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     let temporary = prepare(path, bytes, mode)?;
     let renamed = rename_new(&temporary, path);

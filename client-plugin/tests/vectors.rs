@@ -3,7 +3,7 @@
 use backstop::{
     cln::{HsmSecret, hsm_secret::HsmSecretError},
     keys::{Keys, RecoveryKey, Root, recovery_key::BadRecoveryKey},
-    record::padding::padded,
+    record::{Content, OpenError, Opener, Require, padding::padded},
     snapshot::{
         BadManifest, Manifest,
         chunk::{BadChunk, Chunker},
@@ -24,6 +24,7 @@ fn every_vector_does_what_it_says() {
             "recovery-key" => recovery_key(&mut vector),
             "keys" => Ok(keys(&mut vector)),
             "padding" => Ok(padding(&mut vector)),
+            "record-content" => record_content(&mut vector),
             "chunk" => chunk(&mut vector),
             "manifest-content" => manifest_content(&mut vector),
             other => panic!("{}: nothing here runs the kind {other}", vector.name),
@@ -101,6 +102,60 @@ fn keys(vector: &mut Vector) -> Vec<(&'static str, String)> {
 
 fn padding(vector: &mut Vector) -> Vec<(&'static str, String)> {
     vec![("padded", padded(vector.number("length")).to_string())]
+}
+
+/// `before`, where it is there, is the record that a reader handled just before.
+fn record_content(vector: &mut Vector) -> Outcome {
+    fn name(why: OpenError) -> String {
+        match why {
+            OpenError::Malformed(why) => why.name(),
+            OpenError::BadSeal => "seal",
+            OpenError::ContextMissing { .. } => "context missing",
+            _ => "too long",
+        }
+        .to_owned()
+    }
+    let keys = node_keys(vector);
+    let mut opener = Opener::new(&keys.record);
+    if vector.has("before") {
+        opener.open(&vector.bytes("before")).map_err(name)?;
+    }
+    let (_, content) = opener.open(&vector.bytes("sealed")).map_err(name)?;
+    let mut outcome = vec![
+        ("run", content.run().to_string()),
+        ("opens_run", content.opens_run().to_string()),
+    ];
+    match content {
+        Content::Batch(batch) => {
+            let statements: Vec<_> = batch
+                .statements
+                .iter()
+                .map(|sql| sql.escape_ascii().to_string())
+                .collect();
+            outcome.extend([
+                ("outside_transaction", batch.outside_transaction.to_string()),
+                ("data_version", batch.data_version.to_string()),
+                ("statements", statements.join(" | ")),
+            ]);
+        }
+        Content::Gap(gap) => outcome.extend([
+            ("data_version", gap.data_version.to_string()),
+            ("snapshot", gap.snapshot.to_string()),
+        ]),
+        Content::Policy(policy) => {
+            let require = match policy.require {
+                Require::All => "all",
+                Require::Majority => "majority",
+            };
+            let servers: Vec<_> = policy
+                .servers
+                .iter()
+                .map(|s| format!("{}={}", s.url, s.key))
+                .collect();
+            outcome.extend([("require", require.to_owned()), ("servers", servers.join(" "))]);
+        }
+    }
+    Ok(outcome)
 }
 
 fn chunk(vector: &mut Vector) -> Outcome {

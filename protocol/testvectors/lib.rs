@@ -127,6 +127,12 @@ impl Vector {
         })
     }
 
+    /// Whether there is such a field.
+    #[must_use]
+    pub fn has(&self, field: &str) -> bool {
+        self.fields.contains_key(field)
+    }
+
     /// Takes a field as text; `None` where the vector has none of that name.
     pub fn optional(&mut self, field: &str) -> Option<String> {
         self.fields.remove(field)

@@ -9,6 +9,9 @@ use std::{
 /// Where a server listens that nobody configured.
 pub const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8750);
 
+/// How many bytes of a body must arrive in a second, once the grace is used up: slow enough for a long batch over a bad
+/// Tor circuit, fast enough that nobody holds a connection for nothing.
+pub const BODY_RATE: u64 = 4096;
 /// What can be chosen about a server. [`Config::new`] has good values for everything but the place of the data.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -19,7 +22,7 @@ pub struct Config {
     /// How many bytes the SQLite file may grow to before appends are refused with `storage_full`; without a limit the
     /// disk decides.
     pub database_limit: Option<u64>,
-    /// How long a request's body may take beyond one second for each [`crate::http::BODY_RATE`] bytes of it.
+    /// How long a request's body may take beyond one second for each [`BODY_RATE`] bytes of it.
     pub body_grace: Duration,
     /// How long requests under way may take to finish when the server stops. What comes later is refused or cut off.
     pub drain: Duration,

@@ -9,14 +9,14 @@ mod config;
 mod data_dir;
 mod durable;
 mod error;
-pub mod http;
+mod http;
 mod identity;
 pub mod packs;
 mod server;
 pub mod sessions;
 pub mod store;
 
-pub use config::{Config, DEFAULT_LISTEN};
+pub use config::{BODY_RATE, Config, DEFAULT_LISTEN};
 pub use data_dir::{DataDirError, default_data_dir};
 pub use identity::IdentityError;
 pub use server::{Server, ServerError};

@@ -14,8 +14,8 @@ use crate::{
     cln::{NodeDir, derive::FIRST_GENERATION, locate::Asked},
     keys::Keys,
     node::Ambient,
-    remote::{Connect, Server},
-    restore::{self, Request},
+    remote::{Connect, Server, Session},
+    restore::{self, Patient, Request},
 };
 use account::Account;
 use anyhow::bail;
@@ -129,8 +129,9 @@ async fn run(
         database: &database,
     };
     let mut bars = report::Bars::default();
+    let server = Patient::new(&taken.session, Patient::<Session>::PAUSES);
     let mut show = |step| bars.show(step);
-    let restored = restore::restore(&taken.session, &request, &*ambient.clock, &mut show).await?;
+    let restored = restore::restore(&server, &request, &*ambient.clock, &mut show).await?;
     bars.clear();
     let rest = place.complete(&candidate, args, &taken, &restored);
     report::restored(out, &restored, &taken.state)?;

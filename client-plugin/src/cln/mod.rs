@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`locate`], [`config`] | where a node's files are, as lightning-cli sees it |
 //! | [`hsm_secret`], [`mnemonic`] | the file that holds a node's secret, and the words behind it |
-//! | [`derive`] | what CLN derives from that secret |
+//! | [`mod@derive`] | what CLN derives from that secret |
 //! | [`rpc`] | a running node, asked over its socket |
 //! | [`pidfile`] | whether a node runs |
 //! | [`database`] | what a node's database says about itself |

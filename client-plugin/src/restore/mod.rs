@@ -7,6 +7,7 @@
 mod base;
 mod chain;
 mod error;
+mod patient;
 mod server;
 mod tail;
 #[cfg(test)]
@@ -14,6 +15,7 @@ mod tests;
 mod work;
 
 pub use error::{BadChain, RestoreError};
+pub use patient::Patient;
 pub use server::BackupServer;
 pub use work::vacant;
 

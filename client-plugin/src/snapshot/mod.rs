@@ -1,7 +1,7 @@
 //! A database in chunks, packs and a manifest (SPEC 6).
 //!
-//! Out: [`copy`] where the live file must be read, [`index`] names its chunks, [`upload`] seals and sends what the server
-//! lacks and commits a [`manifest`]. Back: [`fetch`] checks every chunk and writes the file again.
+//! Out: [`copy`] where the live file must be read, [`index`] names its chunks, [`mod@upload`] seals and sends what the server
+//! lacks and commits a [`manifest`]. Back: [`mod@fetch`] checks every chunk and writes the file again.
 
 pub mod chunk;
 pub mod copy;

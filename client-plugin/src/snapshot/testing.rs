@@ -65,7 +65,10 @@ pub(crate) struct Held {
     pub(crate) log: Vec<(UnixMillis, Bytes)>,
     /// Most bytes of records in one page.
     pub(crate) page: usize,
-    pub(crate) accounts_asked: usize,
+    /// How many of the next calls get no answer.
+    pub(crate) silent: usize,
+    /// After an answer, how many of the next calls get none.
+    pub(crate) silent_after_each: usize,
     /// Longest answer, in bytes of a pack.
     pub(crate) longest: usize,
     pub(crate) requests: usize,
@@ -86,6 +89,21 @@ impl FakeServer {
     pub(crate) fn held(&self) -> MutexGuard<'_, Held> {
         self.0.lock().unwrap()
     }
+
+    /// What is held, for a call that gets an answer.
+    fn answer(&self) -> Result<MutexGuard<'_, Held>, RemoteError> {
+        let mut held = self.held();
+        if held.silent > 0 {
+            held.silent -= 1;
+            return Err(RemoteError::Unreachable {
+                url: "memory:".to_owned(),
+                reason: "the line is cut".to_owned(),
+            });
+        }
+        held.silent = held.silent_after_each;
+        held.requests += 1;
+        Ok(held)
+    }
 }
 
 pub(crate) fn refused(problem: Problem) -> RemoteError {
@@ -102,14 +120,13 @@ impl ChunkServer for FakeServer {
             ids.is_sorted(),
             "the order of the file is not the server's business"
         );
-        let mut held = self.held();
-        held.requests += 1;
+        let held = self.answer()?;
         Ok(ids.iter().map(|id| held.places.get(id).copied()).collect())
     }
 
     async fn put_pack(&self, pack: PackId, bytes: Bytes) -> Result<(), RemoteError> {
         assert_eq!(pack.0, sha256(&bytes));
-        let mut held = self.held();
+        let mut held = self.answer()?;
         for entry in parse_pack(&bytes).unwrap() {
             let len = u32::try_from(entry.sealed.len()).unwrap();
             held.places.entry(entry.id).or_insert(ChunkPlace {
@@ -119,13 +136,11 @@ impl ChunkServer for FakeServer {
             });
         }
         held.packs.insert(pack, bytes.to_vec());
-        held.requests += 1;
         Ok(())
     }
 
     async fn get_pack(&self, pack: PackId, range: Option<(u32, u32)>) -> Result<Bytes, RemoteError> {
-        let mut held = self.held();
-        held.requests += 1;
+        let mut held = self.answer()?;
         let Some(bytes) = held.packs.get(&pack) else {
             return Err(refused(Problem::new(ProblemCode::NotFound, "pack")));
         };
@@ -137,7 +152,7 @@ impl ChunkServer for FakeServer {
 
     async fn commit_snapshot(&self, commit: &SnapshotCommit) -> Result<SnapshotInfo, RemoteError> {
         let (header, commit) = SnapshotCommit::parse(&commit.encode()).unwrap();
-        let mut held = self.held();
+        let mut held = self.answer()?;
         let mut chunks = match commit.parent {
             None => BTreeSet::new(),
             Some(parent) => held
@@ -176,8 +191,7 @@ impl ChunkServer for FakeServer {
 
 impl BackupServer for FakeServer {
     async fn account(&self) -> Result<AccountState, RemoteError> {
-        let mut held = self.held();
-        held.accounts_asked += 1;
+        let held = self.answer()?;
         let last = held
             .log
             .last()
@@ -203,7 +217,7 @@ impl BackupServer for FakeServer {
     }
 
     async fn records(&self, from: u64) -> Result<Vec<(UnixMillis, Bytes)>, RemoteError> {
-        let held = self.held();
+        let held = self.answer()?;
         let mut len = 0;
         let from = held
             .log
@@ -221,7 +235,7 @@ impl BackupServer for FakeServer {
 
     async fn snapshots(&self) -> Result<Vec<SnapshotInfo>, RemoteError> {
         Ok(self
-            .held()
+            .answer()?
             .snapshots
             .iter()
             .rev()
@@ -230,7 +244,7 @@ impl BackupServer for FakeServer {
     }
 
     async fn manifest(&self, snapshot: SnapshotId) -> Result<Bytes, RemoteError> {
-        let held = self.held();
+        let held = self.answer()?;
         let found = held.snapshots.iter().find(|(info, ..)| info.snapshot == snapshot);
         found
             .map(|(_, commit, _)| Bytes::from(commit.manifest.clone()))

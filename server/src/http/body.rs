@@ -1,6 +1,6 @@
 //! Bodies, read within a limit and a time.
 
-use crate::error::ApiError;
+use crate::{config::BODY_RATE, error::ApiError};
 use axum::{
     body::{Body, HttpBody as _},
     http::{HeaderMap, header},
@@ -10,9 +10,6 @@ use bytes::{Bytes, BytesMut};
 use std::{future::poll_fn, pin::Pin, time::Duration};
 use tokio::time::{Instant, timeout_at};
 
-/// How many bytes of a body must arrive in a second, once the grace is used up: slow enough for a long batch over a bad
-/// Tor circuit, fast enough that nobody holds a connection for nothing.
-pub const BODY_RATE: u64 = 4096;
 /// Longer bodies are hashed beside the requests.
 const HASHED_AT_ONCE: usize = 256 << 10;
 

@@ -18,8 +18,6 @@ mod snapshots;
 mod tests;
 mod trace;
 
-pub use body::BODY_RATE;
-
 use crate::{error::ApiError, packs::PackStore, sessions::Sessions, store::Store};
 use axum::{
     Router,

@@ -1,6 +1,6 @@
 //! One SQLite file: the store of a server that stands alone.
 //!
-//! All writing goes through one connection, owned by one task ([`writer`]): there is nothing to wait for but the
+//! All writing goes through one connection, owned by one task (`writer`): there is nothing to wait for but the
 //! disk, appends that wait commit together, and a caller that hangs up interrupts nothing. Reading goes through a
 //! pool of its own, which WAL lets read beside the writer.
 
@@ -148,12 +148,15 @@ impl SqliteStore {
         &self,
         job: impl FnOnce(oneshot::Sender<Result<T, StoreError>>) -> Job,
     ) -> Result<T, StoreError> {
-        let closing = || StoreError::Unavailable("the store is closing".to_owned());
         let jobs = self.jobs.lock().await.clone().ok_or_else(closing)?;
         let (answer, answered) = oneshot::channel();
         jobs.send(job(answer)).await.map_err(|_| closing())?;
         answered.await.map_err(|_| closing())?
     }
+}
+
+fn closing() -> StoreError {
+    StoreError::Unavailable("the store does not write any more".to_owned())
 }
 
 /// SQLite's word for what I1 rests on; it may fall back silently, on a file system that has no shared memory.
@@ -203,6 +206,16 @@ impl Store for SqliteStore {
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
+        // Reading alone would hide that nothing can be written any more.
+        if self
+            .jobs
+            .lock()
+            .await
+            .as_ref()
+            .is_none_or(mpsc::Sender::is_closed)
+        {
+            return Err(closing());
+        }
         reads::ping(&self.reads).await
     }
 
@@ -268,14 +281,15 @@ impl Store for SqliteStore {
     }
 
     async fn close(&self) {
-        // Without senders the writer finishes what waits and ends.
+        // Without senders the writer finishes what waits and ends. It lets go of the file last, so that what is in the
+        // write-ahead log goes into it as far as nobody else holds it.
         drop(self.jobs.lock().await.take());
+        self.reads.close().await;
         let writer = self.writer.lock().await.take();
         if let Some(writer) = writer
             && let Err(error) = writer.await
         {
             tracing::error!(%error, "the database's writer broke off");
         }
-        self.reads.close().await;
     }
 }

@@ -47,20 +47,14 @@ pub(crate) fn dangling_aliases(config: &str, tree: &Tree) -> Vec<String> {
     faults
 }
 
-/// Relative links, and folders in the first cell of a table, that lead nowhere.
+/// Relative links that lead nowhere.
 pub(crate) fn missing_paths(readme: &str, tree: &Tree) -> Vec<String> {
     let links = readme
         .split("](")
         .skip(1)
         .filter_map(|tail| tail.split(')').next());
     let links = links.filter(|link| !link.contains("://") && !link.starts_with('#'));
-    let cells = readme
-        .lines()
-        .filter_map(|line| line.strip_prefix("| `")?.split('`').next());
-    let folders = cells.filter(|cell| cell.ends_with('/'));
-    let named = links
-        .chain(folders)
-        .map(|path| path.split('#').next().unwrap_or_default());
+    let named = links.map(|path| path.split('#').next().unwrap_or_default());
     named
         .filter(|path| !tree.has(path))
         .map(|path| format!("README.md: {path} does not exist"))
@@ -75,7 +69,11 @@ pub(crate) fn unmapped_members(readme: &str, manifest: &str) -> Vec<String> {
         .filter_map(|member| member.split('/').next())
         .collect();
     let all = tops.into_iter().chain(["migrations", "deploy"]);
-    let left_out = all.filter(|top| !readme.contains(&format!("| `{top}/`")));
+    let mapped = |top: &str| {
+        let row = format!("| [{top}/]({top}/) |");
+        readme.lines().any(|line| line.starts_with(&row))
+    };
+    let left_out = all.filter(|top| !mapped(top));
     left_out
         .map(|top| format!("README.md: the map leaves out {top}/"))
         .collect()
@@ -204,23 +202,18 @@ mod tests {
     fn a_readme_that_names_what_is_not_there_is_found() {
         let dir = folder(&[("server/a.md", "")]);
         let tree = Tree::at(dir.path());
-        let good =
-            "[a](server/a.md#x) [b](https://example.org) [c](#part)\n| `server/` | it |\n| `key` | x |\n";
+        let good = "[a](server/a.md#x) [b](https://example.org) [c](#part) [d](server/)\n";
         assert_eq!(missing_paths(good, &tree), [""; 0]);
         assert_eq!(
             missing_paths("[a](b.md)", &tree),
             ["README.md: b.md does not exist"]
-        );
-        assert_eq!(
-            missing_paths("| `moon/` | x |", &tree),
-            ["README.md: moon/ does not exist"]
         );
     }
 
     #[test]
     fn a_folder_that_the_map_leaves_out_is_found() {
         let manifest = "[workspace]\nmembers = [\"server\", \"protocol/x\"]";
-        let map = "| `server/` |\n| `protocol/` |\n| `migrations/` |\n";
+        let map = "| [server/](server/) |\n| [protocol/](protocol/) |\n| [migrations/](migrations/) | [deploy/](deploy/) |\n";
         assert_eq!(
             unmapped_members(map, manifest),
             ["README.md: the map leaves out deploy/"]

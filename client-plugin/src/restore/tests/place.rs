@@ -169,3 +169,43 @@ fn a_full_disk_is_said_as_such_and_leaves_nothing() {
         "while the snapshot is written: {error}"
     );
 }
+
+#[test]
+fn a_line_that_is_cut_again_and_again_is_outlived_and_a_refusal_is_not_repeated() {
+    let mut world = World::busy();
+    world.snapshot(1);
+    world.sealer.restart();
+    world.pay();
+    let target = world.target();
+    let request = Request {
+        keys: &world.keys,
+        node: NODE,
+        server: SERVER,
+        fenced: world.head,
+        until: None,
+        database: &target,
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .unwrap();
+    let try_with = |pauses: &[std::time::Duration]| {
+        let patient = Patient::new(&world.server, pauses);
+        runtime.block_on(restore(&patient, &request, &StoppedClock, &mut |_| {}))
+    };
+    world.server.held().silent_after_each = 2;
+    assert!(matches!(try_with(&[]), Err(RestoreError::Remote(_))));
+    assert_eq!(world.left(), 0);
+    let at_once = [std::time::Duration::ZERO; 2];
+    assert_eq!(try_with(&at_once).unwrap().records, 1);
+    fs::remove_file(&target).unwrap();
+
+    world.server.held().silent_after_each = 0;
+    world.server.held().packs.clear();
+    let refused = try_with(&at_once).unwrap_err();
+    assert!(
+        matches!(&refused, RestoreError::Remote(error) if !error.is_passing()),
+        "{refused}"
+    );
+    assert_eq!(world.left(), 0);
+}
