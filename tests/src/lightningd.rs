@@ -1,15 +1,18 @@
 //! A simulated lightningd: it really owns its database, starts the plugin as lightningd does, and commits only on
 //! exactly `{"result":"continue"}` (CLN reference 1 and 2).
 
+mod end;
+mod faults;
 mod recorded;
 
+pub use faults::{Death, FailedStart, Fault, Moment, Victim};
 pub use recorded::replay_trace;
 
 use crate::{
     json_rpc::{self, Message},
     node::Node,
     oracle::Oracle,
-    plugin::{NoReply, Plugin, Program},
+    plugin::{Plugin, Program},
     rng::Rng,
     schema::{self, Batch},
     statement::Statement,
@@ -17,68 +20,6 @@ use crate::{
     workload::Workload,
 };
 use std::time::{Duration, Instant};
-
-/// Why lightningd is no more. Nothing of the open transaction was committed, except where it says so.
-#[derive(Debug, thiserror::Error)]
-pub enum Death {
-    /// The plugin did not answer `getmanifest` or `init` as it must.
-    #[error("lightningd refuses the plugin: {0}")]
-    Manifest(String),
-    /// `db_write` was answered, not with `continue`.
-    #[error("the plugin refused a db_write: {0}")]
-    Refused(String),
-    /// No answer came.
-    #[error("while waiting for {during}: {why}")]
-    NoReply {
-        /// The call.
-        during: &'static str,
-        /// Why not.
-        why: NoReply,
-    },
-    /// The test had lightningd, or the whole machine, killed at this moment.
-    #[error("killed at {0:?}")]
-    Killed(Moment),
-    /// The database failed.
-    #[error("the wallet: {0:#}")]
-    Wallet(#[from] anyhow::Error),
-}
-
-/// Moments around one call of the hook.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Moment {
-    /// The statements are executed, nothing is sent.
-    Executed,
-    /// This many bytes of the request are sent.
-    Half(usize),
-    /// The request is sent whole.
-    Sent,
-    /// The plugin said `continue`, nothing is committed.
-    Continued,
-    /// It is committed.
-    Committed,
-}
-
-/// Who dies, by `kill -9`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Victim {
-    /// The plugin alone; lightningd finds out by itself.
-    Plugin,
-    /// lightningd alone; the plugin becomes an orphan.
-    Lightningd,
-    /// Both at once.
-    Machine,
-}
-
-/// One death to come.
-#[derive(Clone, Copy, Debug)]
-pub struct Fault {
-    /// In which call of the hook from now on, counted from 0.
-    pub batch: u64,
-    /// When in it.
-    pub moment: Moment,
-    /// Who.
-    pub victim: Victim,
-}
 
 /// How lightningd is started.
 #[derive(Clone, Debug)]
@@ -109,16 +50,6 @@ impl Options {
             oracle: None,
         }
     }
-}
-
-/// A start that ended in death, and what is left to look at.
-#[derive(Debug, thiserror::Error)]
-#[error("{death}\n{says}")]
-pub struct FailedStart {
-    /// Why.
-    pub death: Death,
-    /// Log and stderr of the plugin.
-    pub says: String,
 }
 
 /// A running lightningd. It ends by one of its own methods; dropped, it closes its database and kills the plugin.
@@ -442,67 +373,5 @@ impl Lightningd {
                 Err(Death::Killed(moment))
             }
         }
-    }
-
-    /// `kill -9` of lightningd alone. The plugin is an orphan whose streams have ended.
-    pub fn kill(mut self) -> Result<Plugin, Death> {
-        let wallet = self.wallet.take();
-        self.plugin.orphan();
-        if let Some(wallet) = wallet {
-            wallet.crash()?;
-        }
-        Ok(self.plugin)
-    }
-
-    /// The machine loses power; the database comes back `back` versions behind its last commit: see
-    /// [`Wallet::power_cut`]. Files that the plugin wrote stay as they are.
-    pub fn power_cut(mut self, back: u64) -> Result<(), Death> {
-        self.plugin.kill();
-        self.plugin.orphan();
-        match self.wallet.take() {
-            Some(wallet) => Ok(wallet.power_cut(back)?),
-            None => Ok(()),
-        }
-    }
-
-    /// A clean stop: `shutdown`, a write by another plugin still in reach, the plugin's own end, and `tail` writes
-    /// that nobody reports because every plugin has left. Its exit status, and what it said.
-    pub fn stop(mut self, tail: u64) -> Result<(i32, String), Death> {
-        let ended = self.end_plugin()?;
-        if let Some(mut wallet) = self.wallet.take() {
-            for _ in 0..tail {
-                for statement in schema::datastore_write(self.rng.bytes(40)) {
-                    wallet.execute(&statement)?;
-                }
-                let (version, writes) = wallet.raise_version()?;
-                wallet.commit()?;
-                if let Some(oracle) = &self.oracle {
-                    oracle.unreported(version, writes);
-                }
-            }
-            wallet.close()?;
-        }
-        Ok(ended)
-    }
-
-    /// A clean stop whose last commit was not on the disk yet when the machine lost power.
-    pub fn stop_and_lose_power(mut self) -> Result<(), Death> {
-        self.end_plugin()?;
-        match self.wallet.take() {
-            Some(wallet) => Ok(wallet.power_cut(1)?),
-            None => Ok(()),
-        }
-    }
-
-    fn end_plugin(&mut self) -> Result<(i32, String), Death> {
-        self.deliver(&json_rpc::notification("shutdown", b"{}"));
-        self.write_of_a_sibling()?;
-        let status = self.plugin.wait().map_err(|why| Death::NoReply {
-            during: "shutdown",
-            why,
-        })?;
-        let says = self.plugin.says();
-        self.plugin.orphan();
-        Ok((status, says))
     }
 }
