@@ -3,14 +3,17 @@
 use anyhow::{Context, Result, ensure};
 use std::{path::PathBuf, process::Command, sync::OnceLock};
 
+/// Set for tests by whoever has built everything just now, so that not each of them asks cargo again.
+pub const BUILT: &str = "BACKSTOP_BUILT";
+
 /// The path of a program of this workspace, built with the profile of the running one. Under cargo it is brought up
 /// to date first; elsewhere it must be there.
 pub fn binary(name: &str) -> Result<PathBuf> {
-    static BUILT: OnceLock<Result<(), String>> = OnceLock::new();
+    static UP_TO_DATE: OnceLock<Result<(), String>> = OnceLock::new();
     let directory = directory()?;
-    BUILT
+    UP_TO_DATE
         .get_or_init(|| {
-            if std::env::var_os("CARGO").is_some() {
+            if std::env::var_os("CARGO").is_some() && std::env::var_os(BUILT).is_none() {
                 build().map_err(|e| format!("{e:#}"))
             } else {
                 Ok(())
@@ -39,24 +42,37 @@ fn directory() -> Result<PathBuf> {
     .to_owned())
 }
 
+/// `cargo`, at the root of the workspace. What cargo says of this package to a program that it runs is left out: build
+/// scripts that look at such variables would run again, and half of the dependencies with them.
+pub fn cargo() -> Command {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let of_this_package = |name: &str| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_");
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(of_this_package)) {
+        cargo.env_remove(name);
+    }
+    cargo.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
+    cargo
+}
+
 fn build() -> Result<()> {
-    let cargo = std::env::var_os("CARGO").context("not under cargo")?;
-    let mut command = Command::new(cargo);
+    let mut command = cargo();
     command.args([
         "build",
         "--quiet",
-        "--manifest-path",
-        concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml"),
-    ]);
-    command.args([
         "--package",
         "backstop",
         "--package",
         "backstop-server",
+    ]);
+    command.args([
         "--package",
         "backstop-tests",
-        "--bins",
+        "--bin",
+        "backstop",
+        "--bin",
+        "backstop-server",
     ]);
+    command.args(["--bin", "stand-in", "--bin", "yes-plugin"]);
     if !cfg!(debug_assertions) {
         command.arg("--release");
     }

@@ -50,7 +50,7 @@ impl Answer {
 /// Sends bytes to a server and reads until it closes the connection.
 pub fn raw(address: &str, request: &[u8]) -> Result<Vec<u8>> {
     let mut stream = TcpStream::connect(address)?;
-    stream.set_read_timeout(Some(Duration::from_secs(60)))?;
+    stream.set_read_timeout(Some(Duration::from_mins(1)))?;
     // A server may answer and close before it has read everything.
     let _ = stream.write_all(request);
     let mut answer = Vec::new();
@@ -71,7 +71,7 @@ pub fn http(
         body.len()
     );
     for (name, value) in headers {
-        request.push_str(&format!("{name}: {value}\r\n"));
+        request.extend([*name, ": ", *value, "\r\n"]);
     }
     request.push_str("\r\n");
     let mut bytes = request.into_bytes();

@@ -133,7 +133,7 @@ impl Lightningd {
     }
 
     fn get_manifest(&mut self) -> Result<(), Death> {
-        let id = self.send_request("getmanifest", br#"{"allow-deprecated-apis":true}"#)?;
+        let id = self.send_request("getmanifest", br#"{"allow-deprecated-apis":true}"#);
         let manifest = self.result_of("getmanifest", &id)?;
         let array = |name: &str| manifest.get(name).and_then(|v| v.as_array()).cloned();
         let names = |name: &str, item: &str| array(name).is_some_and(|list| list.iter().any(|i| i == item));
@@ -162,7 +162,7 @@ impl Lightningd {
                 "feature_set": {"init": "08a0880a8a59a1", "node": "88a0880a8a59a1", "channel": "", "invoice": "02000022024100"},
             },
         });
-        let id = self.send_request("init", params.to_string().as_bytes())?;
+        let id = self.send_request("init", params.to_string().as_bytes());
         self.write_of_a_sibling()?;
         let result = self.result_of("init", &id)?;
         if result.get("disable").is_some() {
@@ -180,11 +180,11 @@ impl Lightningd {
         Ok(())
     }
 
-    fn send_request(&mut self, method: &'static str, params: &[u8]) -> Result<String, Death> {
+    fn send_request(&mut self, method: &'static str, params: &[u8]) -> String {
         let id = format!("cln:{method}#{}", self.next_id);
         self.next_id += 1;
         self.deliver(&json_rpc::request(&id, method, params));
-        Ok(format!("\"{id}\""))
+        format!("\"{id}\"")
     }
 
     /// Writes to the plugin. A broken pipe shows when the reply does not come.

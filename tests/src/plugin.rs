@@ -239,11 +239,10 @@ impl Plugin {
 
     /// Log and stderr for a failed assertion.
     pub fn says(&mut self) -> String {
-        let log: String = self
-            .log()
-            .iter()
-            .map(|(level, line)| format!("  {level}: {line}\n"))
-            .collect();
+        let mut log = String::new();
+        for (level, line) in self.log() {
+            log.extend(["  ", level.as_str(), ": ", line.as_str(), "\n"]);
+        }
         format!(
             "log of the plugin:\n{log}stderr of the plugin:\n{}",
             self.stderr()

@@ -1,6 +1,6 @@
 //! Chance that can be repeated: the whole run of a test follows from one number.
 
-/// SplitMix64, by its published constants. Not for keys.
+/// `SplitMix64`, by its published constants. Not for keys.
 #[derive(Clone, Debug)]
 pub struct Rng(u64);
 
@@ -12,7 +12,7 @@ impl Rng {
     }
 
     /// 64 bits.
-    pub fn next(&mut self) -> u64 {
+    pub fn draw(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -22,7 +22,7 @@ impl Rng {
 
     /// A number from 0 to `n - 1`; 0 where `n` is 0.
     pub fn below(&mut self, n: u64) -> u64 {
-        if n == 0 { 0 } else { self.next() % n }
+        if n == 0 { 0 } else { self.draw() % n }
     }
 
     /// A number from `low` to `high`, both included.
@@ -44,7 +44,7 @@ impl Rng {
     pub fn bytes(&mut self, len: usize) -> Vec<u8> {
         let mut out = Vec::with_capacity(len + 8);
         while out.len() < len {
-            out.extend_from_slice(&self.next().to_le_bytes());
+            out.extend_from_slice(&self.draw().to_le_bytes());
         }
         out.truncate(len);
         out
@@ -64,7 +64,7 @@ mod tests {
     fn the_same_seed_gives_the_same_run() {
         let (mut a, mut b) = (Rng::new(7), Rng::new(7));
         assert_eq!(a.bytes(100), b.bytes(100));
-        assert_ne!(Rng::new(8).next(), Rng::new(7).next());
+        assert_ne!(Rng::new(8).draw(), Rng::new(7).draw());
         assert!((0..1000).all(|_| (3..=5).contains(&a.between(3, 5))));
     }
 }

@@ -47,7 +47,7 @@ impl<'a> Workload<'a> {
         let hash = self.rng.bytes(32);
         batches.push(self.sendpay(&hash)?);
         let htlc = self.next("last_htlcs_created_index", &mut Vec::new())?;
-        batches.push(self.add_htlc(channel, htlc, &hash)?);
+        batches.push(self.add_htlc(channel, htlc, &hash));
         for round in 0..2 {
             batches.extend(self.commitment(channel, htlc, round)?);
         }
@@ -145,15 +145,15 @@ impl<'a> Workload<'a> {
             hash.to_vec(),
             self.rng.below(1 << 40),
             1_795_331_195_i64,
-            self.rng.next(),
+            self.rng.draw(),
             description,
             self.rng.bytes(96),
         ));
         Ok(batch)
     }
 
-    fn add_htlc(&mut self, channel: i64, htlc: i64, hash: &[u8]) -> Result<Vec<Statement>> {
-        Ok(vec![
+    fn add_htlc(&mut self, channel: i64, htlc: i64, hash: &[u8]) -> Vec<Statement> {
+        vec![
             sql!(
                 "UPDATE vars SET intval=? WHERE name='last_htlcs_created_index';",
                 htlc
@@ -171,7 +171,7 @@ impl<'a> Workload<'a> {
                 "UPDATE channels SET msatoshi_local = msatoshi_local - 1000 WHERE id = ?;",
                 channel
             ),
-        ])
+        ]
     }
 
     /// The five synchronous commits of one change of a channel's state.
@@ -272,7 +272,7 @@ impl<'a> Workload<'a> {
             id,
             channel,
             hash.to_vec(),
-            self.rng.next(),
+            self.rng.draw(),
         ));
         Ok(batch)
     }
@@ -328,7 +328,7 @@ impl<'a> Workload<'a> {
                 "INSERT INTO outputs (txid, outnum, value, status, script) VALUES (?, ?, ?, 0, ?)",
                 self.rng.bytes(32),
                 self.rng.below(4),
-                self.rng.next(),
+                self.rng.draw(),
                 self.rng.bytes(22),
             )),
             _ => {

@@ -292,10 +292,8 @@ mod tests {
         assert_eq!(dir.net(), base.join("bitcoin"));
         assert_eq!(dir.rpc(), base.join("bitcoin/lightning-rpc"));
         assert_eq!(dir.pidfile(), base.join("lightningd-bitcoin.pid"));
-        assert_eq!(
-            dir.wallet(),
-            &Wallet::Sqlite(base.join("bitcoin/lightningd.sqlite3"))
-        );
+        let file = base.join("bitcoin/lightningd.sqlite3");
+        assert_eq!(dir.wallet(), &Wallet::Sqlite(file));
         assert_eq!(dir.hsm_secret(), base.join("bitcoin/hsm_secret"));
         assert_eq!(dir.backstop(), base.join("bitcoin/backstop"));
     }

@@ -38,6 +38,10 @@ pub struct Runs {
     pub boot: String,
     /// Whether the last run saw lightningd shut down in order, so that nothing acknowledged is uncommitted.
     pub clean: bool,
+    /// Whether a run migrated the schema and no snapshot was taken since. lightningd then rewrites the file without a
+    /// word (`VACUUM`), which may renumber the rows of tables that have no key of their own.
+    #[serde(default)]
+    pub migrated: bool,
     /// The runs, oldest first; the last is the present or latest one.
     pub runs: Vec<RunId>,
 }
@@ -79,33 +83,46 @@ impl Directory {
 
     /// Writes down that `run` is about to write; durable before its first record exists.
     pub fn begin_run(&self, run: RunId) -> Result<(), DirectoryError> {
-        let mut runs = match self.runs()? {
-            // After a clean end no record of an earlier run can be missing from the database.
-            Some(before) if !before.clean => before.runs,
-            _ => Vec::new(),
+        let before = self.runs()?;
+        let migrated = before.as_ref().is_some_and(|before| before.migrated);
+        let mut runs = match before {
+            // After a clean end no record of an earlier run can be missing from the database but of the last one.
+            Some(before) if before.clean => before.runs.last().copied().into_iter().collect(),
+            Some(before) => before.runs,
+            None => Vec::new(),
         };
         if !runs.contains(&run) {
             runs.push(run);
         }
         let surplus = runs.len().saturating_sub(REMEMBERED);
         runs.drain(..surplus);
-        self.write_runs(false, runs)
+        self.write_runs(false, migrated, runs)
     }
 
     /// Writes down that the present run ended in order.
     pub fn end_run(&self) -> Result<(), DirectoryError> {
         match self.runs()? {
-            Some(before) => self.write_runs(true, before.runs),
+            Some(before) => self.write_runs(true, before.migrated, before.runs),
             None => Ok(()),
+        }
+    }
+
+    /// Writes down that the present run migrated the schema, or that a snapshot was taken since.
+    pub fn set_migrated(&self, migrated: bool) -> Result<(), DirectoryError> {
+        match self.runs()? {
+            Some(before) if before.migrated != migrated => {
+                self.write_runs(before.clean, migrated, before.runs)
+            }
+            _ => Ok(()),
         }
     }
 
     /// Says that this directory, wherever it is now, is the one that writes; what earlier runs wrote is forgotten.
     pub fn reset_runs(&self) -> Result<(), DirectoryError> {
-        self.write_runs(true, Vec::new())
+        self.write_runs(true, false, Vec::new())
     }
 
-    fn write_runs(&self, clean: bool, runs: Vec<RunId>) -> Result<(), DirectoryError> {
+    fn write_runs(&self, clean: bool, migrated: bool, runs: Vec<RunId>) -> Result<(), DirectoryError> {
         // The file holds its own inode, so it is made first and filled then.
         let (path, temporary) = (self.path.join(FILE), self.path.join("runs.new"));
         let write = || -> std::io::Result<()> {
@@ -124,6 +141,7 @@ impl Directory {
                 place,
                 boot: boot_id(),
                 clean,
+                migrated,
                 runs,
             };
             serde_json::to_writer(&mut file, &content)?;

@@ -56,11 +56,7 @@ impl Drop for WorkFile {
 
 async fn copy_database(writer: &Writer) -> Result<Option<WorkFile>, Halted> {
     let live = writer.node.database();
-    let work = writer
-        .node
-        .directory
-        .work()
-        .map_err(|error| Halted::new(format!("{error}. The node is halted; nothing is lost.")))?;
+    let work = writer.node.directory.work()?;
     let expected = Expected {
         data_version: writer.version,
         node: writer.node.config.node,

@@ -4,7 +4,7 @@
 //! before it stops is one of these.
 
 use super::judge::Halt;
-use crate::remote::RemoteError;
+use crate::{directory::DirectoryError, remote::RemoteError};
 use backstop_protocol::{clock::UnixMillis, problem::ProblemCode};
 use std::{fmt, path::Path};
 
@@ -15,6 +15,12 @@ pub(super) struct Halted(String);
 impl fmt::Display for Halted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+impl From<DirectoryError> for Halted {
+    fn from(error: DirectoryError) -> Self {
+        Self(format!("{error}. The node is halted; nothing is lost."))
     }
 }
 

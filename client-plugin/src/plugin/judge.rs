@@ -36,6 +36,8 @@ pub(super) struct Facts<'a> {
     pub(super) witness: Option<Witness>,
     /// The runs that wrote from this directory.
     pub(super) runs: &'a [RunId],
+    /// Whether one of them migrated the schema and no snapshot was taken since.
+    pub(super) migrated: bool,
 }
 
 /// What happens at the first batch of a run.
@@ -61,6 +63,8 @@ pub(super) enum Reason {
     Unreported(u64),
     /// An earlier snapshot was begun and never completed.
     Unfinished,
+    /// The last run migrated the schema, and lightningd rewrote the file then.
+    Migrated,
 }
 
 /// Why the node must not go on.
@@ -141,6 +145,7 @@ pub(super) fn judge(facts: &Facts<'_>) -> Judgement {
             })
         }
         _ if last.unbridged => Judgement::Snapshot(Reason::Unfinished),
+        Ordering::Equal if facts.migrated => Judgement::Snapshot(Reason::Migrated),
         Ordering::Equal => Judgement::GoOn,
         Ordering::Greater => {
             let by = facts.database - backup;
@@ -206,6 +211,7 @@ mod tests {
             server: server.map(|last| (TIMELINE, last)),
             witness: witness.map(|head| Witness::new(TIMELINE, head, 0)),
             runs: &[OURS],
+            migrated: false,
         }
     }
 
@@ -297,6 +303,22 @@ mod tests {
         assert_eq!(judge(&above), Judgement::Halt(Halt::NewerThanForeign { by: 3 }));
         let blind = facts(73, Some(last(head(2, 9), OURS, 70)), None);
         assert_eq!(judge(&blind), Judgement::Halt(Halt::NewerThanForeign { by: 3 }));
+    }
+
+    #[test]
+    fn after_a_migration_the_rewritten_file_is_backed_up_anew() {
+        let same = facts(70, Some(last(head(2, 9), OURS, 70)), Some(head(2, 9)));
+        let migrated = Facts {
+            migrated: true,
+            ..same.clone()
+        };
+        assert_eq!(judge(&same), Judgement::GoOn);
+        assert_eq!(judge(&migrated), Judgement::Snapshot(Reason::Migrated));
+        let behind = Facts {
+            database: 69,
+            ..migrated
+        };
+        assert_eq!(judge(&behind), Judgement::Halt(Halt::Behind { by: 1 }));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use super::{
     writer::Writer,
 };
 use crate::{
-    directory::{Directory, DirectoryError, Lock, LockError, RequireConfig},
+    directory::{Directory, Lock, LockError, RequireConfig},
     node::Node,
     record::{Content, Opener, Policy, PolicyServer, Require, Sealer},
     remote::{RemoteError, Session},
@@ -48,15 +48,13 @@ pub(super) async fn open(
             ))
         })?,
     };
-    let unreadable =
-        |error: DirectoryError| Halted::new(format!("{error}. The node is halted; nothing is lost."));
-    let runs = node.directory.runs().map_err(unreadable)?;
+    let runs = node.directory.runs()?;
     if let Some(runs) = &runs
-        && node.directory.is_copied(runs).map_err(unreadable)?
+        && node.directory.is_copied(runs)?
     {
         return Err(Halted::copied(&node.network_dir));
     }
-    let witness = node.directory.witness().map_err(unreadable)?;
+    let witness = node.directory.witness()?;
 
     let run = RunId(node.ambient.rng.array());
     let patience = Patience::of(&node);
@@ -79,6 +77,7 @@ pub(super) async fn open(
         server: account.timeline.zip(last),
         witness,
         runs: runs.as_ref().map_or(&[], |runs| &runs.runs),
+        migrated: runs.as_ref().is_some_and(|runs| runs.migrated),
     };
     let judgement = judge(&facts);
     if let Judgement::Halt(halt) = judgement {
@@ -89,7 +88,7 @@ pub(super) async fn open(
             _ => Halted::judged(halt, &node.network_dir),
         });
     }
-    node.directory.begin_run(run).map_err(unreadable)?;
+    node.directory.begin_run(run)?;
     let mut writer = Writer {
         epoch: account.epoch,
         timeline: match account.timeline {
@@ -126,12 +125,16 @@ impl Writer {
                         )
                     }
                     Reason::Unfinished => "An earlier snapshot was not completed".to_owned(),
+                    Reason::Migrated => {
+                        "The last run upgraded the database, and lightningd rewrote it".to_owned()
+                    }
                 };
                 stdio::log(
                     Level::Info,
                     &format!("{why}: taking a snapshot of the database before the node goes on"),
                 );
                 bridge::take_snapshot(self).await?;
+                self.node.directory.set_migrated(false)?;
             }
             _ => stdio::log(
                 Level::Info,

@@ -13,6 +13,9 @@ use backstop_protocol::{
 };
 use std::sync::Arc;
 
+/// How lightningd notes an upgrade of its schema; it rewrites the whole file at the end of such a start, and tells nobody.
+const MIGRATION: &[u8] = b"INSERT INTO db_upgrades";
+
 /// The one writer of this directory, from a run's first batch to its end.
 pub(super) struct Writer {
     pub(super) node: Arc<Node>,
@@ -55,7 +58,14 @@ impl Writer {
             data_version: versions.after,
             statements,
         };
+        let migrates = batch
+            .statements
+            .iter()
+            .any(|statement| statement.starts_with(MIGRATION));
         self.append(&Content::Batch(batch)).await?;
+        if migrates {
+            self.node.directory.set_migrated(true)?;
+        }
         self.version = versions.after;
         Ok(())
     }

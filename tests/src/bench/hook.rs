@@ -51,12 +51,12 @@ pub fn measure(
         {
             plugin.stop()?;
         }
+        if running.is_none() {
+            wallet.start_run()?;
+        }
         let (_, plugin) = match &mut running {
-            Some(running) => running,
-            None => {
-                wallet.start_run()?;
-                running.insert((batch.run, PluginProcess::start(node)?.0))
-            }
+            Some(started) => started,
+            unstarted => unstarted.insert((batch.run, PluginProcess::start(node)?.0)),
         };
         let (mut post, mut insert) = (None, None);
         let mut next = None;

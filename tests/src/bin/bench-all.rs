@@ -6,7 +6,10 @@
 #![expect(clippy::print_stdout, reason = "a program that a person looks at")]
 
 use anyhow::{Context, Result, bail, ensure};
-use backstop_tests::bench::{self, Effort, bare_server};
+use backstop_tests::{
+    bench::{self, Effort, bare_server},
+    binaries::cargo,
+};
 use std::{
     env,
     path::{Path, PathBuf},
@@ -79,18 +82,10 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Arguments> {
 /// of cargo: nothing is built again meanwhile.
 fn build_and_go_on() -> Result<ExitCode> {
     println!("bench-all: building");
-    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut build = Command::new(cargo);
-    build
-        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."))
-        .args(["build", "--quiet", "-p", "backstop", "-p", "backstop-server"]);
+    let mut build = cargo();
+    build.args(["build", "--quiet", "-p", "backstop", "-p", "backstop-server"]);
     if !cfg!(debug_assertions) {
         build.arg("--release");
-    }
-    // What `cargo run` says of this very package would make build scripts run again that look at such variables.
-    let of_this_package = |name: &str| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_");
-    for (name, _) in env::vars_os().filter(|(name, _)| name.to_str().is_some_and(of_this_package)) {
-        build.env_remove(name);
     }
     ensure!(build.status()?.success(), "the programs do not build");
     let status = Command::new(env::current_exe()?)

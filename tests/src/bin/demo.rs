@@ -2,6 +2,7 @@
 #![expect(clippy::print_stdout, reason = "a program that a person looks at")]
 
 use anyhow::{Context, Result, ensure};
+use backstop_protocol::clock::{Clock, SystemClock};
 use backstop_tests::{
     binaries::binary,
     compare::assert_equal,
@@ -11,19 +12,24 @@ use backstop_tests::{
     node::{Node, restore, restored_database},
     oracle::Oracle,
     plugin::Program,
+    rng::Rng,
     servers::Server,
 };
 use std::{
     io::{IsTerminal, Write},
+    path::Path,
     process::ExitCode,
     time::{Duration, Instant},
 };
 
 /// Payments before the machine dies, unless the time is over first.
-const PAYMENTS: u64 = 120;
+const PAYMENTS: u64 = 200;
 const PAYING: Duration = Duration::from_secs(20);
+/// Where in a call of the hook the machine may die.
+const MOMENTS: [Moment; 3] = [Moment::Sent, Moment::Continued, Moment::Committed];
 
 fn main() -> ExitCode {
+    println!("A Lightning node is backed up, lost, and comes back.\n");
     match demo() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -34,8 +40,9 @@ fn main() -> ExitCode {
 }
 
 fn demo() -> Result<()> {
+    println!("   building the programs, if they are not there yet");
     let plugin = binary("backstop")?;
-    println!("A Lightning node is backed up, lost, and comes back.\n");
+    let seed = SystemClock.now().0;
 
     let server = Server::start()?;
     step(
@@ -44,13 +51,13 @@ fn demo() -> Result<()> {
         &format!("backstop-server, empty, on {}", server.url()),
     );
 
-    let node = Node::new(2026)?;
+    let node = Node::new(seed)?;
     node.setup(&server.url())?;
     step(2, "A node", &format!("{} on {}", node.node_id()?, node.network()));
     more("its only secret is 32 bytes in hsm_secret; `backstop setup` is done");
 
     let oracle = Oracle::default();
-    let mut options = Options::new(Program::new(plugin), 2026);
+    let mut options = Options::new(Program::new(plugin), seed);
     options.oracle = Some(oracle.clone());
     let mut lightningd = Lightningd::start(&node, &options)?;
     step(
@@ -60,35 +67,36 @@ fn demo() -> Result<()> {
     );
     let payments = pay(&mut lightningd, &server)?;
 
+    let mut chance = Rng::new(seed);
+    let moment = *chance.pick(&MOMENTS).context("no moment to die at")?;
     lightningd.arm(Fault {
-        batch: 7,
-        moment: Moment::Committed,
+        batch: chance.between(2, 9),
+        moment,
         victim: Victim::Machine,
     });
     let death = lightningd.pay().err().context("the machine survived")?;
     ensure!(matches!(death, Death::Killed(_)), "{death}");
     let hook: Times = lightningd.hook_times().iter().copied().collect();
+    let sql = lightningd.sql_bytes();
     lightningd.kill()?;
     step(
         4,
         "It dies",
         &format!(
-            "kill -9 of lightningd and plugin, in the middle of payment {}",
-            payments + 1
+            "kill -9 of lightningd and plugin in the middle of payment {}, {}",
+            payments + 1,
+            when(moment)
         ),
     );
     let morgue = tempfile::tempdir()?;
     let dead = disk::copy_database(&node.database(), morgue.path())?;
     let secret = morgue.path().join("hsm_secret");
     std::fs::copy(node.hsm_secret(), &secret)?;
-    let network = node.network();
-    drop(node);
-    more("its disk is wiped; kept are hsm_secret, and the dead database to compare with");
 
     let elsewhere = tempfile::tempdir()?;
     let to = elsewhere.path().join("new-machine");
     let started = Instant::now();
-    let said = restore(&server.url(), &to, network, &secret)?.success()?;
+    let said = restore(&server.url(), &to, node.network(), &secret)?.success()?;
     let took = started.elapsed();
     step(
         5,
@@ -98,18 +106,73 @@ fn demo() -> Result<()> {
     for line in said.stdout.lines().filter(|line| !line.trim().is_empty()) {
         println!("     \u{2502} {line}");
     }
+    let restored = restored_database(&to, node.network());
+    let (held, last) = (version(&restored)?, version(&dead)?);
+    let ahead = held
+        .checked_sub(last)
+        .context("the restored database is older than the one that died")?;
+    ensure!(
+        ahead <= 1,
+        "the restored database is {ahead} batches ahead of the one that died"
+    );
+    let equal = if ahead == 0 {
+        Some(assert_equal(&restored, &dead)?)
+    } else {
+        None
+    };
 
-    let restored = restored_database(&to, network);
-    let equal = assert_equal(&restored, &dead).context("the restored database and the one that died")?;
-    oracle.check(&restored).context("the restored database")?;
+    let new = node.at(&to)?;
+    options.seed = seed ^ 1;
+    let mut again = Lightningd::start(&new, &options)?;
+    for _ in 0..5 {
+        again.pay()?;
+    }
+    step(
+        6,
+        "It goes on",
+        "lightningd starts on the restored directory and makes 5 payments, backed up as before",
+    );
+
+    let refused = Lightningd::start(
+        &node,
+        &Options {
+            oracle: None,
+            ..options.clone()
+        },
+    );
+    let refusal = refused
+        .err()
+        .context("the old machine started too: two machines run one node")?;
+    step(
+        7,
+        "Never twice",
+        "the old machine, started all the same, is refused before it commits anything:",
+    );
+    let reason = refusal.says.lines().last().unwrap_or_default().trim();
+    ensure!(
+        reason.contains("took this node over"),
+        "the old machine was refused otherwise: {refusal}"
+    );
+    println!("     \u{2502} {reason}");
+    again.pay()?;
+    again.stop(0)?;
+
     println!("\nProved");
+    match equal {
+        Some(equal) => proved(&format!(
+            "the restored database equals the one that died: schema, {} tables, {} rows with their rowids",
+            equal.tables, equal.rows
+        )),
+        None => proved(
+            "the restored database is the one that died and the batch after it, which the server had and lightningd had \
+             not committed yet",
+        ),
+    }
+    let whole = oracle.check(&new.database()).context("the database at the end")?;
     proved(&format!(
-        "the restored database equals the one that died: schema, {} tables, {} rows with their rowids",
-        equal.tables, equal.rows
-    ));
-    proved(&format!(
-        "it is what {} batches make, each applied once, up to the one that was committed when the machine died",
-        oracle.batches()
+        "at the end it is what {} batches make, each applied once, over both machines ({} rows)",
+        oracle.batches(),
+        whole.rows
     ));
     proved(&format!(
         "a commit waited {} for its backup (median), {} (99th percentile), over {} commits",
@@ -118,8 +181,8 @@ fn demo() -> Result<()> {
         hook.count()
     ));
     proved(&format!(
-        "database {}, on the server {}; restored in {}",
-        size(std::fs::metadata(&restored)?.len()),
+        "{} of SQL became {} on the server's disk; restored in {}",
+        size(sql),
         size(server.bytes_on_disk()?),
         time(took)
     ));
@@ -127,18 +190,38 @@ fn demo() -> Result<()> {
     Ok(())
 }
 
+/// A moment in words.
+fn when(moment: Moment) -> &'static str {
+    match moment {
+        Moment::Sent => "while the plugin holds an update",
+        Moment::Continued => "between the plugin's word and the commit",
+        _ => "right after a commit",
+    }
+}
+
+/// The version of a closed database, as whoever opens it next sees it.
+fn version(database: &Path) -> Result<u64> {
+    let copies = tempfile::tempdir()?;
+    let copy = disk::copy_database(database, copies.path())?;
+    let connection = rusqlite::Connection::open(copy)?;
+    let asked = "SELECT intval FROM vars WHERE name = 'data_version'";
+    let version: i64 = connection.query_row(asked, [], |row| row.get(0))?;
+    Ok(version.try_into()?)
+}
+
 /// Pays, and shows the backup growing; how many payments.
 fn pay(lightningd: &mut Lightningd, server: &Server) -> Result<u64> {
-    let (started, live) = (Instant::now(), std::io::stdout().is_terminal());
+    let (begun, live) = (Instant::now(), std::io::stdout().is_terminal());
     let mut payments = 0;
-    while payments < PAYMENTS && started.elapsed() < PAYING {
+    while payments < PAYMENTS && begun.elapsed() < PAYING {
         lightningd.pay()?;
         payments += 1;
-        if live || payments % 20 == 0 {
+        if live || payments % 40 == 0 {
             let last: Times = lightningd.hook_times().iter().rev().take(200).copied().collect();
             let line = format!(
-                "{payments:>4} payments, database at version {}, {} on the server, a commit waits {}",
-                lightningd.version(),
+                "{payments:>4} payments, {} batches, {} of SQL, {} on the server, a commit waits {}",
+                lightningd.hook_times().len(),
+                size(lightningd.sql_bytes()),
                 size(server.bytes_on_disk()?),
                 time(last.median())
             );

@@ -4,6 +4,7 @@
 #![expect(clippy::print_stdout, reason = "a program that a person looks at")]
 
 use anyhow::{Context, Result, bail};
+use backstop_tests::binaries::{BUILT, cargo};
 use std::{
     env,
     io::IsTerminal,
@@ -54,11 +55,12 @@ fn run() -> Result<()> {
     // The tests look for both programs beside their own executable; built together they share one set of features.
     step(
         "building",
-        cargo(root).args(["build", "--locked", "--workspace", "--bins", "--tests"]),
+        cargo().args(["build", "--locked", "--workspace", "--bins", "--tests"]),
     )?;
     step(
         "tests",
-        cargo(root)
+        cargo()
+            .env(BUILT, "1")
             .args(["test", "--locked", "--workspace"])
             .args(env::args().skip(1)),
     )
@@ -77,17 +79,6 @@ fn step(name: &str, command: &mut Command) -> Result<()> {
     }
     println!("test-all: {name}: ok, {seconds} s");
     Ok(())
-}
-
-fn cargo(root: &Path) -> Command {
-    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    // What `cargo run` says of this very package would make build scripts run again that look at such variables.
-    let of_this_package = |name: &str| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_");
-    for (name, _) in env::vars_os().filter(|(name, _)| name.to_str().is_some_and(of_this_package)) {
-        cargo.env_remove(name);
-    }
-    cargo.current_dir(root);
-    cargo
 }
 
 /// Tests on recorded input say it themselves where it is absent; here it is seen once, at the start.
