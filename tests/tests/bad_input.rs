@@ -47,6 +47,7 @@ fn writer(server: &Server) -> Result<Caller> {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one list of everything that can be wrong")]
 fn an_opening_with_anything_wrong_opens_nothing() -> Result<()> {
     let server = Server::start()?;
     let mut caller = writer(&server)?;
@@ -85,7 +86,7 @@ fn an_opening_with_anything_wrong_opens_nothing() -> Result<()> {
                 o.grant = Some(grant(&|g| {
                     g.scope = Scope::Read;
                     g.serial = 2;
-                }))
+                }));
             }),
         ),
         (
@@ -198,7 +199,7 @@ fn every_member_of_an_opening_missing_of_another_kind_or_too_long_is_refused() -
     let good = serde_json::to_value(caller.opening(1).sign(&caller.access, &[0; 32])?)?;
     let mut tried = 0;
     let mut paths = Vec::new();
-    collect(&good, String::new(), &mut paths);
+    collect(&good, "", &mut paths);
     for path in paths {
         let wrong = [
             None,
@@ -247,10 +248,10 @@ fn every_member_of_an_opening_missing_of_another_kind_or_too_long_is_refused() -
 }
 
 /// The JSON pointers of all members.
-fn collect(value: &Value, at: String, into: &mut Vec<String>) {
+fn collect(value: &Value, at: &str, into: &mut Vec<String>) {
     for (name, member) in value.as_object().into_iter().flatten() {
         let path = format!("{at}/{name}");
-        collect(member, path.clone(), into);
+        collect(member, &path, into);
         into.push(path);
     }
 }
@@ -389,6 +390,7 @@ fn a_replayed_request_appends_nothing_twice() -> Result<()> {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one list of everything that can be wrong")]
 fn packs_and_snapshots_that_are_none_change_nothing() -> Result<()> {
     let server = Server::start()?;
     let mut caller = writer(&server)?;
@@ -558,7 +560,7 @@ fn bytes_that_are_no_request_hurt_nobody() -> Result<()> {
                     b"POST /v1/sessions HTTP/1.1\r\nHost: x\r\nContent-Length: 20\r\n\r\n".as_slice(),
                     &rng.bytes(20),
                 ]
-                .concat()
+                .concat();
             }
         }
         let mut stream = std::net::TcpStream::connect(server.address())?;

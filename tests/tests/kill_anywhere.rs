@@ -16,13 +16,17 @@ use std::{
 };
 
 /// No new seed is begun after this.
-const BUDGET: Duration = Duration::from_secs(60);
+const BUDGET: Duration = Duration::from_mins(1);
 /// However slow the machine is, so many are run.
 const LEAST: u64 = 6;
 /// However fast it is, no more.
 const MOST: u64 = 400;
 
 /// Runs `scenario` with one seed after another on both cores.
+#[expect(
+    clippy::print_stderr,
+    reason = "seeds are told, so that a failure can be repeated"
+)]
 fn many_seeds(scenario: impl Fn(u64) -> Result<()> + Sync) -> Result<()> {
     if let Ok(seed) = std::env::var("BACKSTOP_SEED") {
         return scenario(seed.parse()?);
@@ -39,9 +43,13 @@ fn many_seeds(scenario: impl Fn(u64) -> Result<()> + Sync) -> Result<()> {
     };
     std::thread::scope(|scope| {
         let workers = [scope.spawn(worker), scope.spawn(worker)];
-        workers.into_iter().try_for_each(|worker| worker.join().unwrap())
+        workers.into_iter().try_for_each(|worker| {
+            worker
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
     })?;
-    println!(
+    eprintln!(
         "{} seeds in {:?}",
         next.load(Ordering::Relaxed),
         started.elapsed()

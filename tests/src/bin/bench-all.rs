@@ -12,7 +12,7 @@ use backstop_tests::{
 };
 use std::{
     env,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Command, ExitCode},
 };
 
@@ -46,7 +46,7 @@ fn run() -> Result<ExitCode> {
     let programs = programs.parent().context("this program lies nowhere")?;
     let scratch = tempfile::tempdir_in(programs)?;
     let report = bench::measure(arguments.effort, scratch.path(), |what| {
-        println!("bench-all: {what}")
+        println!("bench-all: {what}");
     })?;
     println!("\n{report}");
     let json = match arguments.json {

@@ -39,6 +39,7 @@ fn main() -> ExitCode {
     }
 }
 
+#[expect(clippy::too_many_lines, reason = "one story, told from top to bottom")]
 fn demo() -> Result<()> {
     println!("   building the programs, if they are not there yet");
     let plugin = binary("backstop")?;
@@ -211,14 +212,14 @@ fn version(database: &Path) -> Result<u64> {
 
 /// Pays, and shows the backup growing; how many payments.
 fn pay(lightningd: &mut Lightningd, server: &Server) -> Result<u64> {
-    let (begun, live) = (Instant::now(), std::io::stdout().is_terminal());
+    let (start, terminal) = (Instant::now(), std::io::stdout().is_terminal());
     let mut payments = 0;
-    while payments < PAYMENTS && begun.elapsed() < PAYING {
+    while payments < PAYMENTS && start.elapsed() < PAYING {
         lightningd.pay()?;
         payments += 1;
-        if live || payments % 40 == 0 {
+        if terminal || payments % 40 == 0 {
             let last: Times = lightningd.hook_times().iter().rev().take(200).copied().collect();
-            let line = format!(
+            let shown = format!(
                 "{payments:>4} payments, {} batches, {} of SQL, {} on the server, a commit waits {}",
                 lightningd.hook_times().len(),
                 size(lightningd.sql_bytes()),
@@ -226,14 +227,14 @@ fn pay(lightningd: &mut Lightningd, server: &Server) -> Result<u64> {
                 time(last.median())
             );
             print!(
-                "{}     {line}{}",
-                if live { "\r" } else { "" },
-                if live { "  " } else { "\n" }
+                "{}     {shown}{}",
+                if terminal { "\r" } else { "" },
+                if terminal { "  " } else { "\n" }
             );
             std::io::stdout().flush()?;
         }
     }
-    if live {
+    if terminal {
         println!();
     }
     Ok(payments)

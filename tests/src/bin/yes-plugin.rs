@@ -51,7 +51,7 @@ fn main() -> Result<()> {
         pending.extend_from_slice(&chunk);
         while let Some(end) = pending.iter().skip(searched).position(|byte| *byte == b'\n') {
             // The second of the two line ends is white space before the next message.
-            let message: Vec<u8> = pending.drain(..searched + end + 1).collect();
+            let message: Vec<u8> = pending.drain(..=(searched + end)).collect();
             searched = 0;
             if message == b"\n" {
                 continue;
