@@ -46,13 +46,11 @@ pub fn measure(
 /// Each batch in its own transaction, nothing flushed but the whole file at the end.
 fn replay(input: &Input, path: &Path) -> Result<()> {
     let mut replayer = Replayer::new(Connection::open(path)?)?;
-    let mut run = 0;
-    for batch in &input.batches {
-        if batch.run != run {
-            replayer.start_run()?;
-            run = batch.run;
+    for run in input.runs() {
+        replayer.start_run()?;
+        for batch in run {
+            replayer.apply(&batch.writes)?;
         }
-        replayer.apply(&batch.writes)?;
     }
     drop(replayer);
     Ok(File::open(path)?.sync_all()?)
