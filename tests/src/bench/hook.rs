@@ -10,6 +10,7 @@ use super::{
 };
 use crate::{node::Node, replayer::Replayer, servers::Server};
 use anyhow::{Context, Result};
+use backstop_protocol::record::RECORD_MIN;
 use rusqlite::{Connection, OpenFlags};
 use std::{fs::File, path::Path};
 
@@ -22,8 +23,6 @@ struct Times {
     flush: Samples,
     post: Samples,
     insert: Samples,
-    /// Call and insert of the same bytes.
-    floor: Samples,
 }
 
 /// Backs the input up from the first batch, the way a new node does. Returns the length of every record.
@@ -42,68 +41,48 @@ pub fn measure(
     let log = ServerLog::open(server)?;
     let (mut times, mut sizes) = (Times::default(), Vec::new());
     let (mut memory, mut most) = (0, 0);
-    let mut running: Option<(u64, PluginProcess)> = None;
-    // Nothing is sealed yet: the bare parts start with as many bytes as a small record has.
-    let mut sealed = vec![0; backstop_protocol::record::RECORD_MIN];
-    for (index, batch) in input.batches.iter().enumerate() {
-        if running.as_ref().is_some_and(|(run, _)| *run != batch.run)
-            && let Some((_, plugin)) = running.take()
-        {
-            plugin.stop()?;
-        }
-        if running.is_none() {
-            wallet.start_run()?;
-        }
-        let (_, plugin) = match &mut running {
-            Some(started) => started,
-            unstarted => unstarted.insert((batch.run, PluginProcess::start(node)?.0)),
-        };
-        let (mut post, mut insert) = (None, None);
-        let mut next = None;
-        // Whoever comes first finds colder caches: that goes round.
-        for turn in 0..4 {
-            match (index + turn) % 4 {
-                0 => {
-                    times
+    // Until something is sealed the bare parts get as many bytes as a small record has.
+    let mut sealed = vec![0; RECORD_MIN];
+    for run in input.runs() {
+        wallet.start_run()?;
+        let (mut plugin, _) = PluginProcess::start(node)?;
+        for batch in run {
+            // Whoever comes first finds colder caches: that goes round.
+            for turn in 0..4 {
+                match (sizes.len() + turn) % 4 {
+                    0 => times
                         .hook
-                        .push(plugin.db_write(batch.data_version, &batch.writes)?);
-                    // lightningd commits only now.
-                    wallet.apply(&batch.writes)?;
-                    next = Some(log.newest()?);
+                        .push(plugin.db_write(batch.data_version, &batch.writes)?),
+                    1 => times.flush.push(bare.flush(&sealed)?),
+                    2 => times.post.push(bare.post(&sealed)?),
+                    _ => times.insert.push(bare.insert(&sealed)?),
                 }
-                1 => times.flush.push(bare.flush(&sealed)?),
-                2 => post = Some(bare.post(&sealed)?),
-                _ => insert = Some(bare.insert(&sealed)?),
             }
+            // Only now lightningd commits.
+            wallet.apply(&batch.writes)?;
+            sealed = log.newest()?;
+            sizes.push(sealed.len());
         }
-        sealed = next.context("a turn is missing")?;
-        sizes.push(sealed.len());
-        let (post, insert) = post.zip(insert).context("a turn is missing")?;
-        times.post.push(post);
-        times.insert.push(insert);
-        times.floor.push(post + insert);
-        let (now, peak) = plugin.memory()?;
-        (memory, most) = (now, most.max(peak));
-    }
-    if let Some((_, plugin)) = running {
+        let now = plugin.memory()?;
+        (memory, most) = (now.0, most.max(now.1));
         plugin.stop()?;
     }
     times.report(report);
-    let mib = |bytes: u64| u32::try_from(bytes).map_or(f64::MAX, f64::from);
+    let float = |bytes: u64| u32::try_from(bytes).map_or(f64::MAX, f64::from);
     let bar = Some(Bar::AtMost(f64::from(30 << 20)));
     report.ours(
         "plugin: memory after the last batch",
         Unit::Bytes,
-        mib(memory),
+        float(memory),
         None,
     );
-    report.ours("plugin: most memory", Unit::Bytes, mib(most), bar);
+    report.ours("plugin: most memory", Unit::Bytes, float(most), bar);
     Ok(sizes)
 }
 
 impl Times {
     fn report(&self, report: &mut Report) {
-        let (ours, bare) = (&self.hook, &self.floor);
+        let (ours, bare) = (&self.hook, self.post.plus(&self.insert));
         report.compare(
             "hook: median (bare: call + insert)",
             Unit::Seconds,

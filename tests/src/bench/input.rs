@@ -57,6 +57,11 @@ impl Input {
         })
     }
 
+    /// The batches of each start of lightningd.
+    pub fn runs(&self) -> impl Iterator<Item = &[Batch]> {
+        self.batches.chunk_by(|a, b| a.run == b.run)
+    }
+
     /// Bytes of all statements.
     pub fn sql_bytes(&self) -> u64 {
         let writes = self.batches.iter().flat_map(|batch| &batch.writes);

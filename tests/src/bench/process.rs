@@ -42,11 +42,6 @@ impl PluginProcess {
         Ok((plugin, started.elapsed()))
     }
 
-    /// Its process id.
-    pub fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
     /// One call of the hook, which must be answered with `continue`: the time from the last write of the request to
     /// the last byte of the answer.
     pub fn db_write(&mut self, data_version: u64, writes: &[Vec<u8>]) -> Result<Duration> {

@@ -22,6 +22,12 @@ impl Samples {
         self.0.extend_from_slice(&other.0);
     }
 
+    /// Each value and the other's of the same place together.
+    #[must_use]
+    pub fn plus(&self, other: &Self) -> Self {
+        Self(self.0.iter().zip(&other.0).map(|(a, b)| a + b).collect())
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.0.len()
