@@ -18,7 +18,7 @@
 //! | [`figures`] | numbers for people |
 //! | [`rng`] | chance that can be repeated |
 //! | [`binaries`] | where the programs under test are |
-//! | [`bench`] | what all of it costs |
+//! | [`mod@bench`] | what all of it costs |
 
 pub mod bench;
 pub mod binaries;

@@ -15,7 +15,7 @@ impl Lightningd {
     }
 
     /// The machine loses power; the database comes back `back` versions behind its last commit: see
-    /// [`Wallet::power_cut`]. Files that the plugin wrote stay as they are.
+    /// [`crate::wallet::Wallet::power_cut`]. Files that the plugin wrote stay as they are.
     pub fn power_cut(mut self, back: u64) -> Result<(), Death> {
         self.plugin.kill();
         self.plugin.orphan();
