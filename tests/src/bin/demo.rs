@@ -149,11 +149,13 @@ fn demo() -> Result<()> {
         "Never twice",
         "the old machine, started all the same, is refused before it commits anything:",
     );
-    let reason = refusal.says.lines().last().unwrap_or_default().trim();
-    ensure!(
-        reason.contains("took this node over"),
-        "the old machine was refused otherwise: {refusal}"
-    );
+    let reason = refusal
+        .says
+        .lines()
+        .find(|line| line.contains("took this node over"));
+    let reason = reason
+        .with_context(|| format!("the old machine was refused otherwise: {refusal}"))?
+        .trim();
     println!("     \u{2502} {reason}");
     again.pay()?;
     again.stop(0)?;
