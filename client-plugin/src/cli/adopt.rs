@@ -1,8 +1,8 @@
 //! `backstop adopt`: makes this directory the node's writer, and brings its database forward to the backup (I6, I7).
 //!
-//! In order: look whether this can succeed at all; fence every other writer off; read the head again; prove that the
-//! database is the backup's at its version; apply what it lacks; and only then call this directory the writer. Run
-//! again after it was cut off, it does the rest.
+//! In order: prove that the database is the backup's at its version; fence every other writer off; read the head again;
+//! apply what the database lacks; and only then call this directory the writer. Run again after it was cut off, it does
+//! the rest.
 
 use super::{Here, NodeArgs};
 use crate::{
@@ -85,16 +85,16 @@ async fn adopt(node: &Node, out: &mut dyn Write) -> anyhow::Result<()> {
         .context("this database holds no node yet: start lightningd instead")?;
     check(node, &reader, &before, database).await?;
 
+    // Before anybody is fenced off: where this fails, whoever writes now goes on.
+    prove_equal(node, &reader, before.head, &replay, database)
+        .await
+        .context("nothing was changed, here or at the server. `backstop restore` makes a new database from the backup")?;
+    writeln!(out, "This database is what the backup had at version {database}.")?;
+
     let instance = InstanceId(node.ambient.rng.array());
     let (session, account) = take_over(node, instance, before.epoch).await?;
     writeln!(out, "Any other machine with this node is refused from here on.")?;
     let backup = check(node, &session, &account, database).await?;
-    prove_equal(node, &session, account.head, &replay, database)
-        .await
-        .context(
-            "nothing was changed in this database. `backstop restore` makes a new one from the backup",
-        )?;
-    writeln!(out, "This database is what the backup had at version {database}.")?;
     if database < backup {
         for batch in missing_batches(node, &session, account.head, database, |_| true).await? {
             replay.apply(&batch)?;
