@@ -15,6 +15,10 @@
 //! | `POST /v1/snapshots` | append | [`crate::snapshot::SnapshotCommit`] | [`SnapshotInfo`] |
 //! | `GET /v1/snapshots` | read | | [`SnapshotList`] |
 //! | `GET /v1/snapshots/{snapshot}/manifest` | read | | a sealed manifest |
+//! | `POST /v1/proofs` | append | [`ProofReport`] | [`AccountState`] |
+//! | `POST /v1/proofs/accepted` | append | | [`AccountState`] |
+//! | `PUT /v1/files` | append | sealed files | empty |
+//! | `GET /v1/files?at=TIME` | read | | sealed files |
 
 use crate::{
     bytes::{Malformed, Reader},
@@ -50,6 +54,12 @@ pub const LOCATE: &str = "/v1/chunks/locate";
 pub const PACKS: &str = "/v1/packs";
 /// `POST`: commit; `GET`: list; `GET …/{snapshot}/manifest`.
 pub const SNAPSHOTS: &str = "/v1/snapshots";
+/// `POST`: what a comparison of the backup with the node's own database found.
+pub const PROOFS: &str = "/v1/proofs";
+/// `POST`: lets go of what a comparison that failed holds.
+pub const PROOFS_ACCEPTED: &str = "/v1/proofs/accepted";
+/// `PUT` and `GET`: the node's files beside its database, sealed as one.
+pub const FILES: &str = "/v1/files";
 
 /// Smallest padded plaintext of a record or manifest, bytes: small batches look alike.
 pub const PADDED_MIN: usize = 256;
@@ -75,6 +85,8 @@ pub const MISSING_MAX: usize = 1_000;
 pub const JSON_MAX: usize = 64 << 10;
 /// After how many bytes a page of records ends; a longer record comes alone.
 pub const RECORD_PAGE: usize = 4 << 20;
+/// Longest body of sealed files, bytes.
+pub const FILES_MAX: usize = 4 << 20;
 /// Life of a session's token, milliseconds: a revocation bites within it.
 pub const TOKEN_LIFE_MS: u64 = 600_000;
 
@@ -136,8 +148,50 @@ pub struct AccountState {
     pub log_bytes: u64,
     /// The newest complete snapshot.
     pub snapshot: Option<SnapshotInfo>,
+    /// Whether the server asks for a new snapshot, as in [`Appended`].
+    #[serde(default)]
+    pub roll_up: bool,
+    /// The last comparison that the client reported.
+    #[serde(default)]
+    pub proof: Option<Proof>,
+    /// Since when nothing is dropped, because a comparison failed and nobody has accepted it yet.
+    #[serde(default)]
+    pub held_since: Option<UnixMillis>,
+    /// The newest sealed files beside the database.
+    #[serde(default)]
+    pub files: Option<FilesInfo>,
     /// The server's clock.
     pub time: UnixMillis,
+}
+
+/// What a client found when it compared the state that its backup gives with the node's own database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProofReport {
+    /// The record after which both stood; at most the head's.
+    pub seq: u64,
+    /// Whether they were equal, table by table.
+    pub equal: bool,
+}
+
+/// A comparison as the server remembers it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Proof {
+    /// When it was reported, by the server's clock.
+    pub at: UnixMillis,
+    /// The record after which both stood.
+    pub seq: u64,
+    /// Whether they were equal.
+    pub equal: bool,
+}
+
+/// Sealed files as the server has them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FilesInfo {
+    /// When they arrived, by the server's clock.
+    pub received_at: UnixMillis,
+    /// Their sealed length, bytes.
+    pub bytes: u64,
 }
 
 /// A complete snapshot.

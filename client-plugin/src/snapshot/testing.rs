@@ -212,6 +212,10 @@ impl BackupServer for FakeServer {
             first_seq: first.map_or(0, |header| header.seq),
             log_bytes: 0,
             snapshot: held.snapshots.last().map(|(info, ..)| *info),
+            roll_up: false,
+            proof: None,
+            held_since: None,
+            files: None,
             time: UnixMillis(0),
         })
     }

@@ -180,6 +180,10 @@ impl Account {
             first_seq: self.first_seq,
             log_bytes: self.log_bytes,
             snapshot,
+            roll_up: false,
+            proof: None,
+            held_since: None,
+            files: None,
             time: now,
         }
     }

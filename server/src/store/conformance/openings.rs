@@ -17,6 +17,10 @@ pub(in crate::store) async fn an_append_opening_with_a_good_grant_makes_the_acco
         first_seq: 0,
         log_bytes: 0,
         snapshot: None,
+        roll_up: false,
+        proof: None,
+        held_since: None,
+        files: None,
         time: NOW,
     };
     assert_eq!(state, want);

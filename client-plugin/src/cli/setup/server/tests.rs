@@ -126,6 +126,10 @@ fn open(held: u8, body: &[u8], answer: Answer) -> (u16, String, String) {
                 first_seq: 0,
                 log_bytes: 0,
                 snapshot: None,
+                roll_up: false,
+                proof: None,
+                held_since: None,
+                files: None,
                 time: UnixMillis(0),
             };
             let opened = SessionOpened {
