@@ -15,6 +15,7 @@
 //! | [`node`] | all of that together, for one node |
 //! | [`plugin`] | the process that lightningd starts |
 //! | [`replay`], [`restore`] | the way back, into a new file |
+//! | [`shadow`] | the way back, into a copy that follows the log: roll-ups and proofs are made of it |
 //! | [`forward`] | the way back, onto the node's own file |
 //! | [`random`] | randomness, passed in |
 //! | [`durable`] | the only place that syncs and renames |
@@ -35,4 +36,5 @@ pub mod record;
 pub mod remote;
 pub mod replay;
 pub mod restore;
+pub mod shadow;
 pub mod snapshot;

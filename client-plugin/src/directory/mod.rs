@@ -7,6 +7,7 @@
 //! | `instance` | the name of this lightning-dir as a writer | by `setup`, `restore`, `adopt` |
 //! | `runs` | the runs of this directory, and whether the last one ended cleanly | at each run's start and end |
 //! | `witness` | the last head that was acknowledged to this directory | lazily, and at each run's end |
+//! | `shadow/` | a copy of the database as the backup gives it ([`crate::shadow`]) | by the plugin, in the background |
 //! | `lock` | held by the process that may write | never |
 
 mod config;
@@ -17,6 +18,7 @@ mod witness;
 
 pub use config::{Config, OutageConfig, RequireConfig, ServerConfig};
 pub use lock::{Lock, LockError};
+pub(crate) use runs::boot_id;
 pub use runs::{Place, Runs};
 pub use witness::Witness;
 
@@ -90,6 +92,12 @@ impl Directory {
             .create(&path)
             .map_err(|error| self.io(WORK, error))?;
         Ok(path)
+    }
+
+    /// The shadow's place ([`crate::shadow`]); it may not be there.
+    #[must_use]
+    pub fn shadow(&self) -> PathBuf {
+        self.path.join("shadow")
     }
 
     /// Whether `setup` has been here.

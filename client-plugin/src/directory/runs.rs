@@ -157,7 +157,8 @@ fn machine_id() -> String {
     read_line("/etc/machine-id")
 }
 
-fn boot_id() -> String {
+/// Names this life of the machine; empty where the kernel does not tell.
+pub(crate) fn boot_id() -> String {
     read_line("/proc/sys/kernel/random/boot_id")
 }
 

@@ -32,6 +32,9 @@ pub enum Durability {
     /// The whole file: flushed once, in [`Replay::finish`]. For a file that nobody else knows yet; it is created
     /// where it is missing.
     Off,
+    /// The whole file, but a kill of this process costs nothing: what was applied is with the operating system. For
+    /// the shadow, which can be made again; it is created where it is missing.
+    Process,
 }
 
 /// A database to which batches are applied.
@@ -49,7 +52,7 @@ impl Replay {
     /// Opens the database. A journal or write-ahead log beside it is recovered first, as `SQLite` does.
     pub fn open(path: &Path, durability: Durability) -> Result<Self, ReplayError> {
         let mut flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        flags.set(OpenFlags::SQLITE_OPEN_CREATE, durability == Durability::Off);
+        flags.set(OpenFlags::SQLITE_OPEN_CREATE, durability != Durability::Full);
         let conn = Connection::open_with_flags(path, flags)?;
         // Nothing else may hold the file: waiting would hide that something does.
         conn.busy_timeout(Duration::ZERO)?;
@@ -57,17 +60,8 @@ impl Replay {
         pragma(&conn, "temp_store=MEMORY")?;
         match durability {
             Durability::Full => pragma(&conn, "synchronous=EXTRA")?,
-            Durability::Off => {
-                // Exclusive first: a write-ahead log then needs no shared memory beside the file.
-                pragma(&conn, "locking_mode=EXCLUSIVE")?;
-                pragma(&conn, "synchronous=OFF")?;
-                // A node in WAL mode gets its database back in WAL mode: the mode is written in the file.
-                let mode: String = conn.query_row("PRAGMA journal_mode", [], |row| row.get(0))?;
-                if mode != "wal" {
-                    pragma(&conn, "journal_mode=MEMORY")?;
-                }
-                pragma(&conn, "cache_size=-16384")?;
-            }
+            Durability::Off => unsynced(&conn, "MEMORY")?,
+            Durability::Process => unsynced(&conn, "TRUNCATE")?,
         }
         pragma(&conn, "foreign_keys=ON")?;
         let version = check::data_version(&conn)?;
@@ -138,7 +132,12 @@ impl Replay {
         &self.conn
     }
 
-    /// Ends the work: with [`Durability::Off`] the file is complete by itself and flushed afterwards.
+    /// Ends the work without flushing: the file is complete by itself, as other processes and this one read it.
+    pub fn close(self) -> Result<(), ReplayError> {
+        settle(self.conn, &self.path)
+    }
+
+    /// Ends the work: without [`Durability::Full`] the file is complete by itself and flushed afterwards.
     pub fn finish(self) -> Result<(), ReplayError> {
         let Self {
             conn,
@@ -148,7 +147,7 @@ impl Replay {
         } = self;
         match durability {
             Durability::Full => conn.close().map_err(|(_, error)| error)?,
-            Durability::Off => {
+            Durability::Off | Durability::Process => {
                 settle(conn, &path)?;
                 durable::sync_file(&path)?;
             }
@@ -199,6 +198,19 @@ pub fn settle(conn: Connection, path: &Path) -> Result<(), ReplayError> {
     // What is left now is empty or spent: SQLite leaves a journal that never became hot where it is.
     remove_companions(path)?;
     Ok(())
+}
+
+/// Prepares a file that nobody else has open, and that is not flushed before its end.
+fn unsynced(conn: &Connection, journal: &str) -> Result<(), SqliteError> {
+    // Exclusive first: a write-ahead log then needs no shared memory beside the file.
+    pragma(conn, "locking_mode=EXCLUSIVE")?;
+    pragma(conn, "synchronous=OFF")?;
+    // A node in WAL mode gets its database back in WAL mode: the mode is written in the file.
+    let mode: String = conn.query_row("PRAGMA journal_mode", [], |row| row.get(0))?;
+    if mode != "wal" {
+        pragma(conn, &format!("journal_mode={journal}"))?;
+    }
+    pragma(conn, "cache_size=-16384")
 }
 
 /// Runs one PRAGMA and drops what it answers.

@@ -8,16 +8,16 @@ use backstop_protocol::{
 };
 
 /// A complete snapshot on the chain.
-pub(super) struct Base {
+pub(crate) struct Base {
     /// As the server lists it.
-    pub(super) info: SnapshotInfo,
+    pub(crate) info: SnapshotInfo,
     /// As the node wrote it.
-    pub(super) manifest: Manifest,
+    pub(crate) manifest: Manifest,
 }
 
 /// The snapshot that stands highest on the chain, of those of equal height the newest; `None` where the log still has
 /// its first record and no snapshot is on the chain. Where a version is given, one of a later version does not count.
-pub(super) async fn choose(
+pub(crate) async fn choose(
     server: &impl BackupServer,
     key: &ManifestKey,
     account: &AccountState,

@@ -9,7 +9,7 @@ use backstop_protocol::{
 };
 
 /// Where the next record must fit.
-pub(super) struct Chain {
+pub(crate) struct Chain {
     timeline: TimelineId,
     next: u64,
     /// Hash of the record before; `None` where the chain is entered in its middle.
@@ -22,7 +22,7 @@ pub(super) struct Chain {
 impl Chain {
     /// A chain that is entered at `start`, at most one after the base. What the base is worth shows where it comes by,
     /// or where the first record after it names it.
-    pub(super) fn enter(timeline: TimelineId, start: u64, base: Option<Base>) -> Self {
+    pub(crate) fn enter(timeline: TimelineId, start: u64, base: Option<Base>) -> Self {
         let prev = match base {
             Some(base) if base.seq.checked_add(1) == Some(start) => Some(base.hash),
             _ => (start == 1).then_some(RecordHash::NONE),
@@ -37,12 +37,12 @@ impl Chain {
     }
 
     /// The place of the next record.
-    pub(super) fn next(&self) -> u64 {
+    pub(crate) fn next(&self) -> u64 {
         self.next
     }
 
     /// Takes the next record, or says why it is not.
-    pub(super) fn take(&mut self, sealed: &[u8]) -> Result<RecordHeader, BadChain> {
+    pub(crate) fn take(&mut self, sealed: &[u8]) -> Result<RecordHeader, BadChain> {
         let seq = self.next;
         let header = RecordHeader::parse(sealed).map_err(|error| BadChain::Malformed { seq, error })?;
         if header.timeline != self.timeline {
@@ -74,7 +74,7 @@ impl Chain {
     }
 
     /// The chain must end here, in `head`.
-    pub(super) fn end(&self, head: &Head) -> Result<(), BadChain> {
+    pub(crate) fn end(&self, head: &Head) -> Result<(), BadChain> {
         if self.next.checked_sub(1) != Some(head.seq) {
             return Err(BadChain::Short {
                 reached: self.next.saturating_sub(1),

@@ -14,9 +14,12 @@ mod tail;
 mod tests;
 mod work;
 
+pub(crate) use base::choose as choose_base;
+pub(crate) use chain::Chain;
 pub use error::{BadChain, RestoreError};
 pub use patient::Patient;
 pub use server::BackupServer;
+pub(crate) use tail::start as start_of;
 pub use work::vacant;
 
 use crate::{
@@ -226,7 +229,8 @@ async fn blocking<T: Send + 'static>(
     }
 }
 
-fn fetching(database: &Path, error: FetchError) -> RestoreError {
+/// What a failed download means for a restore.
+pub(crate) fn fetching(database: &Path, error: FetchError) -> RestoreError {
     match error {
         FetchError::Io(error) => RestoreError::io(database, error),
         FetchError::Remote(error) => error.into(),

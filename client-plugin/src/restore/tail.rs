@@ -255,7 +255,7 @@ impl Tail {
 }
 
 /// With which record reading must begin so that everything from `first` on, where `page` starts, can be opened.
-pub(super) fn start(key: &RecordKey, first: u64, page: &[(UnixMillis, Bytes)]) -> Result<u64, RestoreError> {
+pub(crate) fn start(key: &RecordKey, first: u64, page: &[(UnixMillis, Bytes)]) -> Result<u64, RestoreError> {
     let is_batch =
         |sealed: &Bytes| RecordHeader::parse(sealed).is_ok_and(|header| header.kind == RecordKind::Batch);
     let Some((seq, (_, batch))) = (first..).zip(page).find(|(_, (_, sealed))| is_batch(sealed)) else {

@@ -11,14 +11,17 @@ use crate::replay::{self, ReplayError, SqliteError, check, companions};
 use backstop_protocol::id::NodeId;
 use rusqlite::{Connection, OpenFlags};
 use std::{
-    fs, io,
-    os::unix::fs::DirBuilderExt,
+    fs::{self, File, OpenOptions},
+    io::{self, Read as _},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
-    time::SystemTime,
+    time::{Duration, Instant, SystemTime},
 };
 
 /// Name of the copy in the work directory.
 const NAME: &str = "copy.sqlite3";
+/// How many bytes are copied before the clock is looked at.
+const PIECE: u64 = 64 << 20;
 
 /// What the copy must turn out to be.
 #[derive(Clone, Copy, Debug)]
@@ -50,6 +53,9 @@ pub enum CopyError {
     /// Somebody wrote meanwhile, which lightningd does not do inside the hook.
     #[error("{0} changed while it was copied: another program writes to the node's database")]
     Moving(PathBuf),
+    /// It took longer than allowed.
+    #[error("copying the live database takes too long")]
+    TooSlow,
     /// The copy could not be opened or recovered.
     #[error("the copy of the live database could not be opened: {0}")]
     Replay(#[from] ReplayError),
@@ -92,15 +98,34 @@ impl From<rusqlite::Error> for CopyError {
 /// the copy.
 /// To be called inside the hook alone. Where the file system can share blocks, the copy costs next to nothing.
 pub fn copy(live: &Path, work: &Path, expected: Expected) -> Result<Copied, CopyError> {
+    let taken = take(live, work, None)?;
+    recover(&taken, expected)
+}
+
+/// The first half of [`copy`]: the files alone, under their names, as a crash would leave them. To be called inside the
+/// hook alone; gives up with [`CopyError::TooSlow`] after `limit`. What it returns is for [`recover`].
+pub fn take(live: &Path, work: &Path, limit: Option<Duration>) -> Result<PathBuf, CopyError> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(work)?;
     let to = work.join(NAME);
     remove(&to)?;
-    let copied = copy_files(live, &to).and_then(|()| recover(&to, expected));
-    if !matches!(copied, Ok(Copied::Copy(_))) {
+    let deadline = limit.and_then(|limit| Instant::now().checked_add(limit));
+    let copied = copy_files(live, &to, deadline);
+    if copied.is_err() {
         // The first error is the one to report; what stays behind is removed by the next call.
         let _ = remove(&to);
     }
-    copied
+    copied.map(|()| to)
+}
+
+/// The second half of [`copy`], at any time: what a crash would have left becomes one file, which is checked.
+/// Nothing of it stays unless it is what was expected.
+pub fn recover(taken: &Path, expected: Expected) -> Result<Copied, CopyError> {
+    let recovered = recovered(taken, expected);
+    if !matches!(recovered, Ok(Copied::Copy(_))) {
+        // As above.
+        let _ = remove(taken);
+    }
+    recovered
 }
 
 /// Removes the copy, or what a crash left of one.
@@ -114,7 +139,7 @@ pub fn remove(copy: &Path) -> io::Result<()> {
     Ok(())
 }
 
-fn copy_files(live: &Path, to: &Path) -> Result<(), CopyError> {
+fn copy_files(live: &Path, to: &Path, deadline: Option<Instant>) -> Result<(), CopyError> {
     // SQLite follows links, and keeps the journal beside the file itself.
     let live = fs::canonicalize(live)?;
     let pairs = companions(&live).into_iter().zip(companions(to)).take(2);
@@ -125,13 +150,28 @@ fn copy_files(live: &Path, to: &Path) -> Result<(), CopyError> {
         .collect::<Result<_, _>>()?;
     for ((from, to), stamp) in pairs.iter().zip(&before) {
         if stamp.is_some() {
-            // The kernel shares blocks here where it can (copy_file_range).
-            fs::copy(from, to)?;
+            copy_file(from, to, deadline)?;
         }
     }
     for ((from, _), before) in pairs.iter().zip(&before) {
         if stamp(from)? != *before {
             return Err(CopyError::Moving(from.clone()));
+        }
+    }
+    Ok(())
+}
+
+/// Copies one file, piece by piece; the kernel shares blocks here where it can (copy_file_range).
+fn copy_file(from: &Path, to: &Path, deadline: Option<Instant>) -> Result<(), CopyError> {
+    let from = File::open(from)?;
+    let mut to = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(to)?;
+    while io::copy(&mut (&from).take(PIECE), &mut to)? > 0 {
+        if deadline.is_some_and(|deadline| Instant::now() > deadline) {
+            return Err(CopyError::TooSlow);
         }
     }
     Ok(())
@@ -146,7 +186,7 @@ fn stamp(path: &Path) -> io::Result<Option<(u64, SystemTime)>> {
     }
 }
 
-fn recover(copy: &Path, expected: Expected) -> Result<Copied, CopyError> {
+fn recovered(copy: &Path, expected: Expected) -> Result<Copied, CopyError> {
     if fs::metadata(copy)?.len() == 0 {
         return Ok(Copied::BrandNew);
     }
@@ -185,199 +225,4 @@ fn recover(copy: &Path, expected: Expected) -> Result<Copied, CopyError> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{
-        fixtures,
-        replay::{Durability, Replay, compare},
-    };
-
-    const NODE: NodeId = NodeId([2; 33]);
-
-    /// A database as lightningd has it open, at version 7.
-    struct Live {
-        dir: tempfile::TempDir,
-        conn: Connection,
-    }
-
-    impl Live {
-        fn new(mode: &str) -> Self {
-            let dir = tempfile::tempdir().unwrap();
-            let conn = Connection::open(dir.path().join("db")).unwrap();
-            conn.query_row(&format!("PRAGMA journal_mode={mode}"), [], |_| Ok(()))
-                .unwrap();
-            conn.execute_batch(&format!(
-                "CREATE TABLE vars (name TEXT PRIMARY KEY, val TEXT, intval INTEGER, blobval BLOB);
-                 INSERT INTO vars (name, intval) VALUES ('data_version', 7);
-                 INSERT INTO vars (name, blobval) VALUES ('node_id', x'{NODE}');
-                 CREATE TABLE t (id INTEGER PRIMARY KEY, v BLOB);
-                 WITH RECURSIVE n(i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n WHERE i < 900)
-                 INSERT INTO t SELECT i, zeroblob(4000) FROM n;"
-            ))
-            .unwrap();
-            Self { dir, conn }
-        }
-
-        /// Version 8, not committed; with a cache so small that half of it is in the file already, or not.
-        fn begin(&self, spill: bool) {
-            self.conn
-                .execute_batch(&format!("PRAGMA cache_size={}", if spill { 10 } else { 20_000 }))
-                .unwrap();
-            self.conn
-                .execute_batch("BEGIN; UPDATE vars SET intval = 8 WHERE name = 'data_version'; UPDATE t SET v = randomblob(4000);")
-                .unwrap();
-        }
-
-        fn path(&self) -> PathBuf {
-            self.dir.path().join("db")
-        }
-
-        fn copy(&self, data_version: u64) -> Result<Copied, CopyError> {
-            copy(
-                &self.path(),
-                &self.dir.path().join("work"),
-                Expected {
-                    data_version,
-                    node: NODE,
-                },
-            )
-        }
-
-        fn left_in_work(&self) -> usize {
-            fs::read_dir(self.dir.path().join("work")).unwrap().count()
-        }
-    }
-
-    #[test]
-    fn the_copy_is_the_state_before_the_batch_whatever_journal_mode_and_however_much_was_spilled() {
-        for mode in ["delete", "truncate", "persist", "wal"] {
-            for spill in [false, true] {
-                let live = Live::new(mode);
-                live.begin(spill);
-                let Copied::Copy(copied) = live.copy(7).unwrap() else {
-                    panic!("not new")
-                };
-                assert_eq!(live.left_in_work(), 1, "{mode}: one file is the whole of it");
-                live.conn.execute_batch("ROLLBACK").unwrap();
-                let conn = Connection::open(&copied).unwrap();
-                assert_eq!(
-                    compare::difference(&live.conn, &conn).unwrap(),
-                    None,
-                    "{mode} {spill}"
-                );
-                let found: String = conn
-                    .query_row("PRAGMA journal_mode", [], |row| row.get(0))
-                    .unwrap();
-                assert_eq!(found == "wal", mode == "wal", "the mode in the file stays");
-            }
-        }
-    }
-
-    #[test]
-    fn a_main_file_alone_would_have_been_wrong_and_called_sound() {
-        let live = Live::new("delete");
-        live.begin(true);
-        let alone = live.dir.path().join("alone");
-        fs::copy(live.path(), &alone).unwrap();
-        live.conn.execute_batch("ROLLBACK").unwrap();
-        let conn = Connection::open(alone).unwrap();
-        assert!(compare::difference(&live.conn, &conn).map_or(true, |found| found.is_some()));
-    }
-
-    #[test]
-    fn between_batches_the_copy_is_the_state_as_it_is() {
-        let live = Live::new("delete");
-        assert!(matches!(live.copy(7), Ok(Copied::Copy(_))));
-    }
-
-    #[test]
-    fn a_database_without_any_commit_is_brand_new() {
-        for spill in [false, true] {
-            let dir = tempfile::tempdir().unwrap();
-            let live = dir.path().join("db");
-            let conn = Connection::open(&live).unwrap();
-            conn.execute_batch(&format!("PRAGMA cache_size={}", if spill { 5 } else { 2000 }))
-                .unwrap();
-            conn.execute_batch("BEGIN; CREATE TABLE t (v); INSERT INTO t VALUES (randomblob(300000));")
-                .unwrap();
-            let expected = Expected {
-                data_version: 0,
-                node: NODE,
-            };
-            let work = dir.path().join("work");
-            assert_eq!(fs::metadata(&live).unwrap().len() > 0, spill);
-            assert_eq!(copy(&live, &work, expected).unwrap(), Copied::BrandNew);
-            assert_eq!(fs::read_dir(&work).unwrap().count(), 0);
-        }
-    }
-
-    #[test]
-    fn a_copy_that_is_not_what_was_expected_is_refused_and_removed() {
-        let live = Live::new("delete");
-        assert!(matches!(
-            live.copy(6),
-            Err(CopyError::Version {
-                expected: 6,
-                found: Some(7)
-            })
-        ));
-        assert_eq!(live.left_in_work(), 0);
-        live.conn
-            .execute_batch("UPDATE vars SET blobval = zeroblob(33) WHERE name = 'node_id'")
-            .unwrap();
-        assert!(matches!(live.copy(7), Err(CopyError::Node { .. })));
-        live.conn
-            .execute_batch("DELETE FROM vars WHERE name = 'node_id'")
-            .unwrap();
-        assert!(matches!(live.copy(7), Ok(Copied::Copy(_))));
-        let mut bytes = fs::read(live.path()).unwrap();
-        bytes[5000..9000].fill(0x5a);
-        fs::write(live.path(), bytes).unwrap();
-        assert!(live.copy(7).is_err());
-        fs::write(live.path(), b"not a database at all").unwrap();
-        assert!(live.copy(7).is_err());
-        fs::remove_file(live.path()).unwrap();
-        assert!(matches!(live.copy(7), Err(CopyError::Io(_))));
-        assert_eq!(live.left_in_work(), 0);
-    }
-
-    #[test]
-    fn a_real_copy_from_inside_the_hook_equals_the_trace_up_to_it_and_continues_to_the_end() {
-        let Some(folder) = fixtures::folder() else { return };
-        let dir = tempfile::tempdir().unwrap();
-        let (live, last) = (dir.path().join("lightningd.sqlite3"), dir.path().join("final"));
-        fixtures::unpack(&folder, fixtures::MID, &live);
-        fixtures::unpack(&folder, fixtures::MID_JOURNAL, &companions(&live)[0]);
-        fixtures::unpack(&folder, fixtures::FINAL, &last);
-        let work = dir.path().join("work");
-        let expected = Expected {
-            data_version: fixtures::MID_VERSION,
-            node: fixtures::node_of(&last),
-        };
-        let Copied::Copy(mid) = copy(&live, &work, expected).unwrap() else {
-            panic!("not new")
-        };
-
-        let mut from_mid = Replay::open(&mid, Durability::Off).unwrap();
-        let mut from_empty = Replay::open(&dir.path().join("replayed"), Durability::Off).unwrap();
-        for batch in fixtures::trace(&folder) {
-            from_empty.apply(&batch).unwrap();
-            if batch.data_version > fixtures::MID_VERSION {
-                from_mid.apply(&batch).unwrap();
-            }
-            if batch.data_version == fixtures::MID_VERSION {
-                assert_eq!(
-                    compare::difference(from_empty.database(), from_mid.database()).unwrap(),
-                    None
-                );
-            }
-        }
-        let last = Connection::open(last).unwrap();
-        for replay in [from_mid, from_empty] {
-            assert_eq!(compare::difference(replay.database(), &last).unwrap(), None);
-            assert_eq!(check::integrity(replay.database()).unwrap(), None);
-            assert!(check::orphans(replay.database()).unwrap().is_empty());
-            replay.finish().unwrap();
-        }
-    }
-}
+mod tests;

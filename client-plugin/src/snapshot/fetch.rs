@@ -79,6 +79,16 @@ pub enum FetchError {
     Io(#[from] io::Error),
 }
 
+impl FetchError {
+    /// The same error, where the chunks that were asked for have other places in the file than in the asking.
+    pub(super) fn at_place(mut self, place: impl FnOnce(u32) -> u32) -> Self {
+        if let Self::Missing(spot) | Self::Place(spot) | Self::Damaged { spot, .. } = &mut self {
+            spot.at = place(spot.at);
+        }
+        self
+    }
+}
+
 /// Writes the database of `manifest` to `to`, a file that must not exist yet, and flushes it. `progress` hears how many
 /// bytes of the database are there, of how many.
 pub async fn fetch(
@@ -94,11 +104,7 @@ pub async fn fetch(
         .mode(0o600)
         .open(to)?;
     let fetched = async {
-        let mut fetcher = Fetcher {
-            server,
-            chunker: Chunker::new(keys),
-            snapshot: manifest.snapshot,
-        };
+        let mut fetcher = Fetcher::new(server, keys, manifest.snapshot);
         let data = fetcher.data_ids(manifest).await?;
         let total = manifest.database_len;
         file.set_len(total)?;
@@ -128,18 +134,19 @@ pub async fn fetch(
     fetched
 }
 
-struct Fetcher<'a, 'k, S> {
+/// Fetches chunks and opens them.
+pub(super) struct Fetcher<'a, 'k, S> {
     server: &'a S,
     chunker: Chunker<'k>,
     snapshot: SnapshotId,
 }
 
-/// The chunks of one kind, in file order.
-struct Pieces<'a> {
-    kind: ChunkKind,
-    ids: &'a [ChunkId],
+/// Chunks of one kind, as they stand in the file.
+pub(super) struct Pieces<'a> {
+    pub(super) kind: ChunkKind,
+    pub(super) ids: &'a [ChunkId],
     /// Length of each by its place, bytes.
-    len: &'a (dyn Fn(u32) -> usize + Sync),
+    pub(super) len: &'a (dyn Fn(u32) -> usize + Sync),
 }
 
 /// A chunk to be fetched: few bytes, for a large database has many.
@@ -203,7 +210,15 @@ impl<'a> Order<'a> {
     }
 }
 
-impl<S: ChunkServer> Fetcher<'_, '_, S> {
+impl<'a, 'k, S: ChunkServer> Fetcher<'a, 'k, S> {
+    pub(super) fn new(server: &'a S, keys: &'k Keys, snapshot: SnapshotId) -> Self {
+        Self {
+            server,
+            chunker: Chunker::new(keys),
+            snapshot,
+        }
+    }
+
     /// The ids of all data chunks, in file order, from the lists.
     async fn data_ids(&mut self, manifest: &Manifest) -> Result<Vec<ChunkId>, FetchError> {
         let chunks = usize::try_from(manifest.chunks()).unwrap_or(usize::MAX);
@@ -228,7 +243,7 @@ impl<S: ChunkServer> Fetcher<'_, '_, S> {
     }
 
     /// Fetches each distinct piece once and hands it to `keep` with each of its places.
-    async fn fetch(
+    pub(super) async fn fetch(
         &mut self,
         pieces: &Pieces<'_>,
         keep: &mut (dyn FnMut(u32, &[u8]) -> io::Result<()> + Send),

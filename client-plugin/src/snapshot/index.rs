@@ -77,6 +77,16 @@ impl Index {
         all
     }
 
+    /// Length of a piece's plaintext, bytes.
+    #[must_use]
+    pub fn piece_len(&self, piece: &Piece) -> usize {
+        if !piece.is_list {
+            return data_len(self.database_len, piece.at);
+        }
+        let before = LIST_IDS.saturating_mul(piece.at as usize);
+        self.data.len().saturating_sub(before).min(LIST_IDS) * ChunkId::LEN
+    }
+
     /// The plaintext of a piece, read from the file again where it is data.
     pub fn read<'b>(&self, file: &File, piece: &Piece, buffer: &'b mut Vec<u8>) -> io::Result<&'b [u8]> {
         if piece.is_list {

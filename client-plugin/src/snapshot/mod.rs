@@ -1,13 +1,14 @@
 //! A database in chunks, packs and a manifest (SPEC 6).
 //!
 //! Out: [`copy`] where the live file must be read, [`index`] names its chunks, [`mod@upload`] seals and sends what the server
-//! lacks and commits a [`manifest`]. Back: [`mod@fetch`] checks every chunk and writes the file again.
+//! lacks, fetches it again, and commits a [`manifest`]. Back: [`mod@fetch`] checks every chunk and writes the file again.
 
 pub mod chunk;
 pub mod copy;
 pub mod fetch;
 pub mod index;
 pub mod manifest;
+mod prove;
 mod server;
 #[cfg(test)]
 pub(crate) mod testing;

@@ -250,17 +250,24 @@ fn an_upload_that_was_cut_goes_on_where_it_stopped() {
     assert_eq!(scene.fetch(2).unwrap(), fs::read(&path).unwrap());
 }
 
-/// A server that lies: it says that it has what it was never sent.
-struct Forgetful(FakeServer);
+/// A server that loses a pack just before each of the first commits.
+struct Forgetful {
+    server: FakeServer,
+    times: std::sync::atomic::AtomicU32,
+}
+
+impl Forgetful {
+    fn new(times: u32) -> Self {
+        Self {
+            server: FakeServer::default(),
+            times: times.into(),
+        }
+    }
+}
 
 impl ChunkServer for Forgetful {
     async fn locate(&self, ids: &[ChunkId]) -> Result<Vec<Option<ChunkPlace>>, crate::remote::RemoteError> {
-        let place = ChunkPlace {
-            pack: backstop_protocol::id::PackId([0; 32]),
-            offset: 42,
-            len: 312,
-        };
-        Ok(vec![Some(place); ids.len()])
+        self.server.locate(ids).await
     }
 
     async fn put_pack(
@@ -268,7 +275,7 @@ impl ChunkServer for Forgetful {
         pack: backstop_protocol::id::PackId,
         bytes: bytes::Bytes,
     ) -> Result<(), crate::remote::RemoteError> {
-        self.0.put_pack(pack, bytes).await
+        self.server.put_pack(pack, bytes).await
     }
 
     async fn get_pack(
@@ -276,14 +283,22 @@ impl ChunkServer for Forgetful {
         pack: backstop_protocol::id::PackId,
         range: Option<(u32, u32)>,
     ) -> Result<bytes::Bytes, crate::remote::RemoteError> {
-        self.0.get_pack(pack, range).await
+        self.server.get_pack(pack, range).await
     }
 
     async fn commit_snapshot(
         &self,
         commit: &backstop_protocol::snapshot::SnapshotCommit,
     ) -> Result<backstop_protocol::api::SnapshotInfo, crate::remote::RemoteError> {
-        self.0.commit_snapshot(commit).await
+        use std::sync::atomic::Ordering::Relaxed;
+        let forgets = self
+            .times
+            .try_update(Relaxed, Relaxed, |times| times.checked_sub(1));
+        if forgets.is_ok() {
+            let lost = *self.server.held().packs.keys().next().unwrap();
+            self.server.held().forget_pack(lost);
+        }
+        self.server.commit_snapshot(commit).await
     }
 }
 
@@ -303,30 +318,36 @@ fn what_the_commit_names_as_missing_is_sent_once_more_and_then_it_is_an_error() 
         policy: None,
         parent: None,
     };
-    let server = Forgetful(FakeServer::default());
-    let uploaded = wait(upload(
-        &server,
-        &scene.keys,
-        &plan(1),
-        &mut TestRng::new(1),
-        &mut |_, _| {},
-    ))
-    .unwrap();
-    assert_eq!(uploaded.sent, uploaded.chunks);
-    // More than one refusal can name: the second commit is refused too.
-    let server = Forgetful(FakeServer::default());
+    for (times, succeeds) in [(0, true), (1, true), (2, false)] {
+        let server = Forgetful::new(times);
+        let uploaded = wait(upload(
+            &server,
+            &scene.keys,
+            &plan(1),
+            &mut TestRng::new(1),
+            &mut |_, _| {},
+        ));
+        match uploaded {
+            Ok(uploaded) => assert!(succeeds && uploaded.sent == uploaded.chunks),
+            Err(error) => assert!(!succeeds && matches!(error, UploadError::Remote(_)), "{error:?}"),
+        }
+    }
+}
+
+#[test]
+fn what_does_not_come_back_as_it_was_sent_is_never_committed() {
+    let mut scene = Scene::new();
     let path = scene.file(1100, 0);
-    let refused = wait(upload(
-        &server,
-        &scene.keys,
-        &Plan {
-            database: &path,
-            ..plan(1)
-        },
-        &mut TestRng::new(1),
-        &mut |_, _| {},
-    ));
-    assert!(matches!(refused, Err(UploadError::Remote(_))), "{refused:?}");
+    scene.upload(&path, 1, None).unwrap();
+    // Every chunk that the server holds already is damaged there; a sample suffices to notice.
+    for pack in scene.server.held().packs.values_mut() {
+        for byte in pack.iter_mut().skip(42).step_by(200) {
+            *byte ^= 1;
+        }
+    }
+    let refused = scene.upload(&path, 2, None);
+    assert!(matches!(refused, Err(UploadError::Unproved(_))), "{refused:?}");
+    assert_eq!(scene.server.held().snapshots.len(), 1);
 }
 
 #[test]

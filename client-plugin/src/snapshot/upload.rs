@@ -6,8 +6,10 @@
 
 use super::{
     chunk::Chunker,
+    fetch::FetchError,
     index::{Index, Piece},
     manifest::{Base, Manifest},
+    prove::prove,
     server::ChunkServer,
 };
 use crate::{keys::Keys, remote::RemoteError};
@@ -22,6 +24,9 @@ use backstop_protocol::{
 use bytes::Bytes;
 use rand_core::CryptoRng;
 use std::{collections::BTreeSet, fs::File, io, path::Path};
+
+/// How many chunks are fetched again that the server had before.
+const SAMPLE: usize = 64;
 
 /// What is to become a snapshot.
 #[derive(Clone, Debug)]
@@ -75,12 +80,24 @@ pub enum UploadError {
     /// The database cannot be described by a manifest.
     #[error("the database makes no snapshot: {0}")]
     Manifest(#[from] Malformed),
+    /// What was sent did not come back as it was. The snapshot before is still the newest.
+    #[error("what the server was sent does not come back as it was: {0}")]
+    Unproved(#[source] FetchError),
     /// The server did not take it.
     #[error(transparent)]
     Remote(#[from] RemoteError),
 }
 
-/// Uploads a snapshot and commits it. `progress` hears how many chunks were sent, of how many that have to be.
+impl From<FetchError> for UploadError {
+    fn from(error: FetchError) -> Self {
+        match error {
+            FetchError::Remote(error) => Self::Remote(error),
+            error => Self::Unproved(error),
+        }
+    }
+}
+
+/// Uploads a snapshot, fetches again what was sent and a sample of the rest, and commits it. `progress` hears how many chunks were sent, of how many that have to be.
 pub async fn upload(
     server: &impl ChunkServer,
     keys: &Keys,
@@ -96,26 +113,27 @@ pub async fn upload(
 
     let mut sender = Sender {
         server,
+        keys,
+        snapshot: plan.snapshot,
         file,
         index,
         chunker: &mut chunker,
         sent: Vec::new(),
         sent_bytes: 0,
     };
-    let missing = sender.missing(&pieces).await?;
-    sender.send(missing, rng, progress).await?;
-    let info = match server.commit_snapshot(&commit).await {
-        Err(RemoteError::Refused { problem, .. }) if problem.code == ProblemCode::ChunksMissing => {
-            // Something went between the question and the commit, or a pack was lost: once more, then it is an error.
-            let named: BTreeSet<_> = problem.missing.iter().collect();
-            let mut missing = sender.missing(&pieces).await?;
-            missing.extend(pieces.iter().filter(|piece| named.contains(&piece.id)));
-            missing.sort_unstable();
-            missing.dedup();
-            sender.send(missing, rng, progress).await?;
-            server.commit_snapshot(&commit).await?
+    let info = match sender.round(&pieces, &[], &commit, rng, progress).await {
+        // Something went between a question and the commit: once more, then it is an error.
+        Err(UploadError::Unproved(FetchError::Missing(_))) => {
+            sender.round(&pieces, &[], &commit, rng, progress).await?
         }
-        answer => answer?,
+        Err(UploadError::Remote(RemoteError::Refused { problem, .. }))
+            if matches!(problem.code, ProblemCode::ChunksMissing | ProblemCode::NotFound) =>
+        {
+            sender
+                .round(&pieces, &problem.missing, &commit, rng, progress)
+                .await?
+        }
+        done => done?,
     };
     let Sender {
         mut sent, sent_bytes, ..
@@ -158,6 +176,8 @@ fn commit(
 
 struct Sender<'a, 'k, S> {
     server: &'a S,
+    keys: &'k Keys,
+    snapshot: SnapshotId,
     file: File,
     index: Index,
     chunker: &'a mut Chunker<'k>,
@@ -166,6 +186,28 @@ struct Sender<'a, 'k, S> {
 }
 
 impl<S: ChunkServer> Sender<'_, '_, S> {
+    /// Sends what is missing, and `named` in any case, proves it and a sample of the rest, and commits.
+    async fn round(
+        &mut self,
+        pieces: &[Piece],
+        named: &[ChunkId],
+        commit: &SnapshotCommit,
+        rng: &mut (dyn CryptoRng + Send),
+        progress: &mut (dyn FnMut(u64, u64) + Send),
+    ) -> Result<SnapshotInfo, UploadError> {
+        let named: BTreeSet<_> = named.iter().collect();
+        let mut missing = self.missing(pieces).await?;
+        missing.extend(pieces.iter().filter(|piece| named.contains(&piece.id)));
+        missing.sort_unstable();
+        missing.dedup();
+        self.send(&missing, rng, progress).await?;
+        let sample = sample(pieces, &missing, rng);
+        for proved in [&sample, &missing] {
+            prove(self.server, self.keys, self.snapshot, &self.index, proved).await?;
+        }
+        Ok(self.server.commit_snapshot(commit).await?)
+    }
+
     /// Those of the sorted `pieces` that the server does not have.
     async fn missing(&self, pieces: &[Piece]) -> Result<Vec<Piece>, RemoteError> {
         let mut missing = Vec::new();
@@ -184,10 +226,11 @@ impl<S: ChunkServer> Sender<'_, '_, S> {
 
     async fn send(
         &mut self,
-        mut missing: Vec<Piece>,
+        missing: &[Piece],
         rng: &mut (dyn CryptoRng + Send),
         progress: &mut (dyn FnMut(u64, u64) + Send),
     ) -> Result<(), UploadError> {
+        let mut missing = missing.to_vec();
         shuffle(&mut missing, rng);
         let total = missing.len() as u64;
         let mut pack = PackBuilder::default();
@@ -221,6 +264,19 @@ impl<S: ChunkServer> Sender<'_, '_, S> {
         self.sent_bytes += bytes.len() as u64;
         self.server.put_pack(id, Bytes::from(bytes)).await
     }
+}
+
+/// Some of the sorted `pieces` that are none of the sorted `sent`: the server has held them for a while.
+fn sample(pieces: &[Piece], sent: &[Piece], rng: &mut dyn CryptoRng) -> Vec<Piece> {
+    let mut held: Vec<Piece> = pieces
+        .iter()
+        .filter(|piece| sent.binary_search(piece).is_err())
+        .copied()
+        .collect();
+    shuffle(&mut held, rng);
+    held.truncate(SAMPLE);
+    held.sort_unstable();
+    held
 }
 
 /// Fisher and Yates. The modulo favours low places by less than one in 2^32: nobody learns a place from that.
