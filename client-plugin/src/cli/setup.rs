@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     cln::{NodeDir, derive::FIRST_GENERATION, locate::Wallet},
-    directory::{Config, Directory, DirectoryError, OutageConfig, RequireConfig, ServerConfig},
+    directory::{Config, Directory, DirectoryError, OutageConfig, RequireConfig, ServerConfig, ShadowConfig},
     keys::{KeyFile, RecoveryKey, key_file::KeyFileError},
     random::SharedRng,
     remote::{Connect, Server},
@@ -290,6 +290,7 @@ fn write(directory: &Directory, plan: &Plan, configured: bool, rng: &SharedRng) 
         proxy: proxy.clone(),
         database: database.clone(),
         outage: OutageConfig::default(),
+        shadow: ShadowConfig::default(),
         grant: identity.grant.clone(),
         servers: vec![server.clone()],
     })?;

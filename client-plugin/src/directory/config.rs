@@ -33,6 +33,9 @@ pub struct Config {
     /// What to do while a server does not answer.
     #[serde(default)]
     pub outage: OutageConfig,
+    /// The copy of the database from which roll-ups are made.
+    #[serde(default)]
+    pub shadow: ShadowConfig,
     /// What the node's key signed for this machine's access key.
     pub grant: SignedGrant,
     /// The servers.
@@ -77,6 +80,26 @@ impl Default for OutageConfig {
         Self {
             halt_after_seconds: 600,
             timeout_seconds: 10,
+        }
+    }
+}
+
+/// The copy of the database from which roll-ups are made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ShadowConfig {
+    /// Whether there is one. It takes as much disk as the database. Without it a roll-up waits for lightningd's next
+    /// start and holds it up, and nothing proves the backup.
+    pub keep: bool,
+    /// After how many hours a start of lightningd compares the backup with the live database again.
+    pub prove_every_hours: u64,
+}
+
+impl Default for ShadowConfig {
+    fn default() -> Self {
+        Self {
+            keep: true,
+            prove_every_hours: 24,
         }
     }
 }

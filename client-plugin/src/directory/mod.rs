@@ -16,7 +16,7 @@ mod lock;
 mod runs;
 mod witness;
 
-pub use config::{Config, OutageConfig, RequireConfig, ServerConfig};
+pub use config::{Config, OutageConfig, RequireConfig, ServerConfig, ShadowConfig};
 pub use lock::{Lock, LockError};
 pub(crate) use runs::boot_id;
 pub use runs::{Place, Runs};

@@ -31,6 +31,7 @@ fn config() -> Config {
         proxy: None,
         database: None,
         outage: OutageConfig::default(),
+        shadow: ShadowConfig::default(),
         grant: SignedGrant::sign(&grant, &node_key),
         servers: vec![ServerConfig {
             url: "http://127.0.0.1:8750".into(),

@@ -2,6 +2,7 @@
 //! in its hook and nobody writes (I2, CLN reference 3.2).
 
 use super::{
+    follower::{ProofCopy, Start},
     halt::Halted,
     stdio::{self, Level},
     writer::Writer,
@@ -9,23 +10,31 @@ use super::{
 use crate::{
     record::{Content, Gap},
     snapshot::{
-        Base, Plan, UploadError,
+        Base, Manifest, Plan, UploadError,
         copy::{self, Copied, Expected},
         upload,
     },
 };
 use backstop_protocol::{
+    api::AccountState,
+    head::Head,
     id::SnapshotId,
     record::{RecordHeader, RecordKind},
 };
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+/// How long the copy for a proof may hold up a start; a start has no limit of lightningd's, but an operator has.
+const PROOF_COPY: Duration = Duration::from_secs(20);
 
 /// Copies the database, appends the gap that names the snapshot, and uploads it. Returns once the snapshot is
-/// complete on the server: only then may the batch behind the gap be acknowledged.
-pub(super) async fn take_snapshot(writer: &mut Writer) -> Result<(), Halted> {
+/// complete on the server: only then may the batch behind the gap be acknowledged. The copy is the shadow's beginning.
+pub(super) async fn take_snapshot(writer: &mut Writer) -> Result<Option<Start>, Halted> {
     let Some(file) = copy_database(writer).await? else {
         // Nothing was ever committed: the log starts from nothing.
-        return Ok(());
+        return Ok(Some(Start::Empty));
     };
     let snapshot = SnapshotId(writer.node.ambient.rng.array());
     let gap = Gap {
@@ -34,37 +43,96 @@ pub(super) async fn take_snapshot(writer: &mut Writer) -> Result<(), Halted> {
         data_version: writer.version,
         snapshot,
     };
-    writer.append(&Content::Gap(gap)).await?;
-    send(writer, file.path(), snapshot).await
+    let before = writer.head;
+    writer.append(Content::Gap(gap)).await?;
+    let policy = policy_record(writer, before).await?;
+    let base = Base {
+        timeline: writer.timeline,
+        seq: writer.head.seq,
+        hash: writer.head.hash,
+    };
+    send(writer, file.path(), snapshot, base, policy.clone()).await?;
+    if !writer.node.config.shadow.keep {
+        return Ok(None);
+    }
+    Ok(Some(Start::Copy {
+        file: file.keep(),
+        base,
+        policy,
+    }))
+}
+
+/// Takes the live database's files where a comparison with the backup is due. No reason to hold the node up when it
+/// cannot be done: the next start tries again.
+pub(super) async fn copy_for_proof(writer: &Writer, account: &AccountState) -> Option<ProofCopy> {
+    let config = writer.node.config.shadow;
+    let every = config.prove_every_hours.saturating_mul(3_600_000);
+    let is_due = account
+        .proof
+        .is_none_or(|proof| account.time.millis_since(proof.at) >= every);
+    // The backup began in this very run, or a batch of PRAGMAs left the copy's settings open.
+    if !config.keep || !is_due || writer.head.is_empty() {
+        return None;
+    }
+    let live = writer.node.database();
+    let work = writer.node.directory.work().ok()?;
+    let taken = tokio::task::spawn_blocking(move || copy::take(&live, &work, Some(PROOF_COPY))).await;
+    match taken {
+        Ok(Ok(taken)) => Some(ProofCopy {
+            taken,
+            expected: expected(writer),
+            head: writer.head,
+        }),
+        Ok(Err(error)) => {
+            stdio::log(
+                Level::Warn,
+                &format!("The proof of the backup is put off to the next start: {error}"),
+            );
+            None
+        }
+        Err(_) => None,
+    }
+}
+
+/// What a copy of the live database must turn out to be.
+fn expected(writer: &Writer) -> Expected {
+    Expected {
+        data_version: writer.version,
+        node: writer.node.config.node,
+    }
 }
 
 /// The copy; removed when it is no longer needed.
-struct WorkFile(PathBuf);
+struct WorkFile(Option<PathBuf>);
 
 impl WorkFile {
     fn path(&self) -> &Path {
-        &self.0
+        self.0.as_deref().unwrap_or(Path::new(""))
+    }
+
+    /// Somebody else's from now on.
+    fn keep(mut self) -> PathBuf {
+        self.0.take().unwrap_or_default()
     }
 }
 
 impl Drop for WorkFile {
     fn drop(&mut self) {
-        // What cannot be removed now is overwritten by the next copy.
-        let _ = copy::remove(&self.0);
+        if let Some(path) = &self.0 {
+            // What cannot be removed now is overwritten by the next copy.
+            let _ = copy::remove(path);
+        }
     }
 }
 
 async fn copy_database(writer: &Writer) -> Result<Option<WorkFile>, Halted> {
     let live = writer.node.database();
     let work = writer.node.directory.work()?;
-    let expected = Expected {
-        data_version: writer.version,
-        node: writer.node.config.node,
-    };
+    let expected = expected(writer);
     let copied = tokio::task::spawn_blocking(move || copy::copy(&live, &work, expected)).await;
     match copied {
         Ok(Ok(Copied::BrandNew)) => Ok(None),
-        Ok(Ok(Copied::Copy(path))) => Ok(Some(WorkFile(path))),
+        Ok(Ok(Copied::Copy(path))) => Ok(Some(WorkFile(Some(path)))),
         Ok(Err(error)) => Err(Halted::new(format!(
             "The database cannot be backed up: {error}. The node is halted before it changes anything; an earlier backup, \
              where there is one, is untouched."
@@ -75,15 +143,16 @@ async fn copy_database(writer: &Writer) -> Result<Option<WorkFile>, Halted> {
     }
 }
 
-async fn send(writer: &mut Writer, file: &Path, snapshot: SnapshotId) -> Result<(), Halted> {
-    let policy = policy_record(writer).await?;
+async fn send(
+    writer: &Writer,
+    file: &Path,
+    snapshot: SnapshotId,
+    base: Base,
+    policy: Option<Vec<u8>>,
+) -> Result<(), Halted> {
     let plan = Plan {
         database: file,
-        base: Base {
-            timeline: writer.timeline,
-            seq: writer.head.seq,
-            hash: writer.head.hash,
-        },
+        base,
         snapshot,
         data_version: writer.version,
         policy,
@@ -129,20 +198,32 @@ async fn send(writer: &mut Writer, file: &Path, snapshot: SnapshotId) -> Result<
     Ok(())
 }
 
-/// The policy record of this timeline, as it stands in the log: the manifest carries it, so that it outlives the log.
-async fn policy_record(writer: &Writer) -> Result<Option<Vec<u8>>, Halted> {
+/// The last policy record before the gap, as it stands in the log or in the newest snapshot's manifest: the new manifest
+/// carries it on, so that it outlives the log.
+async fn policy_record(writer: &Writer, before: Head) -> Result<Option<Vec<u8>>, Halted> {
     let session = &writer.session;
-    let page = writer
+    let asked = async || {
+        let account = session.account().await?;
+        if let Some(snapshot) = account.snapshot {
+            let sealed = session.manifest(snapshot.snapshot).await?;
+            return Ok(Manifest::open(&writer.node.keys.manifest, &sealed).map(|manifest| manifest.policy));
+        }
+        let page = session.records(account.first_seq.max(1)).await?;
+        let policies = page.into_iter().map(|(_, sealed)| sealed).filter(|sealed| {
+            RecordHeader::parse(sealed)
+                .is_ok_and(|header| header.kind == RecordKind::Policy && header.seq <= before.seq)
+        });
+        Ok(Ok(policies.last().map(|sealed| sealed.to_vec())))
+    };
+    let policy = writer
         .patience
-        .until_done("snapshot of the database", &writer.node.network_dir, async || {
-            session.records(1).await
-        })
+        .until_done("snapshot of the database", &writer.node.network_dir, asked)
         .await?;
-    let is_policy =
-        |sealed: &[u8]| RecordHeader::parse(sealed).is_ok_and(|header| header.kind == RecordKind::Policy);
-    Ok(page
-        .into_iter()
-        .map(|(_, sealed)| sealed)
-        .find(|sealed| is_policy(sealed))
-        .map(|sealed| sealed.to_vec()))
+    policy.map_err(|error| {
+        Halted::new(format!(
+            "The newest snapshot on {} cannot be opened with this node's key: {error}. The node is halted; nothing is lost. \
+             Either the key file or the server is not the right one.",
+            session.url()
+        ))
+    })
 }

@@ -36,8 +36,8 @@ pub(super) struct Facts<'a> {
     pub(super) witness: Option<Witness>,
     /// The runs that wrote from this directory.
     pub(super) runs: &'a [RunId],
-    /// Whether one of them migrated the schema and no snapshot was taken since.
-    pub(super) migrated: bool,
+    /// Why the backup needs a snapshot of the live database even where it ends just there.
+    pub(super) due: Option<Reason>,
 }
 
 /// What happens at the first batch of a run.
@@ -65,6 +65,10 @@ pub(super) enum Reason {
     Unfinished,
     /// The last run migrated the schema, and lightningd rewrote the file then.
     Migrated,
+    /// What the backup gives was found to differ from the live database.
+    Unproved,
+    /// The server asks for it, and there is no shadow.
+    RollUp,
 }
 
 /// Why the node must not go on.
@@ -145,8 +149,7 @@ pub(super) fn judge(facts: &Facts<'_>) -> Judgement {
             })
         }
         _ if last.unbridged => Judgement::Snapshot(Reason::Unfinished),
-        Ordering::Equal if facts.migrated => Judgement::Snapshot(Reason::Migrated),
-        Ordering::Equal => Judgement::GoOn,
+        Ordering::Equal => facts.due.map_or(Judgement::GoOn, Judgement::Snapshot),
         Ordering::Greater => {
             let by = facts.database - backup;
             if seen {
@@ -211,7 +214,7 @@ mod tests {
             server: server.map(|last| (TIMELINE, last)),
             witness: witness.map(|head| Witness::new(TIMELINE, head, 0)),
             runs: &[OURS],
-            migrated: false,
+            due: None,
         }
     }
 
@@ -306,19 +309,21 @@ mod tests {
     }
 
     #[test]
-    fn after_a_migration_the_rewritten_file_is_backed_up_anew() {
+    fn a_snapshot_that_is_due_is_taken_where_the_backup_ends_and_heals_nothing_else() {
         let same = facts(70, Some(last(head(2, 9), OURS, 70)), Some(head(2, 9)));
-        let migrated = Facts {
-            migrated: true,
-            ..same.clone()
-        };
         assert_eq!(judge(&same), Judgement::GoOn);
-        assert_eq!(judge(&migrated), Judgement::Snapshot(Reason::Migrated));
-        let behind = Facts {
-            database: 69,
-            ..migrated
-        };
-        assert_eq!(judge(&behind), Judgement::Halt(Halt::Behind { by: 1 }));
+        for due in [Reason::Migrated, Reason::Unproved, Reason::RollUp] {
+            let due_here = Facts {
+                due: Some(due),
+                ..same.clone()
+            };
+            assert_eq!(judge(&due_here), Judgement::Snapshot(due));
+            let behind = Facts {
+                database: 69,
+                ..due_here
+            };
+            assert_eq!(judge(&behind), Judgement::Halt(Halt::Behind { by: 1 }));
+        }
     }
 
     #[test]

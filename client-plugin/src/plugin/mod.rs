@@ -8,6 +8,7 @@
 
 mod batch;
 mod bridge;
+mod follower;
 mod frame;
 mod halt;
 mod judge;
@@ -58,6 +59,8 @@ const LEAVE_CHECK: Duration = Duration::from_millis(200);
 const LEAVE_QUIET: Duration = Duration::from_secs(2);
 /// How long it stays at most: lightningd cuts plugins off after 30 s.
 const LEAVE_LATEST: Duration = Duration::from_secs(25);
+/// How long the end waits for the shadow.
+const SETTLE: Duration = Duration::from_secs(2);
 
 /// Runs the plugin until lightningd closes its standard input, which ends it with success, or until another machine
 /// takes the node over. `network_dir` is the directory in which lightningd started it.
@@ -277,9 +280,19 @@ impl Plugin {
             || (self.last_batch.elapsed() >= LEAVE_QUIET && !siblings::any_alive())
     }
 
+    /// Lets the shadow last; lightningd waits for the end of its plugins for a while.
+    fn settle(&self) {
+        if let State::Writing(writer) = &self.state
+            && let Some(follower) = &writer.follower
+        {
+            follower.settle(SETTLE);
+        }
+    }
+
     /// The end of the run. `in_order` says that lightningd shut down and that its last batch is long committed.
     async fn end(mut self, in_order: bool) -> ExitCode {
         self.write_witness().await;
+        self.settle();
         if in_order && self.acknowledged.is_some() && self.witnessed == self.acknowledged {
             let ended = Directory::in_network_dir(&self.network_dir).end_run();
             if let Err(error) = ended {

@@ -3,6 +3,7 @@
 use super::{
     batch::Versions,
     bridge,
+    follower::{Follower, Start},
     halt::Halted,
     judge::{Facts, Halt, Judgement, Reason, judge},
     newest,
@@ -77,7 +78,7 @@ pub(super) async fn open(
         server: account.timeline.zip(last),
         witness,
         runs: runs.as_ref().map_or(&[], |runs| &runs.runs),
-        migrated: runs.as_ref().is_some_and(|runs| runs.migrated),
+        due: due(&node, &account, runs.as_ref().is_some_and(|runs| runs.migrated)),
     };
     let judgement = judge(&facts);
     if let Judgement::Halt(halt) = judgement {
@@ -103,48 +104,68 @@ pub(super) async fn open(
         patience,
         run,
         node,
+        follower: None,
         _lock: lock,
     };
-    writer.go_on(judgement, &account).await?;
+    let start = writer.go_on(judgement, &account).await?;
+    if writer.node.config.shadow.keep {
+        writer.follower = start.and_then(|start| {
+            let claim = writer.session.claim().copied();
+            Follower::start(writer.node.clone(), claim, writer.timeline, start)
+        });
+    }
     Ok(writer)
 }
 
+/// Why a snapshot of the live database is due even where the backup ends just there.
+fn due(node: &Node, account: &AccountState, migrated: bool) -> Option<Reason> {
+    let unproved = account.proof.is_some_and(|proof| {
+        !proof.equal
+            && account
+                .snapshot
+                .is_none_or(|snapshot| snapshot.base_seq <= proof.seq)
+    });
+    if migrated {
+        Some(Reason::Migrated)
+    } else if unproved {
+        Some(Reason::Unproved)
+    } else {
+        (account.roll_up && !node.config.shadow.keep).then_some(Reason::RollUp)
+    }
+}
+
 impl Writer {
-    async fn go_on(&mut self, judgement: Judgement, account: &AccountState) -> Result<(), Halted> {
-        if account.head == Head::EMPTY {
+    /// Does what the judgement asks for before the first batch. Returns where the shadow begins.
+    async fn go_on(&mut self, judgement: Judgement, account: &AccountState) -> Result<Option<Start>, Halted> {
+        let is_empty = account.head == Head::EMPTY;
+        if is_empty {
             let policy = self.policy();
-            self.append(&policy).await?;
+            self.append(policy).await?;
         }
-        match judgement {
-            Judgement::Snapshot(reason) => {
-                let why = match reason {
-                    Reason::FirstBackup => "The node is backed up for the first time".to_owned(),
-                    Reason::Unreported(versions) => {
-                        format!(
-                            "{versions} update(s) were written while no backup was listening, as at a shutdown"
-                        )
-                    }
-                    Reason::Unfinished => "An earlier snapshot was not completed".to_owned(),
-                    Reason::Migrated => {
-                        "The last run upgraded the database, and lightningd rewrote it".to_owned()
-                    }
-                };
-                stdio::log(
-                    Level::Info,
-                    &format!("{why}: taking a snapshot of the database before the node goes on"),
-                );
-                bridge::take_snapshot(self).await?;
-                self.node.directory.set_migrated(false)?;
-            }
-            _ => stdio::log(
+        if let Judgement::Snapshot(reason) = judgement {
+            let why = why(reason);
+            stdio::log(
                 Level::Info,
-                &format!(
-                    "This node is protected: the backup goes on from record {}",
-                    self.head.seq
-                ),
-            ),
+                &format!("{why}: taking a snapshot of the database before the node goes on"),
+            );
+            let start = bridge::take_snapshot(self).await?;
+            self.node.directory.set_migrated(false)?;
+            return Ok(start);
         }
-        Ok(())
+        stdio::log(
+            Level::Info,
+            &format!(
+                "This node is protected: the backup goes on from record {}",
+                self.head.seq
+            ),
+        );
+        if is_empty {
+            return Ok(Some(Start::Empty));
+        }
+        Ok(Some(Start::Continue {
+            head: self.head,
+            proof: bridge::copy_for_proof(self, account).await,
+        }))
     }
 
     /// The list of servers as a record: a restore follows it, not just the URL it was given.
@@ -166,6 +187,21 @@ impl Writer {
                 RequireConfig::Majority => Require::Majority,
             },
         })
+    }
+}
+
+fn why(reason: Reason) -> String {
+    match reason {
+        Reason::FirstBackup => "The node is backed up for the first time".to_owned(),
+        Reason::Unreported(versions) => {
+            format!("{versions} update(s) were written while no backup was listening, as at a shutdown")
+        }
+        Reason::Unfinished => "An earlier snapshot was not completed".to_owned(),
+        Reason::Migrated => "The last run upgraded the database, and lightningd rewrote it".to_owned(),
+        Reason::Unproved => "What the backup gives was found to differ from the database".to_owned(),
+        Reason::RollUp => {
+            "The server asks for a roll-up, and no shadow is kept on this machine to make it of".to_owned()
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! The writer of one run: takes batches, seals them, and returns once they are durable (I2, I3, I7).
 
-use super::{batch::Versions, halt::Halted, patience::Patience};
+use super::{batch::Versions, follower::Follower, halt::Halted, patience::Patience};
 use crate::{
     directory::{Lock, Witness},
     node::Node,
@@ -31,6 +31,8 @@ pub(super) struct Writer {
     pub(super) version: u64,
     /// Whether this run's first record is still to come.
     pub(super) opens_run: bool,
+    /// Makes roll-ups in the background; `None` where no shadow is kept.
+    pub(super) follower: Option<Follower>,
     /// Held for the life of the run.
     pub(super) _lock: Lock,
 }
@@ -62,7 +64,7 @@ impl Writer {
             .statements
             .iter()
             .any(|statement| statement.starts_with(MIGRATION));
-        self.append(&Content::Batch(batch)).await?;
+        self.append(Content::Batch(batch)).await?;
         if migrates {
             self.node.directory.set_migrated(true)?;
         }
@@ -71,7 +73,7 @@ impl Writer {
     }
 
     /// Seals one record and waits until the server has it.
-    pub(super) async fn append(&mut self, content: &Content) -> Result<(), Halted> {
+    pub(super) async fn append(&mut self, content: Content) -> Result<(), Halted> {
         let place = Place {
             timeline: self.timeline,
             epoch: self.epoch,
@@ -79,7 +81,7 @@ impl Writer {
             prev: self.head.hash,
         };
         let mut rng = self.node.ambient.rng.clone();
-        let sealed = self.sealer.seal(place, content, &mut rng).map_err(|error| {
+        let sealed = self.sealer.seal(place, &content, &mut rng).map_err(|error| {
             Halted::new(format!(
                 "An update cannot be sealed: {error}. The node is halted; nothing is lost."
             ))
@@ -104,6 +106,13 @@ impl Writer {
         }
         self.head = head;
         self.opens_run = false;
+        if let Some(follower) = &self.follower {
+            follower.follow(head, content, bytes);
+            if (appended.roll_up || follower.wants_roll_up()) && follower.roll_up(head) {
+                // A reader of the snapshot begins with the next record.
+                self.sealer.restart();
+            }
+        }
         Ok(())
     }
 

@@ -11,7 +11,7 @@ mod patient;
 mod server;
 mod tail;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod work;
 
 pub(crate) use base::choose as choose_base;

@@ -8,7 +8,7 @@ use crate::{
         locate::Wallet,
         pidfile::{self, Holder},
     },
-    directory::{Config, Directory, OutageConfig, RequireConfig, ServerConfig, Witness},
+    directory::{Config, Directory, OutageConfig, RequireConfig, ServerConfig, ShadowConfig, Witness},
     durable,
     keys::{KeyFile, Root},
     random::SharedRng,
@@ -222,6 +222,7 @@ impl Place {
             database: (self.database != self.node.net().join("lightningd.sqlite3"))
                 .then(|| self.database.clone()),
             outage: OutageConfig::default(),
+            shadow: ShadowConfig::default(),
             grant: taken.grant.clone(),
             servers: vec![self.server.clone()],
         })?;

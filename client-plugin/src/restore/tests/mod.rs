@@ -19,9 +19,9 @@ use rusqlite::Connection;
 use std::{fs, process::Command};
 
 const NODE: NodeId = NodeId([2; 33]);
-const TIMELINE: TimelineId = TimelineId([1; 16]);
+pub(crate) const TIMELINE: TimelineId = TimelineId([1; 16]);
 const SERVER: ServerKey = ServerKey([4; 32]);
-const RUN: RunId = RunId([5; 16]);
+pub(crate) const RUN: RunId = RunId([5; 16]);
 
 struct StoppedClock;
 
@@ -32,19 +32,19 @@ impl Clock for StoppedClock {
 }
 
 /// A node, its server, and an empty directory to restore into.
-struct World {
-    dir: tempfile::TempDir,
-    server: FakeServer,
-    keys: Keys,
-    sealer: Sealer,
+pub(crate) struct World {
+    pub(crate) dir: tempfile::TempDir,
+    pub(crate) server: FakeServer,
+    pub(crate) keys: Keys,
+    pub(crate) sealer: Sealer,
     rng: TestRng,
-    head: Head,
+    pub(crate) head: Head,
     epoch: u64,
-    live: Replay,
+    pub(crate) live: Replay,
 }
 
 impl World {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let keys = Keys::derive(&Root::from_bytes([1; 32]));
         fs::create_dir(dir.path().join("to")).unwrap();
@@ -63,7 +63,7 @@ impl World {
     }
 
     /// A node with an existing database and twenty batches.
-    fn busy() -> Self {
+    pub(crate) fn busy() -> Self {
         let mut world = Self::new();
         world.start(NODE);
         for _ in 0..19 {
@@ -72,7 +72,7 @@ impl World {
         world
     }
 
-    fn start(&mut self, node: NodeId) {
+    pub(crate) fn start(&mut self, node: NodeId) {
         self.batch(&[
             "CREATE TABLE vars (name TEXT, val TEXT, intval INTEGER, blobval BLOB, PRIMARY KEY (name));"
                 .to_owned(),
@@ -85,11 +85,11 @@ impl World {
         ]);
     }
 
-    fn pay(&mut self) {
+    pub(crate) fn pay(&mut self) {
         self.batch(&["INSERT INTO payments (peer, secret) VALUES (1, zeroblob(1000))".to_owned()]);
     }
 
-    fn batch(&mut self, statements: &[String]) {
+    pub(crate) fn batch(&mut self, statements: &[String]) {
         let before = self.live.data_version().unwrap_or_default();
         let update =
             format!("UPDATE vars SET intval = intval + 1 WHERE name = 'data_version' AND intval = {before}");
@@ -109,7 +109,7 @@ impl World {
         self.append(&Content::Batch(batch));
     }
 
-    fn append(&mut self, content: &Content) {
+    pub(crate) fn append(&mut self, content: &Content) {
         let prev = if self.head.seq == 0 {
             RecordHash::NONE
         } else {
@@ -159,7 +159,7 @@ impl World {
         .unwrap();
     }
 
-    fn snapshot(&mut self, name: u8) {
+    pub(crate) fn snapshot(&mut self, name: u8) {
         let plan = self.plan(name);
         self.upload(&plan);
     }
@@ -173,7 +173,7 @@ impl World {
         self.live = Replay::open(&live, Durability::Off).unwrap();
     }
 
-    fn drop_log_up_to(&self, seq: u64) {
+    pub(crate) fn drop_log_up_to(&self, seq: u64) {
         let seq = usize::try_from(seq).unwrap();
         self.server.held().log.drain(..seq);
     }
@@ -238,7 +238,7 @@ impl World {
     }
 }
 
-fn wait<T>(future: impl Future<Output = T>) -> T {
+pub(crate) fn wait<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread()
         .build()
         .unwrap()

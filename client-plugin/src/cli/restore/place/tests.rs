@@ -127,6 +127,7 @@ fn a_directory_set_up_for_another_node_root_or_server_is_an_obstacle() {
             proxy: None,
             database: None,
             outage: OutageConfig::default(),
+            shadow: ShadowConfig::default(),
             grant: secret.node_key().sign_grant(&grant),
             servers: vec![ServerConfig {
                 url: "http://server".to_owned(),

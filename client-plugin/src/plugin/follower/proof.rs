@@ -1,0 +1,123 @@
+//! The proof of the backup: what it gives, beside what lightningd has.
+
+use super::worker::{Trouble, Worker};
+use crate::{
+    plugin::stdio::{self, Level},
+    remote::Session,
+    replay::compare::{self, Difference},
+    shadow::Shadow,
+    snapshot::{
+        Base,
+        copy::{self, Copied, CopyError, Expected},
+    },
+};
+use backstop_protocol::{api::ProofReport, head::Head};
+use rusqlite::{Connection, OpenFlags};
+use std::{path::PathBuf, sync::atomic::Ordering};
+
+/// The files of the live database, taken inside the hook, at the first batch of a run.
+pub(in crate::plugin) struct ProofCopy {
+    /// For [`copy::recover`].
+    pub(in crate::plugin) taken: PathBuf,
+    /// What it must be.
+    pub(in crate::plugin) expected: Expected,
+    /// The record after which the database stood so.
+    pub(in crate::plugin) head: Head,
+}
+
+/// Compares the shadow, which stands where the copy was taken, with the copy. Where they differ, the copy becomes the
+/// shadow, so that the next snapshot is what lightningd has; what the backup held before is kept for who wants to know why.
+pub(super) async fn compare(
+    worker: &Worker,
+    session: &Session,
+    shadow: Shadow,
+    proof: ProofCopy,
+) -> Result<Shadow, Trouble> {
+    let file = match copy::recover(&proof.taken, proof.expected) {
+        Ok(Copied::Copy(file)) => file,
+        Ok(Copied::BrandNew) => return Ok(shadow),
+        Err(error) => {
+            tell_unusable(&error);
+            return Ok(shadow);
+        }
+    };
+    let difference = differing(&shadow, &file).map_err(|error| Trouble::Shadow(error.into()));
+    let difference = match difference {
+        Ok(difference) => difference,
+        Err(trouble) => {
+            // The copy is of no use without a shadow; the first error is the one to report.
+            let _ = copy::remove(&file);
+            return Err(trouble);
+        }
+    };
+    let report = ProofReport {
+        seq: proof.head.seq,
+        equal: difference.is_none(),
+    };
+    if let Err(error) = session.report_proof(report).await {
+        stdio::log(
+            Level::Warn,
+            &format!("The proof of the backup could not be recorded: {error}"),
+        );
+    }
+    let Some(difference) = difference else {
+        stdio::log(
+            Level::Info,
+            &format!(
+                "The backup is proved: up to record {} it gives exactly the database that lightningd has",
+                proof.head.seq
+            ),
+        );
+        // What cannot be removed now is removed by the next copy.
+        let _ = copy::remove(&file);
+        return Ok(shadow);
+    };
+    stdio::log(
+        Level::Error,
+        &format!(
+            "THE BACKUP WAS WRONG: {difference}, comparing what it gives after record {} with the node's own database. The \
+             node goes on, and a new snapshot of its own database is uploaded now: from then on that is what a restore \
+             gives. What the backup held before is kept on the server. Please report this; then type: backstop accept",
+            proof.head.seq
+        ),
+    );
+    let (base, policy) = (
+        Base {
+            timeline: worker.timeline,
+            seq: proof.head.seq,
+            hash: proof.head.hash,
+        },
+        shadow.position().policy().map(<[u8]>::to_vec),
+    );
+    drop(shadow);
+    let shadow = Shadow::adopt(&worker.node.directory.shadow(), &file, base, policy)?;
+    worker.shared.wanted.store(true, Ordering::Relaxed);
+    Ok(shadow)
+}
+
+fn differing(
+    shadow: &Shadow,
+    copy: &std::path::Path,
+) -> Result<Option<Difference>, crate::replay::ReplayError> {
+    let copy = Connection::open_with_flags(
+        copy,
+        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+    )?;
+    Ok(compare::difference(shadow.replay().database(), &copy)?)
+}
+
+fn tell_unusable(error: &CopyError) {
+    let message = match error {
+        CopyError::Damaged(complaint) => format!(
+            "THE NODE'S OWN DATABASE IS DAMAGED: {complaint}. The backup is not: it is built from what lightningd wrote, not \
+             from this file. Stop the node, keep the damaged file, and restore: backstop restore --help"
+        ),
+        error => format!("The proof of the backup was put off to the next start: {error}"),
+    };
+    let level = if matches!(error, CopyError::Damaged(_)) {
+        Level::Error
+    } else {
+        Level::Warn
+    };
+    stdio::log(level, &message);
+}

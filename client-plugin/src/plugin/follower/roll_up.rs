@@ -1,0 +1,112 @@
+//! One roll-up: the shadow stands still, becomes a snapshot, and goes on.
+
+use super::worker::{Trouble, Worker, is_fenced};
+use crate::{
+    plugin::stdio::{self, Level},
+    remote::Session,
+    restore::Patient,
+    shadow::{Frozen, KnownChunks, Shadow, ShadowError},
+    snapshot::{Parent, Plan, UploadError, Uploaded, upload},
+};
+use backstop_protocol::id::SnapshotId;
+use std::{sync::atomic::Ordering, time::Duration};
+use tokio::time::Instant;
+
+/// The first pause after a roll-up that failed; each is twice the one before.
+const FIRST_PAUSE: Duration = Duration::from_mins(1);
+/// The longest pause.
+const LONGEST_PAUSE: Duration = Duration::from_hours(1);
+
+impl Worker {
+    /// Makes a snapshot of the shadow as it stands. What goes wrong with that is told here and tried again later: the
+    /// snapshot before and the log above it are untouched (I8).
+    pub(super) async fn roll_up(&mut self, session: &Session, shadow: Shadow) -> Result<Shadow, Trouble> {
+        if !shadow.replay().foreign_keys().map_err(ShadowError::from)? {
+            // Between lightningd's two PRAGMAs: a restore that began here would go on with the wrong setting.
+            self.shared.rolling.store(false, Ordering::Relaxed);
+            return Ok(shadow);
+        }
+        let frozen = shadow.freeze()?;
+        let began = Instant::now();
+        let outcome = self.send(session, &frozen).await;
+        let shadow = frozen.thaw()?;
+        match outcome {
+            Ok(uploaded) => {
+                self.pause = FIRST_PAUSE;
+                self.shared.rolling.store(false, Ordering::Relaxed);
+                stdio::log(
+                    Level::Info,
+                    &format!(
+                        "Rolled up: the new snapshot after record {} is complete and proved on the server; {} of its {} chunks \
+                         were sent, {} bytes, in {} s",
+                        uploaded.info.base_seq,
+                        uploaded.sent.len(),
+                        uploaded.chunks.len(),
+                        uploaded.sent_bytes,
+                        began.elapsed().as_secs()
+                    ),
+                );
+                Ok(shadow)
+            }
+            Err(UploadError::Remote(error)) if is_fenced(&error) => Err(error.into()),
+            Err(error) => {
+                self.put_roll_up_off(&error);
+                Ok(shadow)
+            }
+        }
+    }
+
+    fn put_roll_up_off(&mut self, error: &UploadError) {
+        let pause = self.pause.clamp(FIRST_PAUSE, LONGEST_PAUSE);
+        self.put_off = Some(Instant::now() + pause);
+        self.pause = pause * 2;
+        let level = match error {
+            UploadError::Unproved(_) => Level::Error,
+            _ => Level::Warn,
+        };
+        stdio::log(
+            level,
+            &format!(
+                "The roll-up was put off for {} s: {error}. The backup goes on: the snapshot before it and the log restore \
+                 as they did.",
+                pause.as_secs()
+            ),
+        );
+    }
+
+    async fn send(&self, session: &Session, frozen: &Frozen) -> Result<Uploaded, UploadError> {
+        let dir = self.node.directory.shadow();
+        let known = KnownChunks::read(&dir);
+        let (Some(base), Some(data_version)) = (frozen.position().base(), frozen.data_version()) else {
+            return Err(UploadError::Io(std::io::Error::other("nothing was written yet")));
+        };
+        // The server may have dropped the snapshot that this machine knows.
+        let newest = session.account().await?.snapshot;
+        let known = known.filter(|known| newest.is_some_and(|newest| newest.snapshot == known.snapshot));
+        let plan = Plan {
+            database: &frozen.database(),
+            base,
+            snapshot: SnapshotId(self.node.ambient.rng.array()),
+            data_version,
+            policy: frozen.position().policy().map(<[u8]>::to_vec),
+            parent: known.as_ref().map(|known| Parent {
+                snapshot: known.snapshot,
+                chunks: &known.chunks,
+            }),
+        };
+        let server = Patient::new(session, Patient::<Session>::PAUSES);
+        let mut rng = self.node.ambient.rng.clone();
+        let uploaded = upload(&server, &self.node.keys, &plan, &mut rng, &mut |_, _| {}).await?;
+        let known = KnownChunks {
+            snapshot: plan.snapshot,
+            chunks: uploaded.chunks.clone(),
+        };
+        if let Err(error) = known.write(&dir) {
+            stdio::log(
+                Level::Warn,
+                &format!("{error}; the next roll-up sends its list of chunks whole"),
+            );
+        }
+        Ok(uploaded)
+    }
+}

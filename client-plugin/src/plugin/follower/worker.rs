@@ -1,0 +1,282 @@
+//! The thread's loop: what it does with what it hears.
+
+use super::{Event, Shared, Start, proof};
+use crate::{
+    node::Node,
+    plugin::stdio::{self, Level},
+    record::Content,
+    remote::{RemoteError, Session},
+    restore::Patient,
+    shadow::{self, Shadow, ShadowError},
+};
+use backstop_protocol::{id::TimelineId, problem::ProblemCode, session::WriterClaim};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+use tokio::{sync::mpsc, time::Instant};
+
+/// How often the shadow's position is written down.
+const SAVE_EVERY: Duration = Duration::from_secs(30);
+/// The first pause after something went wrong; each is twice the one before.
+const FIRST_PAUSE: Duration = Duration::from_secs(5);
+/// The longest pause.
+const LONGEST_PAUSE: Duration = Duration::from_mins(30);
+/// How much this thread gives way to all others.
+const NICE: i32 = 10;
+
+/// Why the shadow cannot go on as it is.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Trouble {
+    #[error(transparent)]
+    Shadow(#[from] ShadowError),
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
+}
+
+impl Trouble {
+    /// Whether this run is not the writer any more. The hook says so where it matters.
+    fn is_end(&self) -> bool {
+        match self {
+            Self::Remote(error) | Self::Shadow(ShadowError::Remote(error)) => is_fenced(error),
+            Self::Shadow(_) => false,
+        }
+    }
+
+    /// Whether the shadow itself is as good as before.
+    fn spares_shadow(&self) -> bool {
+        matches!(self, Self::Remote(_) | Self::Shadow(ShadowError::Remote(_)))
+    }
+}
+
+/// Whether another run is the writer.
+pub(super) fn is_fenced(error: &RemoteError) -> bool {
+    matches!(
+        error.code(),
+        Some(ProblemCode::Fenced | ProblemCode::OtherInstance | ProblemCode::EpochMismatch)
+    )
+}
+
+/// The thread's own.
+pub(super) struct Worker {
+    pub(super) node: Arc<Node>,
+    claim: Option<WriterClaim>,
+    pub(super) timeline: TimelineId,
+    events: mpsc::UnboundedReceiver<Event>,
+    pub(super) shared: Arc<Shared>,
+    /// Until when no roll-up is tried, after one that failed.
+    pub(super) put_off: Option<Instant>,
+    pub(super) pause: Duration,
+}
+
+impl Worker {
+    pub(super) fn new(
+        node: Arc<Node>,
+        claim: Option<WriterClaim>,
+        timeline: TimelineId,
+        events: mpsc::UnboundedReceiver<Event>,
+        shared: Arc<Shared>,
+    ) -> Self {
+        Self {
+            node,
+            claim,
+            timeline,
+            events,
+            shared,
+            put_off: None,
+            pause: FIRST_PAUSE,
+        }
+    }
+
+    /// Runs until the hook's end is gone.
+    pub(super) fn run(mut self, start: Start) {
+        // Where the system does not allow it, the thread is as quick as others.
+        let _ = rustix::process::nice(NICE);
+        let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+            Ok(runtime) => runtime,
+            Err(error) => {
+                stdio::log(
+                    Level::Warn,
+                    &format!("No roll-ups in this run: {error}. The backup itself goes on."),
+                );
+                return;
+            }
+        };
+        runtime.block_on(self.work(start));
+    }
+
+    async fn work(&mut self, start: Start) {
+        let mut start = Some(start);
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let began = Instant::now();
+            let Err(trouble) = self.follow(start.take()).await else {
+                return;
+            };
+            if trouble.is_end() {
+                return;
+            }
+            if began.elapsed() > LONGEST_PAUSE {
+                pause = FIRST_PAUSE;
+            }
+            self.tell(&trouble, pause);
+            if !trouble.spares_shadow()
+                && let Err(error) = shadow::clear(&self.node.directory.shadow())
+            {
+                stdio::log(Level::Warn, &error.to_string());
+            }
+            if !self.wait(pause).await {
+                return;
+            }
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    fn tell(&self, trouble: &Trouble, pause: Duration) {
+        let seconds = pause.as_secs();
+        let message = match trouble {
+            Trouble::Shadow(error) if error.is_full() => format!(
+                "This machine's disk has no room for the shadow of the database, so roll-ups are put off: the log on the \
+                 server grows meanwhile. The backup goes on and is complete; nothing is lost. Make room; it is tried again \
+                 in {seconds} s. To do without: shadow.keep = false in {}",
+                self.node.directory.path().join("config.toml").display()
+            ),
+            Trouble::Remote(error) | Trouble::Shadow(ShadowError::Remote(error)) => format!(
+                "Roll-ups are put off: {error}. The backup itself goes on where batches are acknowledged; tried again in \
+                 {seconds} s"
+            ),
+            Trouble::Shadow(error) => format!(
+                "The shadow of the database is made again from the backup in {seconds} s: {error}. The backup goes on; \
+                 nothing is lost."
+            ),
+        };
+        stdio::log(Level::Warn, &message);
+    }
+
+    /// Waits, and lets go of what is handed over meanwhile. `false`: the run ends.
+    async fn wait(&mut self, pause: Duration) -> bool {
+        let until = Instant::now() + pause;
+        loop {
+            match tokio::time::timeout_at(until, self.events.recv()).await {
+                Err(_) => return true,
+                Ok(None | Some(Event::Settle(_))) => return false,
+                Ok(Some(Event::Record { cost, .. })) => self.let_go(cost),
+                Ok(Some(Event::RollUp { .. })) => self.shared.rolling.store(false, Ordering::Relaxed),
+            }
+        }
+    }
+
+    fn let_go(&self, cost: usize) {
+        self.shared.queued.fetch_sub(cost, Ordering::Relaxed);
+    }
+
+    /// Follows the log. `Ok`: the run ends.
+    async fn follow(&mut self, start: Option<Start>) -> Result<(), Trouble> {
+        let (session, _) = self.node.open(self.claim).await?;
+        let mut shadow = Some(self.begin(&session, start).await?);
+        let mut save = tokio::time::interval(SAVE_EVERY);
+        save.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        while let Some(present) = shadow.as_mut() {
+            let event = tokio::select! {
+                event = self.events.recv() => event,
+                _ = save.tick() => {
+                    present.save()?;
+                    self.end_pause();
+                    continue;
+                }
+            };
+            match event {
+                None => break,
+                Some(Event::Settle(done)) => {
+                    if let Some(shadow) = shadow.take() {
+                        shadow.settle()?;
+                    }
+                    // Where nobody waits any more, nobody needs to know.
+                    let _ = done.send(());
+                }
+                Some(Event::Record {
+                    head,
+                    content,
+                    sealed,
+                    cost,
+                }) => {
+                    self.let_go(cost);
+                    if matches!(content, Content::Gap(_)) || head.seq > present.position().seq + 1 {
+                        self.catch_up(&session, present, head.seq).await?;
+                    } else if head.seq == present.position().seq + 1 {
+                        present.take(head, &content, &sealed)?;
+                    }
+                }
+                Some(Event::RollUp { head }) => {
+                    self.catch_up(&session, present, head.seq).await?;
+                    if let Some(present) = shadow.take() {
+                        shadow = Some(self.roll_up(&session, present).await?);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A roll-up that was put off may be asked for again.
+    fn end_pause(&mut self) {
+        if self.put_off.is_some_and(|until| Instant::now() >= until) {
+            self.put_off = None;
+            self.shared.rolling.store(false, Ordering::Relaxed);
+        }
+    }
+
+    pub(super) async fn catch_up(
+        &self,
+        session: &Session,
+        shadow: &mut Shadow,
+        until: u64,
+    ) -> Result<(), Trouble> {
+        let server = Patient::new(session, Patient::<Session>::PAUSES);
+        Ok(shadow::catch_up(shadow, &server, &self.node.keys.record, until).await?)
+    }
+
+    /// The shadow, from wherever it can be had.
+    async fn begin(&mut self, session: &Session, start: Option<Start>) -> Result<Shadow, Trouble> {
+        let dir = self.node.directory.shadow();
+        let (head, proof) = match start {
+            Some(Start::Empty) => return Ok(Shadow::empty(&dir, self.timeline)?),
+            Some(Start::Copy { file, base, policy }) => {
+                return Ok(Shadow::adopt(&dir, &file, base, policy)?);
+            }
+            Some(Start::Continue { head, proof }) => (Some(head), proof),
+            None => (None, None),
+        };
+        let shadow = match Shadow::open(&dir, self.timeline) {
+            Ok(shadow) => shadow,
+            Err(error) if error.is_full() => return Err(error.into()),
+            // Whatever is wrong with it, it is made anew.
+            Err(_) => None,
+        };
+        let mut shadow = match shadow {
+            Some(shadow) => shadow,
+            None => self.rebuild(session).await?,
+        };
+        let Some(head) = head else { return Ok(shadow) };
+        if let Err(trouble) = self.catch_up(session, &mut shadow, head.seq).await {
+            if trouble.spares_shadow() {
+                return Err(trouble);
+            }
+            // An old shadow may be damaged, or older than the log: one that is made of the backup now is neither.
+            drop(shadow);
+            shadow = self.rebuild(session).await?;
+            self.catch_up(session, &mut shadow, head.seq).await?;
+        }
+        match proof {
+            Some(copy) => proof::compare(self, session, shadow, copy).await,
+            None => Ok(shadow),
+        }
+    }
+
+    async fn rebuild(&self, session: &Session) -> Result<Shadow, Trouble> {
+        let server = Patient::new(session, Patient::<Session>::PAUSES);
+        let account = session.account().await?;
+        let dir = self.node.directory.shadow();
+        Ok(shadow::rebuild(&dir, &server, &self.node.keys, &account, self.timeline).await?)
+    }
+}
