@@ -19,7 +19,7 @@ use backstop_protocol::{
     id::{Network, NodeId},
 };
 use serde::Serialize;
-use std::{fmt, io::Write, process::ExitCode};
+use std::{io::Write, process::ExitCode};
 
 /// The node is not protected, or it could not be found out.
 const NOT_PROTECTED: u8 = 1;
@@ -161,6 +161,14 @@ impl Status {
                     if let Some(halt) = seen.halt {
                         self.problem(halt);
                     }
+                    if account.held_since.is_some() {
+                        self.problem(format!(
+                            "What the backup gave was found to differ from the node's own database. A snapshot of the node's \
+                             database has taken its place or does so at the next start; what was there before is kept on {}. Please \
+                             report this; then let it go with: backstop accept",
+                            server.url
+                        ));
+                    }
                     found.account = Some(account);
                 }
                 Err(error) => {
@@ -234,6 +242,7 @@ impl Status {
                         account.log_bytes
                     ),
                 });
+                lines.push(proof(account));
                 let skew = account.time.0.abs_diff(now.0) / 1000;
                 if skew > 60 {
                     lines.push(format!(
@@ -255,19 +264,36 @@ async fn look_at(node: &Node) -> Result<(AccountState, Seen), RemoteError> {
     Ok((account, seen))
 }
 
+/// What the last comparison found, as a person says it.
+fn proof(account: &AccountState) -> String {
+    match account.proof {
+        None => "  proof    none yet: the next start of lightningd compares the backup with the database"
+            .to_owned(),
+        Some(proof) => format!(
+            "  proof    {} the database at record {}, {} ago",
+            if proof.equal { "equal to" } else { "DIFFERENT from" },
+            proof.seq,
+            ago(account.time.millis_since(proof.at) / 1000)
+        ),
+    }
+}
+
 /// When the head arrived, as a person says it.
 fn age(account: &AccountState) -> String {
     match account.head_received_at {
         None => "nothing received yet".to_owned(),
         Some(at) => {
-            let seconds = account.time.millis_since(at) / 1000;
-            let ago: &dyn fmt::Display = match seconds {
-                0..=119 => &format!("{seconds} s"),
-                120..=7_199 => &format!("{} min", seconds / 60),
-                7_200..=172_799 => &format!("{} h", seconds / 3600),
-                _ => &format!("{} days", seconds / 86_400),
-            };
+            let ago = ago(account.time.millis_since(at) / 1000);
             format!("received {ago} ago ({})", Utc(at))
         }
+    }
+}
+
+fn ago(seconds: u64) -> String {
+    match seconds {
+        0..=119 => format!("{seconds} s"),
+        120..=7_199 => format!("{} min", seconds / 60),
+        7_200..=172_799 => format!("{} h", seconds / 3600),
+        _ => format!("{} days", seconds / 86_400),
     }
 }
