@@ -108,6 +108,8 @@ impl SqliteStore {
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(BUSY_WAIT)
             .pragma("journal_size_limit", WAL_KEPT)
+            // What a statement would have to undo is a few pages for each append; a file for them would cost every group.
+            .pragma("temp_store", "memory")
             .disable_statement_logging();
         if let Some(limit) = limit {
             options = options.pragma("max_page_count", (limit / u64::from(PAGE)).max(1).to_string());
