@@ -1,6 +1,6 @@
 //! One SQLite file: the store of a server that stands alone.
 //!
-//! All writing goes through one connection, owned by one task (`writer`): there is nothing to wait for but the
+//! All writing goes through one connection, owned by one thread (`writer`): there is nothing to wait for but the
 //! disk, appends that wait commit together, and a caller that hangs up interrupts nothing. Reading goes through a
 //! pool of its own, which WAL lets read beside the writer.
 
@@ -30,11 +30,10 @@ use sqlx::{
     migrate::{MigrateError, Migrator},
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
-use std::{fs::OpenOptions, io, os::unix::fs::OpenOptionsExt as _, path::Path, time::Duration};
-use tokio::{
-    sync::{Mutex, mpsc, oneshot},
-    task::JoinHandle,
+use std::{
+    fs::OpenOptions, io, os::unix::fs::OpenOptionsExt as _, path::Path, thread::JoinHandle, time::Duration,
 };
+use tokio::sync::{Mutex, mpsc, oneshot};
 use writer::Job;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("../migrations/sqlite");
@@ -85,8 +84,9 @@ pub enum OpenError {
 pub struct SqliteStore {
     id: StoreId,
     reads: SqlitePool,
+    /// Closed once the store is closing.
+    jobs: mpsc::Sender<Job>,
     /// `None` once the store is closing.
-    jobs: Mutex<Option<mpsc::Sender<Job>>>,
     writer: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -108,6 +108,8 @@ impl SqliteStore {
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(BUSY_WAIT)
             .pragma("journal_size_limit", WAL_KEPT)
+            // What a statement would have to undo is a few pages for each append; a file for them would cost every group.
+            .pragma("temp_store", "memory")
             .disable_statement_logging();
         if let Some(limit) = limit {
             options = options.pragma("max_page_count", (limit / u64::from(PAGE)).max(1).to_string());
@@ -135,11 +137,11 @@ impl SqliteStore {
             .connect_with(options.clone().read_only(true).create_if_missing(false))
             .await?;
         let (jobs, queue) = mpsc::channel(QUEUE);
-        let writer = tokio::spawn(writer::run(queue, connection, options));
+        let writer = writer::start(queue, connection, options)?;
         Ok(Self {
             id,
             reads,
-            jobs: Mutex::new(Some(jobs)),
+            jobs,
             writer: Mutex::new(Some(writer)),
         })
     }
@@ -148,9 +150,8 @@ impl SqliteStore {
         &self,
         job: impl FnOnce(oneshot::Sender<Result<T, StoreError>>) -> Job,
     ) -> Result<T, StoreError> {
-        let jobs = self.jobs.lock().await.clone().ok_or_else(closing)?;
         let (answer, answered) = oneshot::channel();
-        jobs.send(job(answer)).await.map_err(|_| closing())?;
+        self.jobs.send(job(answer)).await.map_err(|_| closing())?;
         answered.await.map_err(|_| closing())?
     }
 }
@@ -207,13 +208,7 @@ impl Store for SqliteStore {
 
     async fn ping(&self) -> Result<(), StoreError> {
         // Reading alone would hide that nothing can be written any more.
-        if self
-            .jobs
-            .lock()
-            .await
-            .as_ref()
-            .is_none_or(mpsc::Sender::is_closed)
-        {
+        if self.jobs.is_closed() {
             return Err(closing());
         }
         reads::ping(&self.reads).await
@@ -281,15 +276,16 @@ impl Store for SqliteStore {
     }
 
     async fn close(&self) {
-        // Without senders the writer finishes what waits and ends. It lets go of the file last, so that what is in the
-        // write-ahead log goes into it as far as nobody else holds it.
-        drop(self.jobs.lock().await.take());
+        // The writer finishes what waits and ends. It lets go of the file last, so that what is in the write-ahead log
+        // goes into it as far as nobody else holds it.
         self.reads.close().await;
-        let writer = self.writer.lock().await.take();
-        if let Some(writer) = writer
-            && let Err(error) = writer.await
-        {
-            tracing::error!(%error, "the database's writer broke off");
+        let _ = self.jobs.send(Job::Close).await;
+        let Some(writer) = self.writer.lock().await.take() else {
+            return;
+        };
+        let ended = tokio::task::spawn_blocking(move || writer.join());
+        if !matches!(ended.await, Ok(Ok(()))) {
+            tracing::error!("the database's writer broke off");
         }
     }
 }

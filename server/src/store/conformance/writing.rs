@@ -76,9 +76,9 @@ pub(super) fn refusal<T: fmt::Debug>(outcome: Result<T, StoreError>) -> Refusal 
 #[derive(Clone)]
 pub(in crate::store) struct Session {
     pub(in crate::store) account: AccountId,
-    pub(super) writer: Writer,
+    pub(in crate::store) writer: Writer,
     pub(super) timeline: TimelineId,
-    pub(super) head: Head,
+    pub(in crate::store) head: Head,
 }
 
 impl Session {

@@ -1,6 +1,6 @@
 //! Accounts and grants in SQLite.
 
-use super::cells::{bytes, id, int, number, time};
+use super::cells::{Query, bytes, id, int, nulls, number, rows, time};
 use crate::store::{
     Account, AccountId, Refusal, Seat, SessionRequest, ShownGrant, StoreError, Writer, judge_grant,
     judge_remembered,
@@ -13,6 +13,7 @@ use backstop_protocol::{
     id::{AccessKey, InstanceId, Network, NodeId, RecordHash, RunId, TimelineId},
 };
 use sqlx::{Row as _, SqliteConnection, sqlite::SqliteRow};
+use std::sync::LazyLock;
 
 pub(super) async fn open(
     connection: &mut SqliteConnection,
@@ -78,33 +79,71 @@ pub(super) async fn load(
     read(&row.ok_or(Refusal::NotFound)?)
 }
 
+/// The columns that openings and appends change, behind the one that says whose they are.
+const WRITTEN: [&str; 14] = [
+    "account",
+    "epoch",
+    "instance",
+    "run",
+    "writer_since",
+    "writer_seen_at",
+    "timeline",
+    "head_epoch",
+    "head_seq",
+    "head_hash",
+    "head_prev",
+    "head_received_at",
+    "first_seq",
+    "log_bytes",
+];
+
+static WRITE: LazyLock<String> = LazyLock::new(|| update(1));
+
 /// Writes what openings and appends change.
 pub(super) async fn write(connection: &mut SqliteConnection, account: &Account) -> Result<(), StoreError> {
+    bind(sqlx::query(WRITE.as_str()), account)?
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// The statement that writes so many accounts, each as [`bind`] binds it. Rows of NULL are no account's.
+pub(super) fn update(accounts: usize) -> String {
+    let columns = WRITTEN.iter().enumerate().skip(1);
+    let changes: Vec<_> = columns
+        .map(|(at, column)| format!("{column} = new.column{}", at + 1))
+        .collect();
+    format!(
+        "UPDATE accounts SET {} FROM (VALUES {}) AS new WHERE accounts.account = new.column1",
+        changes.join(", "),
+        rows(accounts, WRITTEN.len()),
+    )
+}
+
+/// Binds one row of [`update`].
+pub(super) fn bind<'q>(query: Query<'q>, account: &Account) -> Result<Query<'q>, StoreError> {
     let seat = account.seat.as_ref();
     let millis = |at: Option<UnixMillis>| at.map(|at| int(at.0)).transpose();
-    sqlx::query(
-        "UPDATE accounts SET epoch = ?, instance = ?, run = ?, writer_since = ?, writer_seen_at = ?, timeline = ?,
-            head_epoch = ?, head_seq = ?, head_hash = ?, head_prev = ?, head_received_at = ?, first_seq = ?,
-            log_bytes = ?
-         WHERE account = ?",
-    )
-    .bind(int(account.epoch())?)
-    .bind(seat.map(|seat| seat.writer.instance.0.to_vec()))
-    .bind(seat.map(|seat| seat.writer.run.0.to_vec()))
-    .bind(millis(seat.map(|seat| seat.since))?)
-    .bind(millis(seat.map(|seat| seat.seen_at))?)
-    .bind(account.timeline.map(|timeline| timeline.0.to_vec()))
-    .bind(int(account.head.epoch)?)
-    .bind(int(account.head.seq)?)
-    .bind(account.head.hash.0.as_slice())
-    .bind(account.before_head.0.as_slice())
-    .bind(millis(account.head_received_at)?)
-    .bind(int(account.first_seq)?)
-    .bind(int(account.log_bytes)?)
-    .bind(account.id.0)
-    .execute(connection)
-    .await?;
-    Ok(())
+    Ok(query
+        .bind(account.id.0)
+        .bind(int(account.epoch())?)
+        .bind(seat.map(|seat| seat.writer.instance.0.to_vec()))
+        .bind(seat.map(|seat| seat.writer.run.0.to_vec()))
+        .bind(millis(seat.map(|seat| seat.since))?)
+        .bind(millis(seat.map(|seat| seat.seen_at))?)
+        .bind(account.timeline.map(|timeline| timeline.0.to_vec()))
+        .bind(int(account.head.epoch)?)
+        .bind(int(account.head.seq)?)
+        .bind(account.head.hash.0.to_vec())
+        .bind(account.before_head.0.to_vec())
+        .bind(millis(account.head_received_at)?)
+        .bind(int(account.first_seq)?)
+        .bind(int(account.log_bytes)?))
+}
+
+/// Binds what [`update`] has no accounts for.
+pub(super) fn bind_none(query: Query<'_>, accounts: usize) -> Query<'_> {
+    nulls(query, accounts * WRITTEN.len())
 }
 
 async fn create(connection: &mut SqliteConnection, request: &SessionRequest) -> Result<Account, StoreError> {

@@ -1,98 +1,208 @@
 //! Appending to logs, a group in one transaction.
+//!
+//! A group takes two calls of the database however large it is: one reads its accounts, one writes its records and
+//! its accounts and commits. Each call costs two changes of the thread, which is more than most of the work in it.
 
 use super::{
     accounts,
-    cells::{int, number},
+    cells::{Query, int, nulls, number, rows},
 };
 use crate::store::{Account, AccountId, Append, Refusal, StoreError};
 use backstop_protocol::{head::Head, id::RecordHash, record::Placement};
 use sqlx::SqliteConnection;
-use std::collections::{HashMap, hash_map::Entry};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::LazyLock,
+};
+
+/// Most appends that commit together.
+pub(super) const GROUP_MAX: usize = 512;
 
 /// What becomes of one append of a group: success, or a refusal that concerns it alone.
 pub(super) type Outcome = Result<Head, Refusal>;
 
-/// The accounts of a group, each read once and written once; `None` where there is no such account.
-#[derive(Default)]
-struct Accounts {
-    known: HashMap<AccountId, Option<Account>>,
-    changed: Vec<AccountId>,
+/// The columns of a record, in the order in which [`bind`] binds them.
+const COLUMNS: [&str; 7] = [
+    "account",
+    "seq",
+    "epoch",
+    "hash",
+    "received_at",
+    "bytes",
+    "sealed",
+];
+
+/// The statements for groups of up to 1, 2, 4 … [`GROUP_MAX`] appends: few, so that each is prepared once. Smaller
+/// groups bind NULL to what remains, which neither finds nor writes anything.
+static STATEMENTS: LazyLock<Vec<Statements>> = LazyLock::new(|| {
+    let sizes = std::iter::successors(Some(1), |size| Some(size * 2));
+    sizes
+        .take_while(|size| *size <= GROUP_MAX)
+        .map(Statements::new)
+        .collect()
+});
+
+struct Statements {
+    size: usize,
+    /// Begins the transaction and reads the accounts.
+    begin: String,
+    /// Writes records alone.
+    insert: String,
+    /// Writes records and accounts, and commits.
+    commit: String,
 }
 
-/// Judges each append against the account as the ones before it in the group left it, and writes what is good. An
-/// error of the database is the whole group's; refusals are each append's own, and wrote nothing.
+impl Statements {
+    fn new(size: usize) -> Self {
+        let insert = format!(
+            "INSERT INTO records ({}) SELECT * FROM (VALUES {}) WHERE column1 IS NOT NULL",
+            COLUMNS.join(", "),
+            rows(size, COLUMNS.len()),
+        );
+        Self {
+            size,
+            begin: format!(
+                "BEGIN IMMEDIATE; SELECT * FROM accounts WHERE account IN {}",
+                rows(1, size)
+            ),
+            commit: format!("{insert}; {}; COMMIT", accounts::update(size)),
+            insert,
+        }
+    }
+
+    fn of(appends: usize) -> Result<&'static Self, StoreError> {
+        STATEMENTS
+            .iter()
+            .find(|statements| statements.size >= appends)
+            .ok_or_else(|| StoreError::Unavailable("too many appends in a group".to_owned()))
+    }
+}
+
+/// A group under way.
+struct Group<'a> {
+    connection: &'a mut SqliteConnection,
+    /// Each read once and written once.
+    accounts: HashMap<AccountId, Account>,
+    changed: HashSet<AccountId>,
+    /// Records that were found good and are not written yet.
+    waiting: Vec<&'a Append>,
+}
+
+/// Judges each append against the account as the ones before it in the group left it, writes what is good, and
+/// commits. An error of the database is the whole group's, and leaves the transaction to the caller; refusals are
+/// each append's own, and wrote nothing. At most [`GROUP_MAX`] appends.
 pub(super) async fn group(
     connection: &mut SqliteConnection,
     appends: &[Box<Append>],
 ) -> Result<Vec<Outcome>, StoreError> {
-    let mut accounts = Accounts::default();
+    let mut group = Group {
+        accounts: begin(connection, appends).await?,
+        connection,
+        changed: HashSet::new(),
+        waiting: Vec::with_capacity(appends.len()),
+    };
     let mut outcomes = Vec::with_capacity(appends.len());
     for append in appends {
-        outcomes.push(one(connection, &mut accounts, append).await?);
+        outcomes.push(group.judge(append).await?);
     }
-    for account in accounts
-        .changed
-        .iter()
-        .filter_map(|id| accounts.known.get(id)?.as_ref())
-    {
-        accounts::write(connection, account).await?;
-    }
-    let head_of = |append: &Append| {
-        accounts
-            .known
-            .get(&append.account)?
-            .as_ref()
-            .map(|account| account.head)
-    };
-    // Every success answers with the head as the transaction leaves it.
-    let with_heads = appends
-        .iter()
-        .zip(outcomes)
-        .map(|(append, outcome)| outcome.and_then(|()| head_of(append).ok_or(Refusal::NotFound)));
+    let accounts = group.commit().await?;
+    // Every success answers with the head as the transaction left it.
+    let with_heads = appends.iter().zip(outcomes).map(|(append, outcome)| {
+        outcome.and_then(|()| {
+            let account = accounts.get(&append.account).ok_or(Refusal::NotFound)?;
+            Ok(account.head)
+        })
+    });
     Ok(with_heads.collect())
 }
 
-async fn one(
+async fn begin(
     connection: &mut SqliteConnection,
-    accounts: &mut Accounts,
-    append: &Append,
-) -> Result<Result<(), Refusal>, StoreError> {
-    let known = match accounts.known.entry(append.account) {
-        Entry::Occupied(known) => known.into_mut(),
-        Entry::Vacant(unknown) => unknown.insert(match accounts::load(connection, append.account).await {
-            Ok(account) => Some(account),
-            Err(StoreError::Refused(Refusal::NotFound)) => None,
-            Err(error) => return Err(error),
-        }),
-    };
-    let Some(account) = known else {
-        return Ok(Err(Refusal::NotFound));
-    };
-    let replaced = match account.place(append) {
-        Err(refusal) => return Ok(Err(refusal)),
-        Ok(Placement::Same) => return Ok(Ok(())),
-        Ok(Placement::Refused) => {
-            let held = holds(connection, append).await?;
-            return Ok(if held { Ok(()) } else { Err(account.not_next()) });
+    appends: &[Box<Append>],
+) -> Result<HashMap<AccountId, Account>, StoreError> {
+    let query = sqlx::query(Statements::of(appends.len())?.begin.as_str());
+    let found = appends
+        .iter()
+        .fold(query, |query, append| query.bind(append.account.0))
+        .fetch_all(connection)
+        .await?;
+    found
+        .iter()
+        .map(|row| accounts::read(row).map(|account| (account.id, account)))
+        .collect()
+}
+
+impl<'a> Group<'a> {
+    async fn judge(&mut self, append: &'a Append) -> Result<Result<(), Refusal>, StoreError> {
+        let Some(account) = self.accounts.get_mut(&append.account) else {
+            return Ok(Err(Refusal::NotFound));
+        };
+        let placement = match account.place(append) {
+            Ok(placement) => placement,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        let replaced = match placement {
+            Placement::Same => return Ok(Ok(())),
+            Placement::Next => 0,
+            Placement::Refused => {
+                write_waiting(self.connection, &mut self.waiting).await?;
+                let held = holds(self.connection, append).await?;
+                return Ok(if held { Ok(()) } else { Err(account.not_next()) });
+            }
+            Placement::Replaces => {
+                write_waiting(self.connection, &mut self.waiting).await?;
+                set_aside(self.connection, append, account.head.hash).await?
+            }
+        };
+        account.advance(append, replaced);
+        self.waiting.push(append);
+        self.changed.insert(append.account);
+        Ok(Ok(()))
+    }
+
+    /// Writes what is left to be written and commits; returns the accounts as they are then.
+    async fn commit(self) -> Result<HashMap<AccountId, Account>, StoreError> {
+        let statements = Statements::of(self.waiting.len().max(self.changed.len()))?;
+        let mut query = sqlx::query(statements.commit.as_str());
+        for append in &self.waiting {
+            query = bind(query, append)?;
         }
-        Ok(Placement::Next) => 0,
-        Ok(Placement::Replaces) => set_aside(connection, append, account.head.hash).await?,
-    };
-    sqlx::query("INSERT INTO records (account, seq, epoch, hash, received_at, bytes, sealed) VALUES (?, ?, ?, ?, ?, ?, ?)")
+        query = nulls(query, (statements.size - self.waiting.len()) * COLUMNS.len());
+        for account in self.changed.iter().filter_map(|id| self.accounts.get(id)) {
+            query = accounts::bind(query, account)?;
+        }
+        query = accounts::bind_none(query, statements.size - self.changed.len());
+        query.execute(self.connection).await?;
+        Ok(self.accounts)
+    }
+}
+
+/// Makes the log in the database the one against which the next append is judged.
+async fn write_waiting(
+    connection: &mut SqliteConnection,
+    waiting: &mut Vec<&Append>,
+) -> Result<(), StoreError> {
+    if waiting.is_empty() {
+        return Ok(());
+    }
+    let mut query = sqlx::query(Statements::of(waiting.len())?.insert.as_str());
+    for append in waiting.drain(..) {
+        query = bind(query, append)?;
+    }
+    query.execute(connection).await?;
+    Ok(())
+}
+
+/// Binds one record.
+fn bind<'q>(query: Query<'q>, append: &Append) -> Result<Query<'q>, StoreError> {
+    Ok(query
         .bind(append.account.0)
         .bind(int(append.header.seq)?)
         .bind(int(append.header.epoch)?)
-        .bind(append.hash.0.as_slice())
+        .bind(append.hash.0.to_vec())
         .bind(int(append.now.0)?)
         .bind(i64::try_from(append.sealed.len()).map_err(|_| StoreError::corrupt("length"))?)
-        .bind(append.sealed.as_ref())
-        .execute(connection)
-        .await?;
-    account.advance(append, replaced);
-    if !accounts.changed.contains(&append.account) {
-        accounts.changed.push(append.account);
-    }
-    Ok(Ok(()))
+        .bind(append.sealed.to_vec()))
 }
 
 /// Whether the log holds these very bytes at their seq (I4).

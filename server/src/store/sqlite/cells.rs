@@ -2,7 +2,10 @@
 
 use crate::store::StoreError;
 use backstop_protocol::clock::UnixMillis;
-use sqlx::{Row as _, sqlite::SqliteRow};
+use sqlx::{
+    Row as _, Sqlite,
+    sqlite::{SqliteArguments, SqliteRow},
+};
 use std::fmt::Write as _;
 
 /// `SQLITE_BUSY` and `SQLITE_LOCKED`: somebody else writes.
@@ -28,6 +31,20 @@ impl From<sqlx::Error> for StoreError {
             _ => Self::Failed(Box::new(error)),
         }
     }
+}
+
+/// A statement to which values are being bound.
+pub(super) type Query<'q> = sqlx::query::Query<'q, Sqlite, SqliteArguments>;
+
+/// What stands behind `VALUES`: rows of so many values each.
+pub(super) fn rows(rows: usize, values: usize) -> String {
+    let row = format!("({})", vec!["?"; values].join(", "));
+    vec![row.as_str(); rows].join(", ")
+}
+
+/// Binds NULL so many times.
+pub(super) fn nulls(query: Query<'_>, values: usize) -> Query<'_> {
+    (0..values).fold(query, |query, _| query.bind(None::<i64>))
 }
 
 /// A number of ours as SQLite keeps it. What came over the network was bounded when it was parsed.

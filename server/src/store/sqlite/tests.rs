@@ -5,7 +5,12 @@ use crate::store::{
     Append, Refusal,
     conformance::{self, Session},
 };
-use backstop_protocol::id::RecordHash;
+use backstop_protocol::{
+    grant::Scope,
+    id::{Network, NodeId, RecordHash},
+    record::{RecordHeader, record_hash},
+    session::WriterClaim,
+};
 use getrandom::{SysRng, rand_core::UnwrapErr};
 use proptest::prelude::*;
 use std::sync::Arc;
@@ -267,4 +272,216 @@ async fn a_row_that_breaks_the_protocols_limits_is_refused_at_the_last_line_too(
         store.append(session.record(9, RecordHash([1; 32]), 1, 366)).await,
         Err(StoreError::Refused(Refusal::NotNext { .. }))
     ));
+}
+
+/// Commits exactly these appends together.
+async fn group(dir: &TempDir, appends: &[Append]) -> Vec<append::Outcome> {
+    let options = SqliteConnectOptions::new().filename(dir.path().join("store"));
+    let mut connection = options.connect().await.unwrap();
+    let appends: Vec<_> = appends.iter().cloned().map(Box::new).collect();
+    let outcomes = append::group(&mut connection, &appends).await.unwrap();
+    connection.close().await.unwrap();
+    outcomes
+}
+
+async fn log(store: &SqliteStore, session: &Session) -> Vec<Vec<u8>> {
+    let records = store.records(session.account, 1, usize::MAX).await.unwrap();
+    records.into_iter().map(|record| record.sealed).collect()
+}
+
+fn bytes_of(appends: &[&Append]) -> Vec<Vec<u8>> {
+    appends.iter().map(|append| append.sealed.to_vec()).collect()
+}
+
+#[tokio::test]
+async fn in_a_group_a_refused_append_changes_nothing_for_those_behind_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir, None).await.unwrap();
+    let mut session = Session::first(&store, 1).await;
+    let other = Session::first(&store, 2).await;
+    let first = session.next(1);
+    session.assume(&first);
+    let rival = session.record(1, RecordHash::NONE, 9, 366);
+    let ahead = session.record(3, RecordHash([7; 32]), 1, 366);
+    let second = session.next(2);
+    session.assume(&second);
+    let third = session.next(3);
+    let of_the_other = other.next(4);
+    let of_nobody = Append {
+        account: AccountId(99),
+        ..of_the_other.clone()
+    };
+    let fenced = Append {
+        writer: crate::store::Writer {
+            epoch: 7,
+            ..third.writer
+        },
+        ..third.clone()
+    };
+    let appends = [
+        &first,
+        &rival,
+        &ahead,
+        &second,
+        &of_nobody,
+        &of_the_other,
+        &first,
+        &fenced,
+        &third,
+        &third,
+    ];
+    let outcomes = group(&dir, &appends.map(Clone::clone)).await;
+    let head = |append: &Append| append.header.head(append.hash);
+    let not_next = |at: &Append| Err(Refusal::NotNext { head: head(at) });
+    let fence = outcomes[7].clone();
+    assert!(matches!(fence, Err(Refusal::Fenced { epoch: 1, .. })));
+    assert_eq!(
+        outcomes,
+        [
+            Ok(head(&third)),
+            not_next(&first),
+            not_next(&first),
+            Ok(head(&third)),
+            Err(Refusal::NotFound),
+            Ok(head(&of_the_other)),
+            Ok(head(&third)),
+            fence,
+            Ok(head(&third)),
+            Ok(head(&third)),
+        ]
+    );
+    assert_eq!(log(&store, &session).await, bytes_of(&[&first, &second, &third]));
+    assert_eq!(log(&store, &other).await, bytes_of(&[&of_the_other]));
+    let state = store.account(session.account, UnixMillis(0)).await.unwrap();
+    assert_eq!(
+        (state.head, state.first_seq, state.log_bytes),
+        (head(&third), 1, 3 * 366)
+    );
+}
+
+#[tokio::test]
+async fn a_record_may_be_replaced_in_the_group_that_brought_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir, None).await.unwrap();
+    let mut session = Session::first(&store, 1).await;
+    session.writer.epoch = 2;
+    let claim = WriterClaim {
+        instance: session.writer.instance,
+        run: session.writer.run,
+        expected_epoch: 1,
+        epoch: 2,
+        takeover: false,
+    };
+    let request = SessionRequest {
+        node: NodeId([1; 33]),
+        network: Network::Regtest,
+        access_key: AccessKey([1; 32]),
+        scope: Scope::Append,
+        grant: None,
+        claim: Some(claim),
+        now: UnixMillis(1_000_000),
+    };
+    store.open_session(request).await.unwrap();
+    // As from another server that had it: the record's epoch is below the session's.
+    let older = |append: Append| {
+        let header = RecordHeader {
+            epoch: 1,
+            ..append.header
+        };
+        let mut sealed = header.encode();
+        sealed.resize(append.sealed.len(), 1);
+        Append {
+            header,
+            hash: record_hash(&sealed),
+            sealed: sealed.into(),
+            ..append
+        }
+    };
+    let first = older(session.next(1));
+    session.assume(&first);
+    let replaced = older(session.next(2));
+    let replacing = session.record(2, first.hash, 3, 500);
+    session.assume(&replacing);
+    let last = session.next(4);
+    let sent = [&first, &replaced, &replacing, &replaced, &replacing, &last];
+    let outcomes = group(&dir, &sent.map(Clone::clone)).await;
+    let head = last.header.head(last.hash);
+    let gone = Refusal::NotNext {
+        head: replacing.header.head(replacing.hash),
+    };
+    assert_eq!(
+        outcomes,
+        [Ok(head), Ok(head), Ok(head), Err(gone), Ok(head), Ok(head)]
+    );
+    assert_eq!(
+        log(&store, &session).await,
+        bytes_of(&[&first, &replacing, &last])
+    );
+    let state = store.account(session.account, UnixMillis(0)).await.unwrap();
+    assert_eq!((state.head, state.log_bytes), (head, 366 + 500 + 366));
+    let options = SqliteConnectOptions::new().filename(dir.path().join("store"));
+    let mut connection = options.connect().await.unwrap();
+    let aside: Vec<(i64, i64, i64, Vec<u8>)> =
+        sqlx::query_as("SELECT seq, epoch, replaced_by, sealed FROM replaced_records")
+            .fetch_all(&mut connection)
+            .await
+            .unwrap();
+    assert_eq!(aside, [(2, 1, 2, replaced.sealed.to_vec())]);
+}
+
+#[tokio::test]
+async fn a_group_of_any_size_is_written_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir, None).await.unwrap();
+    let mut nodes = [Session::first(&store, 1).await, Session::first(&store, 2).await];
+    let mut sent = 0;
+    for size in [1, 2, 3, 4, 5, 64, 65, 511, append::GROUP_MAX] {
+        let mut appends = Vec::new();
+        for fill in 0..size {
+            let session = &mut nodes[fill % 2];
+            let next = session.next(u8::try_from(fill % 251).unwrap());
+            session.assume(&next);
+            appends.push(next);
+        }
+        assert!(group(&dir, &appends).await.iter().all(Result::is_ok));
+        sent += size;
+        let mut held = 0;
+        for session in &nodes {
+            let state = store.account(session.account, UnixMillis(0)).await.unwrap();
+            assert_eq!(state.head, session.head);
+            let log = log(&store, session).await;
+            assert_eq!(state.log_bytes, log.iter().map(Vec::len).sum::<usize>() as u64);
+            held += log.len();
+        }
+        assert_eq!(held, sent);
+    }
+}
+
+#[tokio::test]
+async fn a_closing_store_finishes_what_waits_and_ends_its_thread() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Arc::new(open(&dir, None).await.unwrap());
+    let mut session = Session::first(&*store, 1).await;
+    let mut waiting = Vec::new();
+    for fill in 0..50 {
+        let next = session.next(fill);
+        session.assume(&next);
+        let (answer, answered) = oneshot::channel();
+        store
+            .jobs
+            .send(Job::Append(Box::new(next), answer))
+            .await
+            .unwrap();
+        waiting.push(answered);
+    }
+    store.close().await;
+    assert!(store.writer.lock().await.is_none());
+    for answered in waiting {
+        // Answered before close returned: nobody is left who could answer now.
+        assert!(answered.await.unwrap().is_ok());
+    }
+    // Whoever held the file last took its write-ahead log away.
+    assert!(!dir.path().join("store-wal").exists());
+    let store = open(&dir, None).await.unwrap();
+    assert_eq!(log(&store, &session).await.len(), 50);
 }

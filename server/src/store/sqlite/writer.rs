@@ -1,17 +1,26 @@
-//! The one task that writes. It takes one job, and with an append everything of its kind that already waits: under
+//! The one thread that writes. It takes one job, and with an append everything of its kind that already waits: under
 //! load the disk's own pace makes the groups, without any timer.
+//!
+//! It has a thread of its own because a job is a dialogue with the database's thread: among a server's tasks each
+//! answer of the database would wait for its turn.
 
-use super::{accounts, append, chunks, snapshots};
+use super::{
+    accounts,
+    append::{self, GROUP_MAX},
+    chunks, snapshots,
+};
 use crate::store::{AccountId, Append, Commit, PackIndex, SessionRequest, StoreError};
 use backstop_protocol::{
     api::{AccountState, SnapshotInfo},
     head::Head,
 };
 use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection, sqlite::SqliteConnectOptions};
+use std::{
+    io,
+    thread::{self, JoinHandle},
+};
 use tokio::sync::{mpsc, oneshot};
 
-/// Most appends that commit together.
-const GROUP_MAX: usize = 512;
 /// After how many bytes a group takes no more.
 const GROUP_BYTES: usize = 32 << 20;
 
@@ -25,14 +34,24 @@ pub(super) enum Job {
     RaiseFloor(AccountId, u64, Answer<()>),
     Index(Box<PackIndex>, Answer<()>),
     Commit(Box<Commit>, Answer<SnapshotInfo>),
+    /// Finish what waits, take nothing more, and end.
+    Close,
 }
 
-/// Runs jobs until every sender is gone and nothing waits.
-pub(super) async fn run(
-    mut jobs: mpsc::Receiver<Job>,
+/// Starts the thread. It runs jobs until [`Job::Close`], or until every sender is gone, and nothing waits.
+pub(super) fn start(
+    jobs: mpsc::Receiver<Job>,
     connection: SqliteConnection,
     options: SqliteConnectOptions,
-) {
+) -> io::Result<JoinHandle<()>> {
+    // Neither sockets nor timers: it waits for other threads alone.
+    let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    thread::Builder::new()
+        .name("store-writer".to_owned())
+        .spawn(move || runtime.block_on(run(jobs, connection, options)))
+}
+
+async fn run(mut jobs: mpsc::Receiver<Job>, connection: SqliteConnection, options: SqliteConnectOptions) {
     let mut writer = Writer {
         options,
         connection: Some(connection),
@@ -45,6 +64,8 @@ pub(super) async fn run(
         };
         match job {
             None => break,
+            // What is in the queue comes out of it still.
+            Some(Job::Close) => jobs.close(),
             Some(Job::Append(append, answer)) => {
                 let mut group = vec![(append, answer)];
                 held = gather(&mut jobs, &mut group);
@@ -116,13 +137,26 @@ impl Writer {
     }
 
     async fn commit_group(&mut self, appends: &[Box<Append>]) -> Result<Vec<append::Outcome>, StoreError> {
-        self.transaction(async |connection| append::group(connection, appends).await)
-            .await
+        let mut connection = self.connect().await?;
+        let done = append::group(&mut connection, appends).await;
+        // A commit that failed has rolled back where it could not be tried again; then this does not succeed.
+        if done.is_ok() || sqlx::query("ROLLBACK").execute(&mut connection).await.is_ok() {
+            self.connection = Some(connection);
+        }
+        done
+    }
+
+    async fn connect(&mut self) -> Result<SqliteConnection, StoreError> {
+        match self.connection.take() {
+            Some(connection) => Ok(connection),
+            None => Ok(self.options.connect().await?),
+        }
     }
 
     async fn alone(&mut self, job: Job) {
         match job {
             Job::Append(append, answer) => self.append(vec![(append, answer)]).await,
+            Job::Close => {}
             Job::Open(request, answer) => {
                 let done = self.transaction(async |connection| accounts::open(connection, &request).await);
                 let _ = answer.send(done.await);
@@ -149,10 +183,7 @@ impl Writer {
         &mut self,
         work: impl AsyncFnOnce(&mut SqliteConnection) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        let mut connection = match self.connection.take() {
-            Some(connection) => connection,
-            None => self.options.connect().await?,
-        };
+        let mut connection = self.connect().await?;
         sqlx::query("BEGIN IMMEDIATE").execute(&mut connection).await?;
         let done = work(&mut connection).await;
         let end = if done.is_ok() { "COMMIT" } else { "ROLLBACK" };
