@@ -2,11 +2,11 @@
 
 use super::cells::{bytes, id, int, number, time};
 use crate::store::{
-    Account, AccountId, Refusal, Seat, SessionRequest, ShownGrant, StoreError, Writer, judge_grant,
-    judge_remembered,
+    Account, AccountId, Refusal, RollUpPolicy, Seat, SessionRequest, ShownGrant, StoreError, Tail, Writer,
+    judge_grant, judge_remembered,
 };
 use backstop_protocol::{
-    api::AccountState,
+    api::{AccountState, Proof},
     clock::UnixMillis,
     grant::Grant,
     head::Head,
@@ -17,6 +17,7 @@ use sqlx::{Row as _, SqliteConnection, sqlite::SqliteRow};
 pub(super) async fn open(
     connection: &mut SqliteConnection,
     request: &SessionRequest,
+    policy: &RollUpPolicy,
 ) -> Result<(AccountId, AccountState), StoreError> {
     let found = sqlx::query("SELECT * FROM accounts WHERE node = ? AND network = ?")
         .bind(request.node.0.as_slice())
@@ -47,7 +48,7 @@ pub(super) async fn open(
         remember(connection, account.id, shown, request.now).await?;
     }
     let snapshot = super::snapshots::newest(connection, account.id).await?;
-    Ok((account.id, account.state(snapshot, request.now)))
+    Ok((account.id, account.state(snapshot, policy, request.now)))
 }
 
 pub(super) async fn raise_floor(
@@ -85,7 +86,7 @@ pub(super) async fn write(connection: &mut SqliteConnection, account: &Account) 
     sqlx::query(
         "UPDATE accounts SET epoch = ?, instance = ?, run = ?, writer_since = ?, writer_seen_at = ?, timeline = ?,
             head_epoch = ?, head_seq = ?, head_hash = ?, head_prev = ?, head_received_at = ?, first_seq = ?,
-            log_bytes = ?
+            log_bytes = ?, tail_bytes = ?, tail_records = ?, tail_since = ?, snapshot_bytes = ?
          WHERE account = ?",
     )
     .bind(int(account.epoch())?)
@@ -101,6 +102,10 @@ pub(super) async fn write(connection: &mut SqliteConnection, account: &Account) 
     .bind(millis(account.head_received_at)?)
     .bind(int(account.first_seq)?)
     .bind(int(account.log_bytes)?)
+    .bind(int(account.tail.bytes)?)
+    .bind(int(account.tail.records)?)
+    .bind(millis(account.tail.since)?)
+    .bind(int(account.tail.snapshot_bytes)?)
     .bind(account.id.0)
     .execute(connection)
     .await?;
@@ -162,6 +167,15 @@ async fn remembered(
 /// Reads a whole row of `accounts`.
 pub(super) fn read(row: &SqliteRow) -> Result<Account, StoreError> {
     let network: &str = row.try_get("network")?;
+    let proof = time(row, "proof_at")?
+        .map(|at| -> Result<Proof, StoreError> {
+            Ok(Proof {
+                at,
+                seq: number(row, "proof_seq")?,
+                equal: row.try_get("proof_equal")?,
+            })
+        })
+        .transpose()?;
     let seat = match (
         bytes(row, "instance")?,
         bytes(row, "run")?,
@@ -197,5 +211,14 @@ pub(super) fn read(row: &SqliteRow) -> Result<Account, StoreError> {
         head_received_at: time(row, "head_received_at")?,
         first_seq: number(row, "first_seq")?,
         log_bytes: number(row, "log_bytes")?,
+        tail: Tail {
+            bytes: number(row, "tail_bytes")?,
+            records: number(row, "tail_records")?,
+            since: time(row, "tail_since")?,
+            snapshot_bytes: number(row, "snapshot_bytes")?,
+            ordered: time(row, "roll_up_ordered_at")?.is_some(),
+        },
+        proof,
+        held_since: time(row, "held_since")?,
     })
 }

@@ -3,14 +3,15 @@
 use super::{
     accounts,
     cells::{int, number},
+    tail,
 };
-use crate::store::{Account, AccountId, Append, Refusal, StoreError};
-use backstop_protocol::{head::Head, id::RecordHash, record::Placement};
+use crate::store::{Account, AccountId, Append, Refusal, RollUpPolicy, StoreError};
+use backstop_protocol::{api::Appended, id::RecordHash, record::Placement};
 use sqlx::SqliteConnection;
 use std::collections::{HashMap, hash_map::Entry};
 
 /// What becomes of one append of a group: success, or a refusal that concerns it alone.
-pub(super) type Outcome = Result<Head, Refusal>;
+pub(super) type Outcome = Result<Appended, Refusal>;
 
 /// The accounts of a group, each read once and written once; `None` where there is no such account.
 #[derive(Default)]
@@ -24,6 +25,7 @@ struct Accounts {
 pub(super) async fn group(
     connection: &mut SqliteConnection,
     appends: &[Box<Append>],
+    policy: &RollUpPolicy,
 ) -> Result<Vec<Outcome>, StoreError> {
     let mut accounts = Accounts::default();
     let mut outcomes = Vec::with_capacity(appends.len());
@@ -37,18 +39,15 @@ pub(super) async fn group(
     {
         accounts::write(connection, account).await?;
     }
-    let head_of = |append: &Append| {
-        accounts
-            .known
-            .get(&append.account)?
-            .as_ref()
-            .map(|account| account.head)
+    let answer = |append: &Append| {
+        let account = accounts.known.get(&append.account)?.as_ref()?;
+        Some(account.appended(policy, append.now))
     };
     // Every success answers with the head as the transaction leaves it.
     let with_heads = appends
         .iter()
         .zip(outcomes)
-        .map(|(append, outcome)| outcome.and_then(|()| head_of(append).ok_or(Refusal::NotFound)));
+        .map(|(append, outcome)| outcome.and_then(|()| answer(append).ok_or(Refusal::NotFound)));
     Ok(with_heads.collect())
 }
 
@@ -76,7 +75,7 @@ async fn one(
             return Ok(if held { Ok(()) } else { Err(account.not_next()) });
         }
         Ok(Placement::Next) => 0,
-        Ok(Placement::Replaces) => set_aside(connection, append, account.head.hash).await?,
+        Ok(Placement::Replaces) => set_aside(connection, account, append).await?,
     };
     sqlx::query("INSERT INTO records (account, seq, epoch, hash, received_at, bytes, sealed) VALUES (?, ?, ?, ?, ?, ?, ?)")
         .bind(append.account.0)
@@ -109,9 +108,10 @@ async fn holds(connection: &mut SqliteConnection, append: &Append) -> Result<boo
 /// Moves the head aside (I3); returns its length. A snapshot that rests on it is on no chain any more.
 async fn set_aside(
     connection: &mut SqliteConnection,
+    account: &mut Account,
     append: &Append,
-    old: RecordHash,
 ) -> Result<u64, StoreError> {
+    let old: RecordHash = account.head.hash;
     let seq = int(append.header.seq)?;
     let now = int(append.now.0)?;
     sqlx::query(
@@ -131,12 +131,21 @@ async fn set_aside(
         .fetch_optional(&mut *connection)
         .await?
         .ok_or_else(|| StoreError::corrupt("head"))?;
-    sqlx::query("UPDATE snapshots SET off_chain_at = ? WHERE account = ? AND base_seq = ? AND base_hash = ?")
-        .bind(now)
-        .bind(append.account.0)
-        .bind(seq)
-        .bind(old.0.as_slice())
-        .execute(connection)
-        .await?;
-    number(&gone, "bytes")
+    let bytes = number(&gone, "bytes")?;
+    let off_chain = sqlx::query(
+        "UPDATE snapshots SET off_chain_at = ? WHERE account = ? AND base_seq = ? AND base_hash = ?",
+    )
+    .bind(now)
+    .bind(append.account.0)
+    .bind(seq)
+    .bind(old.0.as_slice())
+    .execute(&mut *connection)
+    .await?;
+    if off_chain.rows_affected() == 0 {
+        account.tail.take_back(bytes);
+    } else {
+        // The tail reaches down to another snapshot now.
+        account.tail = tail::measure(connection, account).await?;
+    }
+    Ok(bytes)
 }

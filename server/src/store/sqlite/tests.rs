@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::store::{
-    Append, Refusal,
+    Append, Refusal, RollUpPolicy,
     conformance::{self, Session},
 };
 use backstop_protocol::id::RecordHash;
@@ -12,7 +12,8 @@ use std::sync::Arc;
 use tempfile::TempDir;
 
 async fn open(dir: &TempDir, limit: Option<u64>) -> Result<SqliteStore, OpenError> {
-    SqliteStore::open(&dir.path().join("store"), limit, &mut UnwrapErr(SysRng)).await
+    let file = dir.path().join("store");
+    SqliteStore::open(&file, limit, RollUpPolicy::default(), &mut UnwrapErr(SysRng)).await
 }
 
 macro_rules! on_sqlite {
@@ -41,7 +42,7 @@ async fn what_was_acknowledged_is_there_after_a_new_start_and_the_store_keeps_it
     let store = open(&dir, None).await.unwrap();
     assert_eq!(store.id(), id);
     assert_eq!(
-        store.append(record.clone()).await.unwrap(),
+        store.append(record.clone()).await.unwrap().head,
         record.header.head(record.hash)
     );
     session.append(&store, 2).await;
@@ -151,7 +152,7 @@ async fn a_full_database_refuses_leaves_the_log_whole_and_goes_on_when_there_is_
         full_at
     );
     assert_eq!(
-        store.append(refused.clone()).await.unwrap(),
+        store.append(refused.clone()).await.unwrap().head,
         refused.header.head(refused.hash)
     );
 }

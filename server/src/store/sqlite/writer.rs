@@ -1,11 +1,19 @@
 //! The one task that writes. It takes one job, and with an append everything of its kind that already waits: under
 //! load the disk's own pace makes the groups, without any timer.
 
-use super::{accounts, append, chunks, snapshots};
-use crate::store::{AccountId, Append, Commit, PackIndex, SessionRequest, StoreError};
+use super::{
+    accounts, append, chunks, history, packs,
+    proofs::{self, Word},
+    snapshots,
+};
+use crate::store::{
+    AccountId, Append, Commit, HistoryPolicy, Move, PackArrival, PackIndex, RollUpPolicy, SessionRequest,
+    StoreError,
+};
 use backstop_protocol::{
-    api::{AccountState, SnapshotInfo},
-    head::Head,
+    api::{AccountState, Appended, SnapshotInfo},
+    clock::UnixMillis,
+    id::PackId,
 };
 use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection, sqlite::SqliteConnectOptions};
 use tokio::sync::{mpsc, oneshot};
@@ -16,15 +24,22 @@ const GROUP_MAX: usize = 512;
 const GROUP_BYTES: usize = 32 << 20;
 
 type Answer<T> = oneshot::Sender<Result<T, StoreError>>;
-type WaitingAppend = (Box<Append>, Answer<Head>);
+type WaitingAppend = (Box<Append>, Answer<Appended>);
 
 /// One transaction to be run.
 pub(super) enum Job {
-    Append(Box<Append>, Answer<Head>),
+    Append(Box<Append>, Answer<Appended>),
     Open(Box<SessionRequest>, Answer<(AccountId, AccountState)>),
     RaiseFloor(AccountId, u64, Answer<()>),
+    Register(PackArrival, Answer<()>),
     Index(Box<PackIndex>, Answer<()>),
     Commit(Box<Commit>, Answer<SnapshotInfo>),
+    Proof(Word, Answer<AccountState>),
+    DropHistory(AccountId, HistoryPolicy, UnixMillis, Answer<bool>),
+    DropChunks(AccountId, Vec<i64>, UnixMillis, Answer<bool>),
+    Move(Box<Move>, Answer<()>),
+    BeginRemovals(AccountId, UnixMillis, Answer<Vec<PackId>>),
+    EndRemoval(AccountId, PackId, Answer<()>),
 }
 
 /// Runs jobs until every sender is gone and nothing waits.
@@ -32,9 +47,11 @@ pub(super) async fn run(
     mut jobs: mpsc::Receiver<Job>,
     connection: SqliteConnection,
     options: SqliteConnectOptions,
+    roll_up: RollUpPolicy,
 ) {
     let mut writer = Writer {
         options,
+        roll_up,
         connection: Some(connection),
     };
     let mut held = None;
@@ -78,6 +95,7 @@ fn gather(jobs: &mut mpsc::Receiver<Job>, group: &mut Vec<WaitingAppend>) -> Opt
 
 struct Writer {
     options: SqliteConnectOptions,
+    roll_up: RollUpPolicy,
     /// `None` after a failure: a connection whose transaction broke is not trusted again.
     connection: Option<SqliteConnection>,
 }
@@ -116,20 +134,27 @@ impl Writer {
     }
 
     async fn commit_group(&mut self, appends: &[Box<Append>]) -> Result<Vec<append::Outcome>, StoreError> {
-        self.transaction(async |connection| append::group(connection, appends).await)
+        let policy = self.roll_up.clone();
+        self.transaction(async |connection| append::group(connection, appends, &policy).await)
             .await
     }
 
     async fn alone(&mut self, job: Job) {
+        let policy = self.roll_up.clone();
         match job {
             Job::Append(append, answer) => self.append(vec![(append, answer)]).await,
             Job::Open(request, answer) => {
-                let done = self.transaction(async |connection| accounts::open(connection, &request).await);
+                let done =
+                    self.transaction(async |connection| accounts::open(connection, &request, &policy).await);
                 let _ = answer.send(done.await);
             }
             Job::RaiseFloor(account, floor, answer) => {
                 let done = self
                     .transaction(async |connection| accounts::raise_floor(connection, account, floor).await);
+                let _ = answer.send(done.await);
+            }
+            Job::Register(arrival, answer) => {
+                let done = self.transaction(async |connection| chunks::register(connection, &arrival).await);
                 let _ = answer.send(done.await);
             }
             Job::Index(index, answer) => {
@@ -138,6 +163,37 @@ impl Writer {
             }
             Job::Commit(commit, answer) => {
                 let done = self.transaction(async |connection| snapshots::commit(connection, &commit).await);
+                let _ = answer.send(done.await);
+            }
+            Job::Proof(word, answer) => {
+                let done =
+                    self.transaction(async |connection| proofs::take(connection, &word, &policy).await);
+                let _ = answer.send(done.await);
+            }
+            Job::DropHistory(account, policy, now, answer) => {
+                let done = self.transaction(async |connection| {
+                    history::drop_some(connection, account, &policy, now).await
+                });
+                let _ = answer.send(done.await);
+            }
+            Job::DropChunks(account, found, now, answer) => {
+                let done = self.transaction(async |connection| {
+                    packs::drop_chunks(connection, account, &found, now).await
+                });
+                let _ = answer.send(done.await);
+            }
+            Job::Move(chunks, answer) => {
+                let done = self.transaction(async |connection| packs::move_chunks(connection, &chunks).await);
+                let _ = answer.send(done.await);
+            }
+            Job::BeginRemovals(account, now, answer) => {
+                let done = self
+                    .transaction(async |connection| packs::begin_removals(connection, account, now).await);
+                let _ = answer.send(done.await);
+            }
+            Job::EndRemoval(account, pack, answer) => {
+                let done =
+                    self.transaction(async |connection| packs::end_removal(connection, account, pack).await);
                 let _ = answer.send(done.await);
             }
         }
