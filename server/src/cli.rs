@@ -1,15 +1,22 @@
 //! The command line.
 
-use crate::{Config, DEFAULT_LISTEN, Server, default_data_dir};
+mod node;
+mod units;
+
+use crate::{
+    Config, DEFAULT_LISTEN, Server, default_data_dir,
+    store::{HistoryPolicy, RollUpPolicy},
+};
 use anyhow::Context as _;
 use backstop_protocol::clock::SystemClock;
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 use getrandom::{SysRng, rand_core::UnwrapErr};
 use std::{
     io::{self, IsTerminal as _, Write as _},
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::{EnvFilter, filter::LevelFilter};
@@ -33,14 +40,68 @@ enum Command {
         /// root /var/lib/backstop-server].
         #[arg(long, value_name = "DIR")]
         data: Option<PathBuf>,
+        #[command(flatten)]
+        policies: Policies,
     },
+    /// What concerns one node.
+    Node {
+        #[command(subcommand)]
+        command: node::NodeCommand,
+    },
+}
+
+/// When a node is asked for a new snapshot, and what is kept then. A roll-up is asked for as soon as one of its bounds is
+/// reached.
+#[derive(Debug, Args)]
+struct Policies {
+    /// Ask for a roll-up at this size of the log above the newest snapshot, unless --roll-up-ratio asks for more.
+    #[arg(long, value_name = "SIZE", default_value = "8MiB", value_parser = units::bytes)]
+    roll_up_bytes: u64,
+    /// The share of the newest snapshot's size that this log must reach too.
+    #[arg(long, value_name = "SHARE", default_value = "0.5", value_parser = units::percent)]
+    roll_up_ratio: u64,
+    /// Ask for a roll-up at this number of records above the newest snapshot.
+    #[arg(long, value_name = "NUMBER", default_value_t = 100_000)]
+    roll_up_records: u64,
+    /// Ask for a roll-up when the oldest of these records is of this age.
+    #[arg(long, value_name = "TIME", default_value = "7d", value_parser = units::time)]
+    roll_up_age: Duration,
+    /// Keep at least this number of snapshots of each node, and the log above the oldest of them.
+    #[arg(long, value_name = "NUMBER", default_value_t = 3)]
+    history_snapshots: usize,
+    /// Keep each snapshot for at least this number of days after a newer one was completed; never less than one.
+    #[arg(long, value_name = "DAYS", default_value_t = 7)]
+    history_days: u32,
+}
+
+impl Policies {
+    fn apply(self, config: Config) -> Config {
+        Config {
+            roll_up: RollUpPolicy {
+                min_bytes: self.roll_up_bytes,
+                percent: self.roll_up_ratio,
+                records: self.roll_up_records,
+                age: self.roll_up_age,
+            },
+            history: HistoryPolicy {
+                snapshots: self.history_snapshots,
+                days: self.history_days,
+            },
+            ..config
+        }
+    }
 }
 
 /// Does what the command line asks for.
 pub async fn run(cli: Cli) -> anyhow::Result<()> {
     log_to_stderr();
     match cli.command {
-        Command::Serve { listen, data } => serve(listen, data).await,
+        Command::Serve {
+            listen,
+            data,
+            policies,
+        } => serve(listen, data, policies).await,
+        Command::Node { command } => node::run(command).await,
     }
 }
 
@@ -56,7 +117,7 @@ fn log_to_stderr() {
         .init();
 }
 
-async fn serve(listen: SocketAddr, data: Option<PathBuf>) -> anyhow::Result<()> {
+async fn serve(listen: SocketAddr, data: Option<PathBuf>, policies: Policies) -> anyhow::Result<()> {
     let data = match data {
         Some(data) => std::path::absolute(&data).with_context(|| format!("--data {}", data.display()))?,
         None => default_data_dir()?,
@@ -65,7 +126,7 @@ async fn serve(listen: SocketAddr, data: Option<PathBuf>) -> anyhow::Result<()> 
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let config = Config {
         listen,
-        ..Config::new(data.clone())
+        ..policies.apply(Config::new(data.clone()))
     };
     let server = Server::bind(config, Arc::new(SystemClock), &mut UnwrapErr(SysRng)).await?;
     let greeting = greeting(&server, &data);

@@ -1,5 +1,6 @@
 //! What can be chosen about a server.
 
+use crate::store::{HistoryPolicy, RollUpPolicy};
 use std::{
     net::{Ipv4Addr, SocketAddr},
     path::PathBuf,
@@ -12,6 +13,7 @@ pub const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4
 /// How many bytes of a body must arrive in a second, once the grace is used up: slow enough for a long batch over a bad
 /// Tor circuit, fast enough that nobody holds a connection for nothing.
 pub const BODY_RATE: u64 = 4096;
+
 /// What can be chosen about a server. [`Config::new`] has good values for everything but the place of the data.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -22,6 +24,13 @@ pub struct Config {
     /// How many bytes the SQLite file may grow to before appends are refused with `storage_full`; without a limit the
     /// disk decides.
     pub database_limit: Option<u64>,
+    /// When clients are asked for a new snapshot.
+    pub roll_up: RollUpPolicy,
+    /// How much of each history is kept.
+    pub history: HistoryPolicy,
+    /// How long to rest between two rounds of housekeeping over all accounts. What goes then is decided by the server's
+    /// clock, not by this.
+    pub housekeeping_pause: Duration,
     /// How long a request's body may take beyond one second for each [`BODY_RATE`] bytes of it.
     pub body_grace: Duration,
     /// How long requests under way may take to finish when the server stops. What comes later is refused or cut off.
@@ -36,6 +45,9 @@ impl Config {
             listen: DEFAULT_LISTEN,
             data,
             database_limit: None,
+            roll_up: RollUpPolicy::default(),
+            history: HistoryPolicy::default(),
+            housekeeping_pause: Duration::from_mins(5),
             body_grace: Duration::from_secs(30),
             drain: Duration::from_secs(10),
         }

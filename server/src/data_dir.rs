@@ -112,13 +112,18 @@ impl DataDir {
 
     /// The SQLite file.
     pub(crate) fn database(&self) -> PathBuf {
-        self.path.join("backstop.sqlite3")
+        database_in(&self.path)
     }
 
     /// Where packs lie.
     pub(crate) fn packs(&self) -> PathBuf {
         self.path.join("packs")
     }
+}
+
+/// The SQLite file of a data directory.
+pub(crate) fn database_in(data: &Path) -> PathBuf {
+    data.join("backstop.sqlite3")
 }
 
 #[cfg(test)]

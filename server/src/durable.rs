@@ -1,5 +1,5 @@
 //! Files that are still there after a power cut (I1): written under a temporary name, flushed, renamed, and the directory
-//! flushed too. Nothing else in this crate creates, renames or flushes a file.
+//! flushed too. Nothing else in this crate creates, renames, flushes or removes a file.
 
 use std::{
     fs::{DirBuilder, File, OpenOptions},
@@ -62,6 +62,15 @@ fn write_temporary(temporary: &Path, bytes: &[u8], mode: u32) -> io::Result<()> 
 fn rename(from: &Path, to: &Path) -> io::Result<()> {
     std::fs::rename(from, to)?;
     parent(to).map_or(Ok(()), sync_dir)
+}
+
+/// Removes a file; that it is gone is durable. One that is not there is no error.
+pub(crate) fn remove(file: &Path) -> io::Result<()> {
+    match std::fs::remove_file(file) {
+        Ok(()) => parent(file).map_or(Ok(()), sync_dir),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    }
 }
 
 /// The directory of a path; the working directory for a bare name.

@@ -95,7 +95,7 @@ impl ApiError {
                 Refusal::NotNext { .. } => ProblemCode::NotNext,
                 Refusal::NotOnChain { .. } => ProblemCode::NotOnChain,
                 Refusal::ChunksMissing(_) => ProblemCode::ChunksMissing,
-                Refusal::BadClaim(_) | Refusal::BadCommit(_) => ProblemCode::Malformed,
+                Refusal::BadClaim(_) | Refusal::BadProof(_) | Refusal::BadCommit(_) => ProblemCode::Malformed,
             },
         }
     }

@@ -9,6 +9,7 @@ mod config;
 mod data_dir;
 mod durable;
 mod error;
+mod housekeeping;
 mod http;
 mod identity;
 pub mod packs;

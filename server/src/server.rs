@@ -3,6 +3,7 @@
 use crate::{
     config::Config,
     data_dir::{DataDir, DataDirError},
+    housekeeping::{Housekeeper, Housekeeping},
     http::{self, App},
     packs::DirectoryPacks,
     sessions::Sessions,
@@ -71,6 +72,7 @@ pub struct Server {
     listener: TcpListener,
     local_addr: SocketAddr,
     app: Arc<App>,
+    housekeeper: Housekeeper,
     drain: Duration,
     _data: DataDir,
 }
@@ -85,7 +87,7 @@ impl Server {
         let data = DataDir::open(&config.data)?;
         let identity = data.identity(rng)?;
         let file = data.database();
-        let store = SqliteStore::open(&file, config.database_limit, rng)
+        let store = SqliteStore::open(&file, config.database_limit, config.roll_up, rng)
             .await
             .map_err(|cause| ServerError::Store { file, cause })?;
         let dir = data.packs();
@@ -97,10 +99,22 @@ impl Server {
         };
         let listener = TcpListener::bind(config.listen).await.map_err(failed)?;
         let local_addr = listener.local_addr().map_err(failed)?;
+        let sessions = Sessions::new(identity, store.id());
+        let (store, packs) = (Arc::new(store), Arc::new(packs));
+        let (housekeeping, wake) = Housekeeping::new();
+        let housekeeper = Housekeeper::new(
+            store.clone(),
+            packs.clone(),
+            clock.clone(),
+            config.history,
+            config.housekeeping_pause,
+            wake,
+        );
         let app = Arc::new(App {
-            sessions: Sessions::new(identity, store.id()),
-            store: Arc::new(store),
-            packs: Arc::new(packs),
+            housekeeping,
+            sessions,
+            store,
+            packs,
             clock,
             body_grace: config.body_grace,
         });
@@ -108,6 +122,7 @@ impl Server {
             listener,
             local_addr,
             app,
+            housekeeper,
             drain: config.drain,
             _data: data,
         })
@@ -140,6 +155,7 @@ impl Server {
             shutdown.await;
             stopping.send_replace(true);
         };
+        let housekeeping = tokio::spawn(self.housekeeper.run(stopped.clone()));
         let router = http::router(self.app.clone());
         let serving = axum::serve(listener, router).with_graceful_shutdown(signal);
         let overdue = async {
@@ -154,6 +170,10 @@ impl Server {
                 Ok(())
             }
         };
+        // It stops between two of its steps, each of which is short; and none is lost where one is cut off.
+        if tokio::time::timeout(self.drain, housekeeping).await.is_err() {
+            tracing::warn!("housekeeping was still under way; it goes on at the next start");
+        }
         self.app.store.close().await;
         served
     }

@@ -8,6 +8,7 @@ mod body;
 mod chunks;
 mod packs;
 mod params;
+mod proofs;
 mod records;
 mod seal;
 mod server;
@@ -18,7 +19,9 @@ mod snapshots;
 mod tests;
 mod trace;
 
-use crate::{error::ApiError, packs::PackStore, sessions::Sessions, store::Store};
+use crate::{
+    error::ApiError, housekeeping::Housekeeping, packs::PackStore, sessions::Sessions, store::Store,
+};
 use axum::{
     Router,
     http::{StatusCode, header},
@@ -39,6 +42,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 pub(crate) struct App {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) packs: Arc<dyn PackStore>,
+    pub(crate) housekeeping: Housekeeping,
     pub(crate) sessions: Sessions,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) body_grace: Duration,
@@ -62,6 +66,8 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route(&pack, put(packs::store).get(packs::fetch))
         .route(api::SNAPSHOTS, get(snapshots::list).post(snapshots::commit))
         .route(&manifest, get(snapshots::manifest))
+        .route(api::PROOFS, post(proofs::report))
+        .route(api::PROOFS_ACCEPTED, post(proofs::accept))
         .fallback(async || ApiError::NoSuchPath)
         .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
         .layer(from_fn_with_state(app.clone(), session::recognise))

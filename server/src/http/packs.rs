@@ -8,7 +8,7 @@ use super::{
 use crate::{
     error::ApiError,
     packs::PackRange,
-    store::{ChunkEntry, PackIndex},
+    store::{ChunkEntry, PackArrival, PackIndex},
 };
 use axum::extract::State;
 use backstop_protocol::{bytes::Malformed, id::PackId, pack::parse_pack};
@@ -32,14 +32,21 @@ pub(super) async fn store(
             len,
         });
     }
-    let index = PackIndex {
+    let arrival = PackArrival {
         account: call.account,
         pack,
         bytes: call.body.len() as u64,
-        chunks,
         now: app.clock.now(),
     };
-    // In this order: what the index names must be there (I1).
+    let index = PackIndex {
+        account: call.account,
+        pack,
+        chunks,
+        now: arrival.now,
+    };
+    // In this order: what is stored is known, so that nobody removes it now and a crash leaves nothing unknown; and
+    // what the index names must be there (I1).
+    app.store.register_pack(arrival).await?;
     app.packs.put(call.account, pack, call.body).await?;
     app.store.index_pack(index).await?;
     Ok(Octets(bytes::Bytes::new()))

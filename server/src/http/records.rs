@@ -15,10 +15,6 @@ use backstop_protocol::{
 use serde::Deserialize;
 use std::sync::Arc;
 
-/// Whether an append's answer asks for a snapshot. A policy will decide it from the account's log and snapshot; until
-/// there is one that also drops what a snapshot makes superfluous, logs are kept whole and nothing is asked for.
-const ROLL_UP: bool = false;
-
 pub(super) async fn head(
     State(app): State<Arc<App>>,
     call: ReadCall,
@@ -39,11 +35,7 @@ pub(super) async fn append(
         sealed: call.body,
         now: app.clock.now(),
     };
-    let head = app.store.append(append).await?;
-    Ok(Json(Appended {
-        head,
-        roll_up: ROLL_UP,
-    }))
+    Ok(Json(app.store.append(append).await?))
 }
 
 /// `?from=SEQ`

@@ -5,7 +5,8 @@ use crate::{
     packs::{PackError, PackRange},
     sessions::Session,
     store::{
-        AccountId, Append, Commit, PackIndex, SessionRequest, StoreError, StoreId, StoredRecord, Writer,
+        AccountId, Append, Commit, HistoryPolicy, Move, PackArrival, PackIndex, PackLoad, SessionRequest,
+        StoreError, StoreId, StoredRecord, Writer,
     },
 };
 use async_trait::async_trait;
@@ -14,12 +15,11 @@ use axum::{
     http::{Request, Response},
 };
 use backstop_protocol::{
-    api::{AccountState, SnapshotInfo},
+    api::{AccountState, Appended, ProofReport, SnapshotInfo},
     chunk::ChunkPlace,
     clock::UnixMillis,
     grant::SignedGrant,
     hash::sha256,
-    head::Head,
     id::{AccessKey, ChunkId, InstanceId, PackId, RunId, SnapshotId},
     pack::PackBuilder,
     problem::{Problem, ProblemCode},
@@ -54,11 +54,14 @@ impl Store for FaultyStore {
     async fn account(&self, _: AccountId, _: UnixMillis) -> Result<AccountState, StoreError> {
         panic!("the sum of {} and {} was odd", 2, 2);
     }
-    async fn append(&self, _: Append) -> Result<Head, StoreError> {
+    async fn append(&self, _: Append) -> Result<Appended, StoreError> {
         away()
     }
     async fn records(&self, _: AccountId, _: u64, _: usize) -> Result<Vec<StoredRecord>, StoreError> {
         away()
+    }
+    async fn register_pack(&self, _: PackArrival) -> Result<(), StoreError> {
+        Ok(())
     }
     async fn index_pack(&self, _: PackIndex) -> Result<(), StoreError> {
         away()
@@ -75,6 +78,42 @@ impl Store for FaultyStore {
     async fn manifest(&self, _: AccountId, _: SnapshotId) -> Result<Option<Vec<u8>>, StoreError> {
         away()
     }
+    async fn report_proof(
+        &self,
+        _: AccountId,
+        _: Writer,
+        _: ProofReport,
+        _: UnixMillis,
+    ) -> Result<AccountState, StoreError> {
+        away()
+    }
+    async fn accept_proof(&self, _: AccountId, _: Writer, _: UnixMillis) -> Result<AccountState, StoreError> {
+        away()
+    }
+    async fn accounts(&self, _: AccountId, _: usize) -> Result<Vec<AccountId>, StoreError> {
+        away()
+    }
+    async fn drop_history(&self, _: AccountId, _: &HistoryPolicy, _: UnixMillis) -> Result<bool, StoreError> {
+        away()
+    }
+    async fn drop_chunks(&self, _: AccountId, _: UnixMillis) -> Result<bool, StoreError> {
+        away()
+    }
+    async fn pack_loads(&self, _: AccountId, _: UnixMillis) -> Result<Vec<PackLoad>, StoreError> {
+        away()
+    }
+    async fn chunks_in(&self, _: AccountId, _: PackId) -> Result<Vec<ChunkId>, StoreError> {
+        away()
+    }
+    async fn move_chunks(&self, _: Move) -> Result<(), StoreError> {
+        away()
+    }
+    async fn begin_removals(&self, _: AccountId, _: UnixMillis) -> Result<Vec<PackId>, StoreError> {
+        away()
+    }
+    async fn end_removal(&self, _: AccountId, _: PackId) -> Result<(), StoreError> {
+        away()
+    }
     async fn close(&self) {}
 }
 
@@ -87,6 +126,9 @@ impl PackStore for FullPacks {
     }
     async fn get(&self, _: AccountId, _: PackId, _: Option<PackRange>) -> Result<Option<Bytes>, PackError> {
         Ok(None)
+    }
+    async fn remove(&self, _: AccountId, _: PackId) -> Result<(), PackError> {
+        Ok(())
     }
 }
 
@@ -115,7 +157,9 @@ async fn call(method: &str, path: &str, body: Vec<u8>) -> Problem {
         expires_at: UnixMillis(1),
     });
     let key = pair.session_key(&token);
+    let (housekeeping, _wake) = Housekeeping::new();
     let router = router(Arc::new(App {
+        housekeeping,
         store: Arc::new(FaultyStore),
         packs: Arc::new(FullPacks),
         sessions,

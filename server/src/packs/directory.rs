@@ -80,6 +80,11 @@ impl PackStore for DirectoryPacks {
         })
         .await
     }
+
+    async fn remove(&self, account: AccountId, pack: PackId) -> Result<(), PackError> {
+        let path = self.path(account, pack);
+        blocking(move || Ok(durable::remove(&path)?)).await
+    }
 }
 
 fn read(mut file: File, range: Option<PackRange>) -> Result<Bytes, PackError> {
@@ -144,6 +149,20 @@ mod tests {
         ));
         assert!(get(AccountId(2), None).await.unwrap().is_none());
         assert!(dir.path().join("1/ab").join(PACK.to_string()).is_file());
+    }
+
+    #[tokio::test]
+    async fn a_removed_pack_is_gone_and_may_be_removed_again_and_stored_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let packs = DirectoryPacks::open(dir.path()).unwrap();
+        packs.remove(MINE, PACK).await.unwrap();
+        for _ in 0..2 {
+            packs.put(MINE, PACK, Bytes::from_static(b"01")).await.unwrap();
+            assert!(packs.get(MINE, PACK, None).await.unwrap().is_some());
+            packs.remove(MINE, PACK).await.unwrap();
+            packs.remove(MINE, PACK).await.unwrap();
+            assert!(packs.get(MINE, PACK, None).await.unwrap().is_none());
+        }
     }
 
     #[tokio::test]

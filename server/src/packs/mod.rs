@@ -56,6 +56,9 @@ pub trait PackStore: Send + Sync + 'static {
         pack: PackId,
         range: Option<PackRange>,
     ) -> Result<Option<Bytes>, PackError>;
+
+    /// Removes a pack. One that is not there is no error. The caller sees to it that nobody stores it again meanwhile.
+    async fn remove(&self, account: AccountId, pack: PackId) -> Result<(), PackError>;
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! One account and the rules by which it changes: one writer (I7), one chain (I3). No SQL, no I/O.
 
-use super::{AccountId, Append, Refusal, Writer};
+use super::{AccountId, Append, Refusal, RollUpPolicy, Tail, Writer};
 use backstop_protocol::{
-    api::{AccountState, SnapshotInfo},
+    api::{AccountState, Appended, Proof, ProofReport, SnapshotInfo},
     clock::UnixMillis,
     head::Head,
     id::{Network, NodeId, RecordHash, TimelineId},
@@ -46,6 +46,12 @@ pub struct Account {
     pub first_seq: u64,
     /// Sealed bytes of the log.
     pub log_bytes: u64,
+    /// What a roll-up is decided by.
+    pub tail: Tail,
+    /// The last comparison that the client reported.
+    pub proof: Option<Proof>,
+    /// Since when nothing is dropped, because a comparison failed and nobody has accepted it yet.
+    pub held_since: Option<UnixMillis>,
 }
 
 impl Account {
@@ -64,6 +70,9 @@ impl Account {
             head_received_at: None,
             first_seq: 0,
             log_bytes: 0,
+            tail: Tail::default(),
+            proof: None,
+            held_since: None,
         }
     }
 
@@ -149,7 +158,8 @@ impl Account {
         Refusal::NotNext { head: self.head }
     }
 
-    /// Makes a record that [`Self::place`] allowed the head; `replaced` is the length of the one it replaces, else 0.
+    /// Makes a record that [`Self::place`] allowed the head; `replaced` is the length of the one it replaces, else 0,
+    /// which the tail counts no more.
     pub fn advance(&mut self, append: &Append, replaced: u64) {
         self.timeline = Some(append.header.timeline);
         self.head = append.header.head(append.hash);
@@ -160,14 +170,51 @@ impl Account {
         }
         let bytes = u64::try_from(append.sealed.len()).unwrap_or(u64::MAX);
         self.log_bytes = self.log_bytes.saturating_add(bytes).saturating_sub(replaced);
+        self.tail.add(bytes, append.now);
         if let Some(seat) = &mut self.seat {
             seat.seen_at = append.now;
         }
     }
 
+    /// Takes in what a comparison found. A failed one holds everything from the first time on, and one that succeeds
+    /// later does not let go: only a person's word does.
+    pub fn prove(&mut self, writer: &Writer, report: ProofReport, now: UnixMillis) -> Result<(), Refusal> {
+        self.check_writer(writer)?;
+        if report.seq > self.head.seq {
+            return Err(Refusal::BadProof("it speaks of a record beyond the head"));
+        }
+        let ProofReport { seq, equal } = report;
+        self.proof = Some(Proof { at: now, seq, equal });
+        if !equal {
+            self.held_since.get_or_insert(now);
+        }
+        Ok(())
+    }
+
+    /// Lets go of what a failed comparison holds.
+    pub fn accept(&mut self, writer: &Writer) -> Result<(), Refusal> {
+        self.check_writer(writer)?;
+        self.held_since = None;
+        Ok(())
+    }
+
+    /// What an append is answered.
+    #[must_use]
+    pub fn appended(&self, policy: &RollUpPolicy, now: UnixMillis) -> Appended {
+        Appended {
+            head: self.head,
+            roll_up: policy.asks(&self.tail, now),
+        }
+    }
+
     /// What the server says about the account.
     #[must_use]
-    pub fn state(&self, snapshot: Option<SnapshotInfo>, now: UnixMillis) -> AccountState {
+    pub fn state(
+        &self,
+        snapshot: Option<SnapshotInfo>,
+        policy: &RollUpPolicy,
+        now: UnixMillis,
+    ) -> AccountState {
         AccountState {
             node: self.node,
             network: self.network,
@@ -180,9 +227,9 @@ impl Account {
             first_seq: self.first_seq,
             log_bytes: self.log_bytes,
             snapshot,
-            roll_up: false,
-            proof: None,
-            held_since: None,
+            roll_up: policy.asks(&self.tail, now),
+            proof: self.proof,
+            held_since: self.held_since,
             files: None,
             time: now,
         }

@@ -1,19 +1,24 @@
 //! The rules of [`Store`], each stated once and run against every database: see [`for_every_rule`].
 
 mod appends;
+mod history;
 mod openings;
+mod packs;
 mod snapshots;
 mod writing;
 
 pub(super) use appends::*;
+pub(super) use history::*;
 pub(super) use openings::*;
+pub(super) use packs::*;
 pub(super) use snapshots::*;
-pub(super) use writing::Session;
+pub(crate) use writing::Session;
 
 use super::*;
 use backstop_protocol::{
-    api::{MISSING_MAX, PADDED_MIN},
+    api::{MISSING_MAX, PADDED_MIN, Proof},
     grant::Grant,
+    head::Head,
     id::TimelineId,
     pack::PACK_PREAMBLE_LEN,
     record::{RECORD_MIN, RecordKind, TAG_LEN, record_hash},
@@ -64,6 +69,24 @@ macro_rules! for_every_rule {
             the_same_commit_again_succeeds_and_another_of_its_name_does_not,
             the_highest_base_is_listed_first,
             a_snapshot_whose_base_was_replaced_is_listed_no_more,
+            a_long_log_asks_for_a_roll_up_until_a_snapshot_stands_above_it,
+            an_old_log_asks_for_a_roll_up_however_short_it_is,
+            a_replaced_record_asks_for_nothing_any_more,
+            a_snapshot_that_left_the_chain_counts_for_no_roll_up,
+            the_last_proof_is_remembered,
+            a_fenced_run_proves_and_accepts_nothing,
+            a_failed_proof_holds_everything_until_it_is_accepted,
+            a_superseded_snapshot_goes_with_the_log_below_the_next_when_its_time_is_over,
+            records_go_a_few_megabytes_at_a_time,
+            a_snapshot_off_the_chain_goes_when_its_time_is_over,
+            accounts_are_listed_page_by_page,
+            a_chunk_that_no_snapshot_needs_goes_a_day_after_its_pack_arrived,
+            a_chunk_that_arrived_again_stays_a_day_longer_in_whichever_pack,
+            a_pack_must_be_registered_before_it_is_indexed,
+            a_pack_without_chunks_is_removed_a_day_after_it_was_touched,
+            a_pack_that_is_being_removed_is_refused_until_it_is_gone,
+            moved_chunks_are_located_in_their_new_pack_and_the_old_one_stays_a_day,
+            what_is_registered_marked_or_moved_is_an_accounts_own,
             an_account_sees_nothing_of_another,
             a_closed_store_refuses,
         }

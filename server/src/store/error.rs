@@ -74,6 +74,9 @@ pub enum Refusal {
     /// Chunks that the snapshot needs are not there.
     #[error("{} or more chunks are not there", .0.len())]
     ChunksMissing(Vec<ChunkId>),
+    /// The report of a comparison is one that no client can make.
+    #[error("bad proof: {0}")]
+    BadProof(&'static str),
     /// The commit contradicts itself or what is stored.
     #[error("bad commit: {0}")]
     BadCommit(&'static str),
@@ -97,6 +100,11 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// What the caller needs is being removed: the same request succeeds when that is done.
+    pub(super) fn being_removed() -> Self {
+        Self::Unavailable("what it needs is being removed".to_owned())
+    }
+
     /// A row that no transaction of ours can have written.
     pub(super) fn corrupt(what: &'static str) -> Self {
         Self::Failed(format!("a stored value is not a {what}").into())

@@ -10,23 +10,26 @@
 mod account;
 mod error;
 mod grant;
+mod retention;
+mod roll_up;
 pub mod sqlite;
 
 #[cfg(test)]
-mod conformance;
+pub(crate) mod conformance;
 
 pub use account::{Account, Seat};
 pub use error::{Refusal, StoreError};
 pub use grant::{ShownGrant, judge_grant, judge_remembered};
+pub use retention::{Aged, GRACE_MS, HistoryPolicy, Verdict};
+pub use roll_up::{RollUpPolicy, Tail};
 pub use sqlite::SqliteStore;
 
 use async_trait::async_trait;
 use backstop_protocol::{
-    api::{AccountState, SnapshotInfo},
+    api::{AccountState, Appended, ProofReport, SnapshotInfo},
     chunk::ChunkPlace,
     clock::UnixMillis,
     grant::{Scope, SignedGrant},
-    head::Head,
     id::{AccessKey, ChunkId, InstanceId, Network, NodeId, PackId, RecordHash, RunId, SnapshotId},
     record::RecordHeader,
     session::WriterClaim,
@@ -137,6 +140,19 @@ pub struct ChunkEntry {
     pub len: u32,
 }
 
+/// A pack that is about to be stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PackArrival {
+    /// Whose pack.
+    pub account: AccountId,
+    /// The pack.
+    pub pack: PackId,
+    /// Its length.
+    pub bytes: u64,
+    /// The server's clock.
+    pub now: UnixMillis,
+}
+
 /// A pack that is durable in the pack store, to be indexed.
 #[derive(Clone, Debug)]
 pub struct PackIndex {
@@ -144,9 +160,33 @@ pub struct PackIndex {
     pub account: AccountId,
     /// The pack.
     pub pack: PackId,
+    /// Its chunks, no id twice.
+    pub chunks: Vec<ChunkEntry>,
+    /// The server's clock.
+    pub now: UnixMillis,
+}
+
+/// How much of a pack is still in the index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PackLoad {
+    /// The pack.
+    pub pack: PackId,
     /// Its length.
     pub bytes: u64,
-    /// Its chunks, no id twice.
+    /// Bytes of its entries that the index names; above 0.
+    pub live: u64,
+}
+
+/// Chunks that were copied into another pack, which is durable in the pack store.
+#[derive(Clone, Debug)]
+pub struct Move {
+    /// Whose packs.
+    pub account: AccountId,
+    /// Where the chunks lay.
+    pub from: Vec<PackId>,
+    /// Where they lie now.
+    pub to: PackId,
+    /// The chunks in that pack, no id twice.
     pub chunks: Vec<ChunkEntry>,
     /// The server's clock.
     pub now: UnixMillis,
@@ -202,11 +242,11 @@ pub trait Store: Send + Sync + 'static {
     /// Appends one record (I1, I3, I4). Judges by [`Account::place`]. The same bytes again, at the head or anywhere
     /// below it, succeed and change nothing. A record that replaces the head moves it aside with the time and the
     /// epoch of its successor; a snapshot based on the replaced record is listed no more.
-    /// Answers the account's head after the transaction. Appends of different callers may commit together; none
-    /// spoils another.
+    /// Answers with the account's head after the transaction, and whether a roll-up is asked for. Appends of different
+    /// callers may commit together; none spoils another.
     ///
     /// Refusals: [`Refusal::Fenced`], [`Refusal::WrongTimeline`], [`Refusal::NotNext`].
-    async fn append(&self, append: Append) -> Result<Head, StoreError>;
+    async fn append(&self, append: Append) -> Result<Appended, StoreError>;
 
     /// Records from `from` on, in order, as many as fit in `max_bytes` but at least one where there is one.
     async fn records(
@@ -216,8 +256,13 @@ pub trait Store: Send + Sync + 'static {
         max_bytes: usize,
     ) -> Result<Vec<StoredRecord>, StoreError>;
 
-    /// Enters a pack and its chunks; from then on a snapshot may name them. Again, it changes nothing. A chunk that
-    /// is in the index already keeps its first place.
+    /// Enters a pack before it is stored, so that whatever a crash leaves of it is found again, and so that nobody
+    /// removes it for [`GRACE_MS`]. [`StoreError::Unavailable`] while a pack of this name is being removed.
+    async fn register_pack(&self, arrival: PackArrival) -> Result<(), StoreError>;
+
+    /// Enters the chunks of a registered pack; from then on a snapshot may name them. Again, it changes nothing. A
+    /// chunk that is in the index already keeps its first place, and for that the pack there stays as long as this one.
+    /// [`StoreError::Unavailable`] where the pack is not registered, or being removed.
     async fn index_pack(&self, index: PackIndex) -> Result<(), StoreError>;
 
     /// Where chunks lie, in the order asked for; `None` for one that is not there.
@@ -237,12 +282,67 @@ pub trait Store: Send + Sync + 'static {
     /// manifest, or the lists are no difference to the parent's.
     async fn commit_snapshot(&self, commit: Commit) -> Result<SnapshotInfo, StoreError>;
 
-    /// The complete snapshots whose base is on the chain, the highest base first, of equal ones the latest first.
+    /// The complete snapshots whose base is on the chain, without dropped ones, the highest base first, of equal ones the
+    /// latest first.
     async fn snapshots(&self, account: AccountId) -> Result<Vec<SnapshotInfo>, StoreError>;
 
     /// The sealed manifest of a complete snapshot.
     async fn manifest(&self, account: AccountId, snapshot: SnapshotId)
     -> Result<Option<Vec<u8>>, StoreError>;
+
+    /// Takes in what a comparison found, by [`Account::prove`].
+    ///
+    /// Refusals: [`Refusal::Fenced`], [`Refusal::BadProof`].
+    async fn report_proof(
+        &self,
+        account: AccountId,
+        writer: Writer,
+        report: ProofReport,
+        now: UnixMillis,
+    ) -> Result<AccountState, StoreError>;
+
+    /// Lets go of what a failed comparison holds, by [`Account::accept`]. Refusal: [`Refusal::Fenced`].
+    async fn accept_proof(
+        &self,
+        account: AccountId,
+        writer: Writer,
+        now: UnixMillis,
+    ) -> Result<AccountState, StoreError>;
+
+    /// Accounts above `after`, ascending, at most `most`.
+    async fn accounts(&self, after: AccountId, most: usize) -> Result<Vec<AccountId>, StoreError>;
+
+    /// Drops some of what [`HistoryPolicy::judge`] lets go: snapshots, and records below those that stay; replaced
+    /// records whose time is over too. So little at once that appends are not held up: `true` where there may be more.
+    /// Of an account that is held nothing goes.
+    async fn drop_history(
+        &self,
+        account: AccountId,
+        policy: &HistoryPolicy,
+        now: UnixMillis,
+    ) -> Result<bool, StoreError>;
+
+    /// Drops some of the chunks that no snapshot needs and whose pack did not arrive within [`GRACE_MS`]; `true` where
+    /// there may be more. Of an account that is held nothing goes.
+    async fn drop_chunks(&self, account: AccountId, now: UnixMillis) -> Result<bool, StoreError>;
+
+    /// Packs that hold chunks and did not arrive within [`GRACE_MS`], the smallest load first.
+    async fn pack_loads(&self, account: AccountId, now: UnixMillis) -> Result<Vec<PackLoad>, StoreError>;
+
+    /// The chunks that lie in a pack, by the index.
+    async fn chunks_in(&self, account: AccountId, pack: PackId) -> Result<Vec<ChunkId>, StoreError>;
+
+    /// Moves those chunks that still lie in one of the packs to their new place. From then on the old packs are free
+    /// of them, but stay for [`GRACE_MS`]. [`StoreError::Unavailable`] where the new pack is not registered, or being
+    /// removed.
+    async fn move_chunks(&self, chunks: Move) -> Result<(), StoreError>;
+
+    /// Marks packs without chunks as being removed, those that neither arrived nor lost a chunk within [`GRACE_MS`],
+    /// and answers all that are marked: also what an earlier process left so.
+    async fn begin_removals(&self, account: AccountId, now: UnixMillis) -> Result<Vec<PackId>, StoreError>;
+
+    /// Forgets a pack that was marked so and is removed from the pack store.
+    async fn end_removal(&self, account: AccountId, pack: PackId) -> Result<(), StoreError>;
 
     /// Finishes what was begun, refuses what comes after, and lets go of the database.
     async fn close(&self);

@@ -8,22 +8,30 @@ mod accounts;
 mod append;
 mod cells;
 mod chunks;
+mod history;
+pub mod operator;
+mod packs;
+mod proofs;
 mod reads;
 mod snapshots;
+mod tail;
 #[cfg(test)]
 mod tests;
 mod writer;
 
-use super::{AccountId, Append, Commit, PackIndex, SessionRequest, Store, StoreError, StoreId, StoredRecord};
+use super::{
+    AccountId, Append, Commit, HistoryPolicy, Move, PackArrival, PackIndex, PackLoad, RollUpPolicy,
+    SessionRequest, Store, StoreError, StoreId, StoredRecord, Writer,
+};
 use async_trait::async_trait;
 use backstop_protocol::{
-    api::{AccountState, SnapshotInfo},
+    api::{AccountState, Appended, ProofReport, SnapshotInfo},
     chunk::ChunkPlace,
     clock::UnixMillis,
     grant::SignedGrant,
-    head::Head,
-    id::{AccessKey, ChunkId, SnapshotId},
+    id::{AccessKey, ChunkId, PackId, SnapshotId},
 };
+use proofs::Word;
 use rand_core::CryptoRng;
 use sqlx::{
     ConnectOptions as _, Connection as _, Row as _, SqliteConnection, SqlitePool,
@@ -83,6 +91,7 @@ pub enum OpenError {
 /// A store in one SQLite file.
 pub struct SqliteStore {
     id: StoreId,
+    roll_up: RollUpPolicy,
     reads: SqlitePool,
     /// Closed once the store is closing.
     jobs: mpsc::Sender<Job>,
@@ -92,10 +101,11 @@ pub struct SqliteStore {
 
 impl SqliteStore {
     /// Opens the file at `path`, which is made where it is missing, its owner's alone, and brings it up to date. `limit` is how many bytes
-    /// the file may grow to; without one the disk decides. `rng` names a new store.
+    /// the file may grow to; without one the disk decides. `roll_up` decides when a new snapshot is asked for. `rng` names a new store.
     pub async fn open(
         path: &Path,
         limit: Option<u64>,
+        roll_up: RollUpPolicy,
         rng: &mut (dyn CryptoRng + Send),
     ) -> Result<Self, OpenError> {
         let mut new_id = [0; 16];
@@ -137,9 +147,10 @@ impl SqliteStore {
             .connect_with(options.clone().read_only(true).create_if_missing(false))
             .await?;
         let (jobs, queue) = mpsc::channel(QUEUE);
-        let writer = writer::start(queue, connection, options)?;
+        let writer = writer::start(queue, connection, options, roll_up.clone())?;
         Ok(Self {
             id,
+            roll_up,
             reads,
             jobs,
             writer: Mutex::new(Some(writer)),
@@ -228,10 +239,10 @@ impl Store for SqliteStore {
     }
 
     async fn account(&self, account: AccountId, now: UnixMillis) -> Result<AccountState, StoreError> {
-        reads::account(&self.reads, account, now).await
+        reads::account(&self.reads, account, &self.roll_up, now).await
     }
 
-    async fn append(&self, append: Append) -> Result<Head, StoreError> {
+    async fn append(&self, append: Append) -> Result<Appended, StoreError> {
         self.submit(|answer| Job::Append(Box::new(append), answer)).await
     }
 
@@ -242,6 +253,10 @@ impl Store for SqliteStore {
         max_bytes: usize,
     ) -> Result<Vec<StoredRecord>, StoreError> {
         reads::records(&self.reads, account, from, max_bytes).await
+    }
+
+    async fn register_pack(&self, arrival: PackArrival) -> Result<(), StoreError> {
+        self.submit(|answer| Job::Register(arrival, answer)).await
     }
 
     async fn index_pack(&self, index: PackIndex) -> Result<(), StoreError> {
@@ -273,6 +288,87 @@ impl Store for SqliteStore {
     ) -> Result<Option<Vec<u8>>, StoreError> {
         let mut connection = self.reads.acquire().await?;
         snapshots::manifest(&mut connection, account, snapshot).await
+    }
+
+    async fn report_proof(
+        &self,
+        account: AccountId,
+        writer: Writer,
+        report: ProofReport,
+        now: UnixMillis,
+    ) -> Result<AccountState, StoreError> {
+        let word = Word {
+            account,
+            writer,
+            report: Some(report),
+            now,
+        };
+        self.submit(|answer| Job::Proof(word, answer)).await
+    }
+
+    async fn accept_proof(
+        &self,
+        account: AccountId,
+        writer: Writer,
+        now: UnixMillis,
+    ) -> Result<AccountState, StoreError> {
+        let word = Word {
+            account,
+            writer,
+            report: None,
+            now,
+        };
+        self.submit(|answer| Job::Proof(word, answer)).await
+    }
+
+    async fn accounts(&self, after: AccountId, most: usize) -> Result<Vec<AccountId>, StoreError> {
+        reads::accounts(&self.reads, after, most).await
+    }
+
+    async fn drop_history(
+        &self,
+        account: AccountId,
+        policy: &HistoryPolicy,
+        now: UnixMillis,
+    ) -> Result<bool, StoreError> {
+        let policy = policy.clone();
+        self.submit(|answer| Job::DropHistory(account, policy, now, answer))
+            .await
+    }
+
+    async fn drop_chunks(&self, account: AccountId, now: UnixMillis) -> Result<bool, StoreError> {
+        let found = {
+            let mut connection = self.reads.acquire().await?;
+            packs::unneeded(&mut connection, account, now).await?
+        };
+        if found.is_empty() {
+            return Ok(false);
+        }
+        self.submit(|answer| Job::DropChunks(account, found, now, answer))
+            .await
+    }
+
+    async fn pack_loads(&self, account: AccountId, now: UnixMillis) -> Result<Vec<PackLoad>, StoreError> {
+        let mut connection = self.reads.acquire().await?;
+        packs::loads(&mut connection, account, now).await
+    }
+
+    async fn chunks_in(&self, account: AccountId, pack: PackId) -> Result<Vec<ChunkId>, StoreError> {
+        let mut connection = self.reads.acquire().await?;
+        packs::chunks_in(&mut connection, account, pack).await
+    }
+
+    async fn move_chunks(&self, chunks: Move) -> Result<(), StoreError> {
+        self.submit(|answer| Job::Move(Box::new(chunks), answer)).await
+    }
+
+    async fn begin_removals(&self, account: AccountId, now: UnixMillis) -> Result<Vec<PackId>, StoreError> {
+        self.submit(|answer| Job::BeginRemovals(account, now, answer))
+            .await
+    }
+
+    async fn end_removal(&self, account: AccountId, pack: PackId) -> Result<(), StoreError> {
+        self.submit(|answer| Job::EndRemoval(account, pack, answer)).await
     }
 
     async fn close(&self) {

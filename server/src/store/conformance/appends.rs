@@ -10,12 +10,12 @@ pub(in crate::store) async fn an_appended_record_is_the_head_and_comes_back_as_i
         now: later(1),
         ..session.next(1)
     };
-    session.head = store.append(first.clone()).await.unwrap();
+    session.head = store.append(first.clone()).await.unwrap().head;
     let second = Append {
         now: later(2),
         ..session.record(2, first.hash, 2, 5000)
     };
-    session.head = store.append(second.clone()).await.unwrap();
+    session.head = store.append(second.clone()).await.unwrap().head;
     let state = session.state(&*store).await;
     assert_eq!(state.head, second.header.head(second.hash));
     assert_eq!(state.timeline, Some(session.timeline));
@@ -55,7 +55,7 @@ pub(in crate::store) async fn the_same_bytes_again_succeed_and_change_nothing(st
             now: later(9),
             ..record
         };
-        assert_eq!(store.append(again).await.unwrap(), session.head);
+        assert_eq!(store.append(again).await.unwrap().head, session.head);
     }
     assert_eq!(session.state(&*store).await, before);
     assert_eq!(session.log(&*store).await, log);
@@ -139,7 +139,7 @@ pub(in crate::store) async fn a_higher_epoch_replaces_the_last_record_and_no_oth
         Refusal::NotNext { .. }
     ));
     let replacing = new.record(2, first.hash, 3, RECORD_MIN + 10);
-    new.head = store.append(replacing.clone()).await.unwrap();
+    new.head = store.append(replacing.clone()).await.unwrap().head;
     assert_eq!(new.head, replacing.header.head(replacing.hash));
     assert_eq!(
         new.log(&*store).await,
@@ -155,7 +155,7 @@ pub(in crate::store) async fn a_higher_epoch_replaces_the_last_record_and_no_oth
         refusal(store.append(back).await),
         Refusal::NotNext { head: new.head }
     );
-    assert_eq!(store.append(replacing).await.unwrap(), new.head);
+    assert_eq!(store.append(replacing).await.unwrap().head, new.head);
     new.append(&*store, 4).await;
 }
 
@@ -163,7 +163,7 @@ pub(in crate::store) async fn the_very_first_record_can_be_replaced_too(store: A
     Session::first(&*store, 1).await.append(&*store, 1).await;
     let mut new = Session::open(&*store, 1, claim(1, 2, 1, 2)).await;
     let replacing = new.record(1, RecordHash::NONE, 2, RECORD_MIN);
-    new.head = store.append(replacing.clone()).await.unwrap();
+    new.head = store.append(replacing.clone()).await.unwrap().head;
     new.append(&*store, 3).await;
     let state = new.state(&*store).await;
     assert_eq!((state.first_seq, state.head.seq, state.head.epoch), (1, 2, 2));
@@ -177,7 +177,7 @@ pub(in crate::store) async fn an_older_record_may_be_copied_by_a_newer_writer(st
         writer: copying.writer,
         ..written_at_epoch_1
     };
-    let head = store.append(copied.clone()).await.unwrap();
+    let head = store.append(copied.clone()).await.unwrap().head;
     assert_eq!(head, copied.header.head(copied.hash));
 }
 
@@ -185,7 +185,7 @@ pub(in crate::store) async fn a_page_ends_at_its_limit_but_holds_at_least_one_re
     let mut session = Session::first(&*store, 1).await;
     for len in [1000, 1000, 5000, 1000] {
         let record = session.record(session.head.seq + 1, session.head.hash, 1, len);
-        session.head = store.append(record).await.unwrap();
+        session.head = store.append(record).await.unwrap().head;
     }
     let page = async |from, max_bytes| {
         let records = store.records(session.account, from, max_bytes).await.unwrap();
@@ -228,8 +228,8 @@ pub(in crate::store) async fn of_two_racing_records_of_one_seq_one_wins(store: A
         let (one, other) = (session.next(2 * round), session.next(2 * round + 1));
         let (first, second) = tokio::join!(store.append(one.clone()), store.append(other.clone()));
         let (winner, head, loser) = match (first, second) {
-            (Ok(head), loser) => (one, head, loser),
-            (loser, Ok(head)) => (other, head, loser),
+            (Ok(won), loser) => (one, won.head, loser),
+            (loser, Ok(won)) => (other, won.head, loser),
             neither => panic!("neither won: {neither:?}"),
         };
         assert_eq!(refusal(loser), Refusal::NotNext { head });
@@ -252,7 +252,7 @@ pub(in crate::store) async fn the_same_record_sent_many_times_at_once_is_there_o
         })
         .collect();
     for one in sent {
-        assert_eq!(one.await.unwrap().unwrap(), record.header.head(record.hash));
+        assert_eq!(one.await.unwrap().unwrap().head, record.header.head(record.hash));
     }
     assert_eq!(session.log(&*store).await, [record.sealed.to_vec()]);
 }
@@ -276,7 +276,7 @@ pub(in crate::store) async fn a_refused_append_does_not_spoil_those_beside_it(st
         .collect();
     for (at, one) in sent.into_iter().enumerate() {
         match (at % 2, one.await.unwrap()) {
-            (0, outcome) => assert_eq!(outcome.unwrap().seq, 1),
+            (0, outcome) => assert_eq!(outcome.unwrap().head.seq, 1),
             (_, outcome) => assert_eq!(refusal(outcome), Refusal::NotNext { head: Head::EMPTY }),
         }
     }

@@ -74,16 +74,16 @@ pub(super) fn refusal<T: fmt::Debug>(outcome: Result<T, StoreError>) -> Refusal 
 
 /// An open append session and the chain it writes.
 #[derive(Clone)]
-pub(in crate::store) struct Session {
-    pub(in crate::store) account: AccountId,
-    pub(in crate::store) writer: Writer,
-    pub(super) timeline: TimelineId,
-    pub(in crate::store) head: Head,
+pub(crate) struct Session {
+    pub(crate) account: AccountId,
+    pub(crate) writer: Writer,
+    pub(crate) timeline: TimelineId,
+    pub(crate) head: Head,
 }
 
 impl Session {
     /// Opens an account's first session, at epoch 1. Node, key, instance and run are named alike.
-    pub(in crate::store) async fn first(store: &dyn Store, node: u8) -> Self {
+    pub(crate) async fn first(store: &dyn Store, node: u8) -> Self {
         Self::open(store, node, claim(node, node, 0, 1)).await
     }
 
@@ -99,7 +99,7 @@ impl Session {
     }
 
     /// A record of any place; `fill` makes its bytes differ.
-    pub(in crate::store) fn record(&self, seq: u64, prev: RecordHash, fill: u8, len: usize) -> Append {
+    pub(crate) fn record(&self, seq: u64, prev: RecordHash, fill: u8, len: usize) -> Append {
         let header = RecordHeader {
             kind: RecordKind::Batch,
             timeline: self.timeline,
@@ -121,20 +121,20 @@ impl Session {
     }
 
     /// The record that comes next.
-    pub(in crate::store) fn next(&self, fill: u8) -> Append {
+    pub(crate) fn next(&self, fill: u8) -> Append {
         self.record(self.head.seq + 1, self.head.hash, fill, RECORD_MIN)
     }
 
     /// Appends the record that comes next.
-    pub(in crate::store) async fn append(&mut self, store: &dyn Store, fill: u8) -> Append {
+    pub(crate) async fn append(&mut self, store: &dyn Store, fill: u8) -> Append {
         let append = self.next(fill);
-        self.head = store.append(append.clone()).await.unwrap();
+        self.head = store.append(append.clone()).await.unwrap().head;
         assert_eq!(self.head, append.header.head(append.hash));
         append
     }
 
     /// Goes on as if that record were the head.
-    pub(in crate::store) fn assume(&mut self, append: &Append) {
+    pub(crate) fn assume(&mut self, append: &Append) {
         self.head = append.header.head(append.hash);
     }
 
@@ -147,8 +147,13 @@ impl Session {
         records.into_iter().map(|record| record.sealed).collect()
     }
 
-    /// Indexes a pack of chunks of 300 bytes each.
+    /// Registers and indexes a pack of chunks of 300 bytes each.
     pub(super) async fn pack(&self, store: &dyn Store, pack: u8, chunks: &[u8]) {
+        self.pack_at(store, pack, chunks, NOW).await;
+    }
+
+    /// The same, at a time.
+    pub(super) async fn pack_at(&self, store: &dyn Store, pack: u8, chunks: &[u8], now: UnixMillis) {
         let mut offset = u32::try_from(PACK_PREAMBLE_LEN).unwrap();
         let mut entries = Vec::new();
         for id in chunks {
@@ -159,18 +164,24 @@ impl Session {
             });
             offset += 336;
         }
-        let index = PackIndex {
+        let arrival = PackArrival {
             account: self.account,
             pack: PackId([pack; 32]),
             bytes: offset.into(),
-            chunks: entries,
-            now: NOW,
+            now,
         };
+        let index = PackIndex {
+            account: self.account,
+            pack: arrival.pack,
+            chunks: entries,
+            now,
+        };
+        store.register_pack(arrival).await.unwrap();
         store.index_pack(index).await.unwrap();
     }
 
     /// A commit on top of the head.
-    pub(super) fn commit(&self, snapshot: u8, parent: Option<u8>, added: &[u8], removed: &[u8]) -> Commit {
+    pub(crate) fn commit(&self, snapshot: u8, parent: Option<u8>, added: &[u8], removed: &[u8]) -> Commit {
         let header = ManifestHeader {
             timeline: self.timeline,
             snapshot: SnapshotId([snapshot; 16]),

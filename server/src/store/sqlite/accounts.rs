@@ -2,11 +2,11 @@
 
 use super::cells::{Query, bytes, id, int, nulls, number, rows, time};
 use crate::store::{
-    Account, AccountId, Refusal, Seat, SessionRequest, ShownGrant, StoreError, Writer, judge_grant,
-    judge_remembered,
+    Account, AccountId, Refusal, RollUpPolicy, Seat, SessionRequest, ShownGrant, StoreError, Tail, Writer,
+    judge_grant, judge_remembered,
 };
 use backstop_protocol::{
-    api::AccountState,
+    api::{AccountState, Proof},
     clock::UnixMillis,
     grant::Grant,
     head::Head,
@@ -18,6 +18,7 @@ use std::sync::LazyLock;
 pub(super) async fn open(
     connection: &mut SqliteConnection,
     request: &SessionRequest,
+    policy: &RollUpPolicy,
 ) -> Result<(AccountId, AccountState), StoreError> {
     let found = sqlx::query("SELECT * FROM accounts WHERE node = ? AND network = ?")
         .bind(request.node.0.as_slice())
@@ -48,7 +49,7 @@ pub(super) async fn open(
         remember(connection, account.id, shown, request.now).await?;
     }
     let snapshot = super::snapshots::newest(connection, account.id).await?;
-    Ok((account.id, account.state(snapshot, request.now)))
+    Ok((account.id, account.state(snapshot, policy, request.now)))
 }
 
 pub(super) async fn raise_floor(
@@ -80,7 +81,7 @@ pub(super) async fn load(
 }
 
 /// The columns that openings and appends change, behind the one that says whose they are.
-const WRITTEN: [&str; 14] = [
+const WRITTEN: [&str; 18] = [
     "account",
     "epoch",
     "instance",
@@ -95,6 +96,10 @@ const WRITTEN: [&str; 14] = [
     "head_received_at",
     "first_seq",
     "log_bytes",
+    "tail_bytes",
+    "tail_records",
+    "tail_since",
+    "snapshot_bytes",
 ];
 
 static WRITE: LazyLock<String> = LazyLock::new(|| update(1));
@@ -138,7 +143,11 @@ pub(super) fn bind<'q>(query: Query<'q>, account: &Account) -> Result<Query<'q>,
         .bind(account.before_head.0.to_vec())
         .bind(millis(account.head_received_at)?)
         .bind(int(account.first_seq)?)
-        .bind(int(account.log_bytes)?))
+        .bind(int(account.log_bytes)?)
+        .bind(int(account.tail.bytes)?)
+        .bind(int(account.tail.records)?)
+        .bind(millis(account.tail.since)?)
+        .bind(int(account.tail.snapshot_bytes)?))
 }
 
 /// Binds what [`update`] has no accounts for.
@@ -201,6 +210,15 @@ async fn remembered(
 /// Reads a whole row of `accounts`.
 pub(super) fn read(row: &SqliteRow) -> Result<Account, StoreError> {
     let network: &str = row.try_get("network")?;
+    let proof = time(row, "proof_at")?
+        .map(|at| -> Result<Proof, StoreError> {
+            Ok(Proof {
+                at,
+                seq: number(row, "proof_seq")?,
+                equal: row.try_get("proof_equal")?,
+            })
+        })
+        .transpose()?;
     let seat = match (
         bytes(row, "instance")?,
         bytes(row, "run")?,
@@ -236,5 +254,14 @@ pub(super) fn read(row: &SqliteRow) -> Result<Account, StoreError> {
         head_received_at: time(row, "head_received_at")?,
         first_seq: number(row, "first_seq")?,
         log_bytes: number(row, "log_bytes")?,
+        tail: Tail {
+            bytes: number(row, "tail_bytes")?,
+            records: number(row, "tail_records")?,
+            since: time(row, "tail_since")?,
+            snapshot_bytes: number(row, "snapshot_bytes")?,
+            ordered: time(row, "roll_up_ordered_at")?.is_some(),
+        },
+        proof,
+        held_since: time(row, "held_since")?,
     })
 }

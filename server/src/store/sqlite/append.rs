@@ -6,9 +6,10 @@
 use super::{
     accounts,
     cells::{Query, int, nulls, number, rows},
+    tail,
 };
-use crate::store::{Account, AccountId, Append, Refusal, StoreError};
-use backstop_protocol::{head::Head, id::RecordHash, record::Placement};
+use crate::store::{Account, AccountId, Append, Refusal, RollUpPolicy, StoreError};
+use backstop_protocol::{api::Appended, id::RecordHash, record::Placement};
 use sqlx::SqliteConnection;
 use std::{
     collections::{HashMap, HashSet},
@@ -19,7 +20,7 @@ use std::{
 pub(super) const GROUP_MAX: usize = 512;
 
 /// What becomes of one append of a group: success, or a refusal that concerns it alone.
-pub(super) type Outcome = Result<Head, Refusal>;
+pub(super) type Outcome = Result<Appended, Refusal>;
 
 /// The columns of a record, in the order in which [`bind`] binds them.
 const COLUMNS: [&str; 7] = [
@@ -94,6 +95,7 @@ struct Group<'a> {
 pub(super) async fn group(
     connection: &mut SqliteConnection,
     appends: &[Box<Append>],
+    policy: &RollUpPolicy,
 ) -> Result<Vec<Outcome>, StoreError> {
     let mut group = Group {
         accounts: begin(connection, appends).await?,
@@ -110,7 +112,7 @@ pub(super) async fn group(
     let with_heads = appends.iter().zip(outcomes).map(|(append, outcome)| {
         outcome.and_then(|()| {
             let account = accounts.get(&append.account).ok_or(Refusal::NotFound)?;
-            Ok(account.head)
+            Ok(account.appended(policy, append.now))
         })
     });
     Ok(with_heads.collect())
@@ -151,7 +153,7 @@ impl<'a> Group<'a> {
             }
             Placement::Replaces => {
                 write_waiting(self.connection, &mut self.waiting).await?;
-                set_aside(self.connection, append, account.head.hash).await?
+                set_aside(self.connection, account, append).await?
             }
         };
         account.advance(append, replaced);
@@ -219,9 +221,10 @@ async fn holds(connection: &mut SqliteConnection, append: &Append) -> Result<boo
 /// Moves the head aside (I3); returns its length. A snapshot that rests on it is on no chain any more.
 async fn set_aside(
     connection: &mut SqliteConnection,
+    account: &mut Account,
     append: &Append,
-    old: RecordHash,
 ) -> Result<u64, StoreError> {
+    let old: RecordHash = account.head.hash;
     let seq = int(append.header.seq)?;
     let now = int(append.now.0)?;
     sqlx::query(
@@ -241,12 +244,21 @@ async fn set_aside(
         .fetch_optional(&mut *connection)
         .await?
         .ok_or_else(|| StoreError::corrupt("head"))?;
-    sqlx::query("UPDATE snapshots SET off_chain_at = ? WHERE account = ? AND base_seq = ? AND base_hash = ?")
-        .bind(now)
-        .bind(append.account.0)
-        .bind(seq)
-        .bind(old.0.as_slice())
-        .execute(connection)
-        .await?;
-    number(&gone, "bytes")
+    let bytes = number(&gone, "bytes")?;
+    let off_chain = sqlx::query(
+        "UPDATE snapshots SET off_chain_at = ? WHERE account = ? AND base_seq = ? AND base_hash = ?",
+    )
+    .bind(now)
+    .bind(append.account.0)
+    .bind(seq)
+    .bind(old.0.as_slice())
+    .execute(&mut *connection)
+    .await?;
+    if off_chain.rows_affected() == 0 {
+        account.tail.take_back(bytes);
+    } else {
+        // The tail reaches down to another snapshot now.
+        account.tail = tail::measure(connection, account).await?;
+    }
+    Ok(bytes)
 }

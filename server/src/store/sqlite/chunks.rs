@@ -1,39 +1,83 @@
 //! The index of packs and chunks.
 
 use super::cells::{hex_array, id, int, number};
-use crate::store::{AccountId, PackIndex, StoreError};
+use crate::store::{AccountId, ChunkEntry, PackArrival, PackIndex, StoreError};
 use backstop_protocol::{
     chunk::ChunkPlace,
     id::{ChunkId, PackId},
 };
 use sqlx::{Row as _, SqliteConnection};
 
-pub(super) async fn index(connection: &mut SqliteConnection, index: &PackIndex) -> Result<(), StoreError> {
-    sqlx::query(
-        "INSERT INTO packs (account, id, bytes, received_at) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+pub(super) async fn register(
+    connection: &mut SqliteConnection,
+    arrival: &PackArrival,
+) -> Result<(), StoreError> {
+    let done = sqlx::query(
+        "INSERT INTO packs (account, id, bytes, received_at, touched_at) VALUES (?1, ?2, ?3, ?4, ?4)
+         ON CONFLICT (account, id) DO UPDATE SET touched_at = max(touched_at, excluded.touched_at)
+         WHERE removing_at IS NULL",
     )
-    .bind(index.account.0)
-    .bind(index.pack.0.as_slice())
-    .bind(int(index.bytes)?)
-    .bind(int(index.now.0)?)
-    .execute(&mut *connection)
+    .bind(arrival.account.0)
+    .bind(arrival.pack.0.as_slice())
+    .bind(int(arrival.bytes)?)
+    .bind(int(arrival.now.0)?)
+    .execute(connection)
     .await?;
-    let chunks: Vec<_> = index
-        .chunks
+    if done.rows_affected() == 0 {
+        return Err(StoreError::being_removed());
+    }
+    Ok(())
+}
+
+/// The row of a pack that chunks may be entered for.
+pub(super) async fn registered(
+    connection: &mut SqliteConnection,
+    account: AccountId,
+    pack: PackId,
+) -> Result<i64, StoreError> {
+    let row =
+        sqlx::query_scalar("SELECT pack FROM packs WHERE account = ? AND id = ? AND removing_at IS NULL")
+            .bind(account.0)
+            .bind(pack.0.as_slice())
+            .fetch_optional(connection)
+            .await?;
+    row.ok_or_else(StoreError::being_removed)
+}
+
+/// Chunks as SQLite takes them apart again with `json_each`: id, offset, length.
+pub(super) fn entries(chunks: &[ChunkEntry]) -> Result<String, StoreError> {
+    let entries: Vec<_> = chunks
         .iter()
         .map(|chunk| (chunk.id, chunk.offset, chunk.len))
         .collect();
-    let chunks = serde_json::to_string(&chunks).map_err(|error| StoreError::Failed(Box::new(error)))?;
+    serde_json::to_string(&entries).map_err(|error| StoreError::Failed(Box::new(error)))
+}
+
+pub(super) async fn index(connection: &mut SqliteConnection, index: &PackIndex) -> Result<(), StoreError> {
+    let pack = registered(connection, index.account, index.pack).await?;
+    let chunks = entries(&index.chunks)?;
     // SQLite wants the WHERE there: without it ON would be read as a join's.
     sqlx::query(
         "INSERT INTO chunks (account, id, pack, offset, len)
-         SELECT packs.account, unhex(entry.value ->> 0), packs.pack, entry.value ->> 1, entry.value ->> 2
-         FROM json_each(?) AS entry, packs WHERE packs.account = ? AND packs.id = ?
+         SELECT ?, unhex(entry.value ->> 0), ?, entry.value ->> 1, entry.value ->> 2
+         FROM json_each(?) AS entry WHERE true
          ON CONFLICT (account, id) DO NOTHING",
     )
+    .bind(index.account.0)
+    .bind(pack)
+    .bind(&chunks)
+    .execute(&mut *connection)
+    .await?;
+    // A chunk that lies elsewhere was just sent all the same: it must be there when the snapshot is committed.
+    sqlx::query(
+        "UPDATE packs SET touched_at = max(touched_at, ?) WHERE pack IN (
+            SELECT chunks.pack FROM json_each(?) AS entry
+            CROSS JOIN chunks ON chunks.account = ? AND chunks.id = unhex(entry.value ->> 0)
+         )",
+    )
+    .bind(int(index.now.0)?)
     .bind(chunks)
     .bind(index.account.0)
-    .bind(index.pack.0.as_slice())
     .execute(connection)
     .await?;
     Ok(())

@@ -5,7 +5,7 @@ use super::{
     cells::{number, time},
     snapshots,
 };
-use crate::store::{AccountId, StoreError, StoredRecord};
+use crate::store::{AccountId, RollUpPolicy, StoreError, StoredRecord};
 use backstop_protocol::{
     api::AccountState, clock::UnixMillis, grant::SignedGrant, id::AccessKey, record::RECORD_MIN,
 };
@@ -38,16 +38,31 @@ pub(super) async fn grants(
     rows.iter().map(grant).collect()
 }
 
+pub(super) async fn accounts(
+    reads: &SqlitePool,
+    after: AccountId,
+    most: usize,
+) -> Result<Vec<AccountId>, StoreError> {
+    let ids: Vec<i64> =
+        sqlx::query_scalar("SELECT account FROM accounts WHERE account > ? ORDER BY account LIMIT ?")
+            .bind(after.0)
+            .bind(i64::try_from(most).unwrap_or(i64::MAX))
+            .fetch_all(reads)
+            .await?;
+    Ok(ids.into_iter().map(AccountId).collect())
+}
+
 pub(super) async fn account(
     reads: &SqlitePool,
     account: AccountId,
+    policy: &RollUpPolicy,
     now: UnixMillis,
 ) -> Result<AccountState, StoreError> {
     // A transaction, so that both questions see one state.
     let mut view = reads.begin().await?;
     let found = accounts::load(&mut view, account).await?;
     let snapshot = snapshots::newest(&mut view, account).await?;
-    Ok(found.state(snapshot, now))
+    Ok(found.state(snapshot, policy, now))
 }
 
 pub(super) async fn records(

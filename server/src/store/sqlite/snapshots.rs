@@ -3,6 +3,7 @@
 use super::{
     accounts,
     cells::{hex_array, id, int, number, time},
+    tail,
 };
 use crate::store::{AccountId, Commit, Refusal, StoreError};
 use backstop_protocol::{
@@ -18,10 +19,13 @@ pub(super) async fn commit(
     connection: &mut SqliteConnection,
     commit: &Commit,
 ) -> Result<SnapshotInfo, StoreError> {
-    let account = accounts::load(connection, commit.account).await?;
+    let mut account = accounts::load(connection, commit.account).await?;
     account.check_writer(&commit.writer)?;
     let header = &commit.header;
     if let Some(row) = named(connection, commit.account, header.snapshot).await? {
+        if dropped(&row)? {
+            return Err(StoreError::being_removed());
+        }
         let same = row.try_get::<&[u8], _>("manifest")? == commit.commit.manifest.as_slice();
         return if same {
             info(&row)
@@ -56,8 +60,10 @@ pub(super) async fn commit(
          ) WHERE snapshot = ? RETURNING *",
     )
     .bind(snapshot)
-    .fetch_one(connection)
+    .fetch_one(&mut *connection)
     .await?;
+    account.tail = tail::measure(connection, &account).await?;
+    tail::rolled_up(connection, &account).await?;
     info(&row)
 }
 
@@ -85,9 +91,11 @@ async fn inherit(
     snapshot: i64,
     parent: SnapshotId,
 ) -> Result<(), StoreError> {
-    let parent = named(connection, commit.account, parent)
-        .await?
-        .ok_or(Refusal::NotFound)?;
+    let parent = named(connection, commit.account, parent).await?;
+    let parent = parent.ok_or(Refusal::NotFound)?;
+    if dropped(&parent)? {
+        return Err(Refusal::NotFound.into());
+    }
     sqlx::query(
         "INSERT INTO snapshot_chunks (snapshot, chunk) SELECT ?, chunk FROM snapshot_chunks WHERE snapshot = ?",
     )
@@ -174,7 +182,7 @@ pub(super) async fn listed(
 ) -> Result<Vec<SnapshotInfo>, StoreError> {
     let rows = sqlx::query(
         "SELECT id, base_seq, base_hash, committed_at, bytes FROM snapshots
-         WHERE account = ? AND off_chain_at IS NULL ORDER BY base_seq DESC, snapshot DESC",
+         WHERE account = ? AND off_chain_at IS NULL AND dropped_at IS NULL ORDER BY base_seq DESC, snapshot DESC",
     )
     .bind(account.0)
     .fetch_all(connection)
@@ -188,7 +196,8 @@ pub(super) async fn newest(
 ) -> Result<Option<SnapshotInfo>, StoreError> {
     let row = sqlx::query(
         "SELECT id, base_seq, base_hash, committed_at, bytes FROM snapshots
-         WHERE account = ? AND off_chain_at IS NULL ORDER BY base_seq DESC, snapshot DESC LIMIT 1",
+         WHERE account = ? AND off_chain_at IS NULL AND dropped_at IS NULL
+         ORDER BY base_seq DESC, snapshot DESC LIMIT 1",
     )
     .bind(account.0)
     .fetch_optional(connection)
@@ -201,10 +210,20 @@ pub(super) async fn manifest(
     account: AccountId,
     snapshot: SnapshotId,
 ) -> Result<Option<Vec<u8>>, StoreError> {
-    let row = named(connection, account, snapshot).await?;
+    let row =
+        sqlx::query("SELECT manifest FROM snapshots WHERE account = ? AND id = ? AND dropped_at IS NULL")
+            .bind(account.0)
+            .bind(snapshot.0.as_slice())
+            .fetch_optional(connection)
+            .await?;
     row.map(|row| row.try_get("manifest"))
         .transpose()
         .map_err(StoreError::from)
+}
+
+/// Whether it is none any more, and its rows are going.
+fn dropped(row: &SqliteRow) -> Result<bool, StoreError> {
+    Ok(time(row, "dropped_at")?.is_some())
 }
 
 async fn named(

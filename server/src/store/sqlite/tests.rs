@@ -2,11 +2,12 @@
 
 use super::*;
 use crate::store::{
-    Append, Refusal,
+    Append, Refusal, RollUpPolicy,
     conformance::{self, Session},
 };
 use backstop_protocol::{
     grant::Scope,
+    head::Head,
     id::{Network, NodeId, RecordHash},
     record::{RecordHeader, record_hash},
     session::WriterClaim,
@@ -17,7 +18,8 @@ use std::sync::Arc;
 use tempfile::TempDir;
 
 async fn open(dir: &TempDir, limit: Option<u64>) -> Result<SqliteStore, OpenError> {
-    SqliteStore::open(&dir.path().join("store"), limit, &mut UnwrapErr(SysRng)).await
+    let file = dir.path().join("store");
+    SqliteStore::open(&file, limit, RollUpPolicy::default(), &mut UnwrapErr(SysRng)).await
 }
 
 macro_rules! on_sqlite {
@@ -46,7 +48,7 @@ async fn what_was_acknowledged_is_there_after_a_new_start_and_the_store_keeps_it
     let store = open(&dir, None).await.unwrap();
     assert_eq!(store.id(), id);
     assert_eq!(
-        store.append(record.clone()).await.unwrap(),
+        store.append(record.clone()).await.unwrap().head,
         record.header.head(record.hash)
     );
     session.append(&store, 2).await;
@@ -156,7 +158,7 @@ async fn a_full_database_refuses_leaves_the_log_whole_and_goes_on_when_there_is_
         full_at
     );
     assert_eq!(
-        store.append(refused.clone()).await.unwrap(),
+        store.append(refused.clone()).await.unwrap().head,
         refused.header.head(refused.hash)
     );
 }
@@ -275,13 +277,18 @@ async fn a_row_that_breaks_the_protocols_limits_is_refused_at_the_last_line_too(
 }
 
 /// Commits exactly these appends together.
-async fn group(dir: &TempDir, appends: &[Append]) -> Vec<append::Outcome> {
+async fn group(dir: &TempDir, appends: &[Append]) -> Vec<Result<Head, Refusal>> {
     let options = SqliteConnectOptions::new().filename(dir.path().join("store"));
     let mut connection = options.connect().await.unwrap();
     let appends: Vec<_> = appends.iter().cloned().map(Box::new).collect();
-    let outcomes = append::group(&mut connection, &appends).await.unwrap();
+    let outcomes = append::group(&mut connection, &appends, &RollUpPolicy::default())
+        .await
+        .unwrap();
     connection.close().await.unwrap();
-    outcomes
+    let heads = outcomes
+        .into_iter()
+        .map(|outcome| outcome.map(|appended| appended.head));
+    heads.collect()
 }
 
 async fn log(store: &SqliteStore, session: &Session) -> Vec<Vec<u8>> {

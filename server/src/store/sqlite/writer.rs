@@ -7,12 +7,18 @@
 use super::{
     accounts,
     append::{self, GROUP_MAX},
-    chunks, snapshots,
+    chunks, history, packs,
+    proofs::{self, Word},
+    snapshots,
 };
-use crate::store::{AccountId, Append, Commit, PackIndex, SessionRequest, StoreError};
+use crate::store::{
+    AccountId, Append, Commit, HistoryPolicy, Move, PackArrival, PackIndex, RollUpPolicy, SessionRequest,
+    StoreError,
+};
 use backstop_protocol::{
-    api::{AccountState, SnapshotInfo},
-    head::Head,
+    api::{AccountState, Appended, SnapshotInfo},
+    clock::UnixMillis,
+    id::PackId,
 };
 use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection, sqlite::SqliteConnectOptions};
 use std::{
@@ -25,15 +31,22 @@ use tokio::sync::{mpsc, oneshot};
 const GROUP_BYTES: usize = 32 << 20;
 
 type Answer<T> = oneshot::Sender<Result<T, StoreError>>;
-type WaitingAppend = (Box<Append>, Answer<Head>);
+type WaitingAppend = (Box<Append>, Answer<Appended>);
 
 /// One transaction to be run.
 pub(super) enum Job {
-    Append(Box<Append>, Answer<Head>),
+    Append(Box<Append>, Answer<Appended>),
     Open(Box<SessionRequest>, Answer<(AccountId, AccountState)>),
     RaiseFloor(AccountId, u64, Answer<()>),
+    Register(PackArrival, Answer<()>),
     Index(Box<PackIndex>, Answer<()>),
     Commit(Box<Commit>, Answer<SnapshotInfo>),
+    Proof(Word, Answer<AccountState>),
+    DropHistory(AccountId, HistoryPolicy, UnixMillis, Answer<bool>),
+    DropChunks(AccountId, Vec<i64>, UnixMillis, Answer<bool>),
+    Move(Box<Move>, Answer<()>),
+    BeginRemovals(AccountId, UnixMillis, Answer<Vec<PackId>>),
+    EndRemoval(AccountId, PackId, Answer<()>),
     /// Finish what waits, take nothing more, and end.
     Close,
 }
@@ -43,17 +56,24 @@ pub(super) fn start(
     jobs: mpsc::Receiver<Job>,
     connection: SqliteConnection,
     options: SqliteConnectOptions,
+    roll_up: RollUpPolicy,
 ) -> io::Result<JoinHandle<()>> {
     // Neither sockets nor timers: it waits for other threads alone.
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
     thread::Builder::new()
         .name("store-writer".to_owned())
-        .spawn(move || runtime.block_on(run(jobs, connection, options)))
+        .spawn(move || runtime.block_on(run(jobs, connection, options, roll_up)))
 }
 
-async fn run(mut jobs: mpsc::Receiver<Job>, connection: SqliteConnection, options: SqliteConnectOptions) {
+async fn run(
+    mut jobs: mpsc::Receiver<Job>,
+    connection: SqliteConnection,
+    options: SqliteConnectOptions,
+    roll_up: RollUpPolicy,
+) {
     let mut writer = Writer {
         options,
+        roll_up,
         connection: Some(connection),
     };
     let mut held = None;
@@ -99,6 +119,7 @@ fn gather(jobs: &mut mpsc::Receiver<Job>, group: &mut Vec<WaitingAppend>) -> Opt
 
 struct Writer {
     options: SqliteConnectOptions,
+    roll_up: RollUpPolicy,
     /// `None` after a failure: a connection whose transaction broke is not trusted again.
     connection: Option<SqliteConnection>,
 }
@@ -138,7 +159,7 @@ impl Writer {
 
     async fn commit_group(&mut self, appends: &[Box<Append>]) -> Result<Vec<append::Outcome>, StoreError> {
         let mut connection = self.connect().await?;
-        let done = append::group(&mut connection, appends).await;
+        let done = append::group(&mut connection, appends, &self.roll_up).await;
         // A commit that failed has rolled back where it could not be tried again; then this does not succeed.
         if done.is_ok() || sqlx::query("ROLLBACK").execute(&mut connection).await.is_ok() {
             self.connection = Some(connection);
@@ -154,16 +175,22 @@ impl Writer {
     }
 
     async fn alone(&mut self, job: Job) {
+        let policy = self.roll_up.clone();
         match job {
             Job::Append(append, answer) => self.append(vec![(append, answer)]).await,
             Job::Close => {}
             Job::Open(request, answer) => {
-                let done = self.transaction(async |connection| accounts::open(connection, &request).await);
+                let done =
+                    self.transaction(async |connection| accounts::open(connection, &request, &policy).await);
                 let _ = answer.send(done.await);
             }
             Job::RaiseFloor(account, floor, answer) => {
                 let done = self
                     .transaction(async |connection| accounts::raise_floor(connection, account, floor).await);
+                let _ = answer.send(done.await);
+            }
+            Job::Register(arrival, answer) => {
+                let done = self.transaction(async |connection| chunks::register(connection, &arrival).await);
                 let _ = answer.send(done.await);
             }
             Job::Index(index, answer) => {
@@ -172,6 +199,37 @@ impl Writer {
             }
             Job::Commit(commit, answer) => {
                 let done = self.transaction(async |connection| snapshots::commit(connection, &commit).await);
+                let _ = answer.send(done.await);
+            }
+            Job::Proof(word, answer) => {
+                let done =
+                    self.transaction(async |connection| proofs::take(connection, &word, &policy).await);
+                let _ = answer.send(done.await);
+            }
+            Job::DropHistory(account, policy, now, answer) => {
+                let done = self.transaction(async |connection| {
+                    history::drop_some(connection, account, &policy, now).await
+                });
+                let _ = answer.send(done.await);
+            }
+            Job::DropChunks(account, found, now, answer) => {
+                let done = self.transaction(async |connection| {
+                    packs::drop_chunks(connection, account, &found, now).await
+                });
+                let _ = answer.send(done.await);
+            }
+            Job::Move(chunks, answer) => {
+                let done = self.transaction(async |connection| packs::move_chunks(connection, &chunks).await);
+                let _ = answer.send(done.await);
+            }
+            Job::BeginRemovals(account, now, answer) => {
+                let done = self
+                    .transaction(async |connection| packs::begin_removals(connection, account, now).await);
+                let _ = answer.send(done.await);
+            }
+            Job::EndRemoval(account, pack, answer) => {
+                let done =
+                    self.transaction(async |connection| packs::end_removal(connection, account, pack).await);
                 let _ = answer.send(done.await);
             }
         }

@@ -1,0 +1,1 @@
+//! Housekeeping against a model, and against disks that fail.

@@ -1,0 +1,31 @@
+//! What the client found when it compared the backup with its database.
+
+use super::{App, Json, session::AppendCall};
+use crate::error::ApiError;
+use axum::extract::State;
+use backstop_protocol::api::{AccountState, ProofReport};
+use std::sync::Arc;
+
+pub(super) async fn report(
+    State(app): State<Arc<App>>,
+    call: AppendCall,
+) -> Result<Json<AccountState>, ApiError> {
+    let report: ProofReport = serde_json::from_slice(&call.body).map_err(ApiError::malformed)?;
+    let now = app.clock.now();
+    let state = app
+        .store
+        .report_proof(call.account, call.writer, report, now)
+        .await?;
+    Ok(Json(state))
+}
+
+pub(super) async fn accept(
+    State(app): State<Arc<App>>,
+    call: AppendCall,
+) -> Result<Json<AccountState>, ApiError> {
+    let now = app.clock.now();
+    let state = app.store.accept_proof(call.account, call.writer, now).await?;
+    // What was held may go now.
+    app.housekeeping.look_at(call.account);
+    Ok(Json(state))
+}

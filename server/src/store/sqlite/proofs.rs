@@ -1,0 +1,44 @@
+//! What comparisons of the backup with the node's database found.
+
+use super::{accounts, cells::int, snapshots};
+use crate::store::{AccountId, RollUpPolicy, StoreError, Writer};
+use backstop_protocol::{
+    api::{AccountState, ProofReport},
+    clock::UnixMillis,
+};
+use sqlx::SqliteConnection;
+
+/// A report, or a person's word that the last failure is accepted.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Word {
+    pub(super) account: AccountId,
+    pub(super) writer: Writer,
+    /// `None`: accepted.
+    pub(super) report: Option<ProofReport>,
+    pub(super) now: UnixMillis,
+}
+
+pub(super) async fn take(
+    connection: &mut SqliteConnection,
+    word: &Word,
+    policy: &RollUpPolicy,
+) -> Result<AccountState, StoreError> {
+    let mut account = accounts::load(connection, word.account).await?;
+    match word.report {
+        Some(report) => account.prove(&word.writer, report, word.now)?,
+        None => account.accept(&word.writer)?,
+    }
+    let proof = account.proof;
+    sqlx::query(
+        "UPDATE accounts SET proof_at = ?, proof_seq = ?, proof_equal = ?, held_since = ? WHERE account = ?",
+    )
+    .bind(proof.map(|proof| int(proof.at.0)).transpose()?)
+    .bind(proof.map(|proof| int(proof.seq)).transpose()?)
+    .bind(proof.map(|proof| proof.equal))
+    .bind(account.held_since.map(|since| int(since.0)).transpose()?)
+    .bind(word.account.0)
+    .execute(&mut *connection)
+    .await?;
+    let snapshot = snapshots::newest(connection, word.account).await?;
+    Ok(account.state(snapshot, policy, word.now))
+}
