@@ -14,6 +14,9 @@ use anyhow::{Context, Result};
 use std::path::PathBuf;
 use tempfile::TempDir;
 
+/// Makes a server ask for a roll-up every few batches.
+pub const ROLL_UP_OFTEN: &[&str] = &["--roll-up-records", "7"];
+
 /// One node, one server, the network between them.
 pub struct Scene {
     /// The server.
@@ -30,9 +33,16 @@ pub struct Scene {
 }
 
 impl Scene {
-    /// A node set up against a server of its own, both new. For a write-ahead log it has lived once before.
+    /// A node set up against a server of its own, both new. For a write-ahead log it has lived once before. Every
+    /// second seed's server asks for a roll-up every few batches, so that whatever happens may happen during one.
     pub fn new(seed: u64, journal: Journal) -> Result<Self> {
-        let server = Server::start()?;
+        let arguments: &[&str] = if seed % 2 == 1 { ROLL_UP_OFTEN } else { &[] };
+        Self::with(seed, journal, arguments)
+    }
+
+    /// The same with a server that is told more.
+    pub fn with(seed: u64, journal: Journal, server: &[&str]) -> Result<Self> {
+        let server = Server::start_with(server)?;
         let proxy = ChaosProxy::start(server.address())?;
         let node = Node::new(seed)?;
         node.setup(&proxy.url())?;

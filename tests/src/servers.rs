@@ -19,26 +19,35 @@ pub struct Server {
     child: Child,
     address: String,
     data: PathBuf,
+    /// What it was told beside address and data.
+    arguments: Vec<String>,
     _own: Option<TempDir>,
 }
 
 impl Server {
     /// Starts one with an empty data directory.
     pub fn start() -> Result<Self> {
+        Self::start_with(&[])
+    }
+
+    /// Starts one with an empty data directory and more arguments.
+    pub fn start_with(arguments: &[&str]) -> Result<Self> {
         let own = tempfile::tempdir()?;
         let data = own.path().join("data");
-        let (child, address) = spawn("127.0.0.1:0", &data)?;
+        let arguments: Vec<String> = arguments.iter().map(|&argument| argument.to_owned()).collect();
+        let (child, address) = spawn("127.0.0.1:0", &data, &arguments)?;
         Ok(Self {
             child,
             address,
             data,
+            arguments,
             _own: Some(own),
         })
     }
 
     /// Starts one whose data directory is a file system of its own with room for so many bytes. Where this machine
     /// does not allow that, says so and gives nothing.
-    pub fn start_with_room(bytes: u64) -> Result<Option<Self>> {
+    pub fn start_with_room(bytes: u64, arguments: &[&str]) -> Result<Option<Self>> {
         let own = tempfile::tempdir()?;
         let data = own.path().join("data");
         std::fs::create_dir(&data)?;
@@ -57,22 +66,25 @@ impl Server {
             .args(["-Urm", "sh", "-c", &format!("{mount} && exec \"$@\"")])
             .arg(&data);
         command.arg(binaries::binary("backstop-server")?);
-        let (child, address) = spawn_as(command, "127.0.0.1:0", &data)?;
+        let arguments: Vec<String> = arguments.iter().map(|&argument| argument.to_owned()).collect();
+        let (child, address) = spawn_as(command, "127.0.0.1:0", &data, &arguments)?;
         Ok(Some(Self {
             child,
             address,
             data,
+            arguments,
             _own: Some(own),
         }))
     }
 
     /// Starts one on data that are there.
     pub fn start_on(data: &Path) -> Result<Self> {
-        let (child, address) = spawn("127.0.0.1:0", data)?;
+        let (child, address) = spawn("127.0.0.1:0", data, &[])?;
         Ok(Self {
             child,
             address,
             data: data.to_owned(),
+            arguments: Vec::new(),
             _own: None,
         })
     }
@@ -101,7 +113,7 @@ impl Server {
 
     /// Starts it again on the same port and data.
     pub fn restart(&mut self) -> Result<()> {
-        (self.child, self.address) = spawn(&self.address, &self.data)?;
+        (self.child, self.address) = spawn(&self.address, &self.data, &self.arguments)?;
         Ok(())
     }
 
@@ -119,15 +131,22 @@ impl Drop for Server {
 }
 
 /// Starts the program and waits for the line in which it says where it listens.
-fn spawn(listen: &str, data: &Path) -> Result<(Child, String)> {
-    spawn_as(Command::new(binaries::binary("backstop-server")?), listen, data)
+fn spawn(listen: &str, data: &Path, arguments: &[String]) -> Result<(Child, String)> {
+    let server = Command::new(binaries::binary("backstop-server")?);
+    spawn_as(server, listen, data, arguments)
 }
 
 /// Starts it by a command that lacks only the server's own arguments.
-fn spawn_as(mut command: Command, listen: &str, data: &Path) -> Result<(Child, String)> {
+fn spawn_as(
+    mut command: Command,
+    listen: &str,
+    data: &Path,
+    arguments: &[String],
+) -> Result<(Child, String)> {
     let mut child = command
         .args(["serve", "--listen", listen, "--data"])
         .arg(data)
+        .args(arguments)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

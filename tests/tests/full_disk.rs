@@ -9,7 +9,7 @@ use backstop_tests::{
 
 #[test]
 fn without_room_a_record_is_refused_with_507_and_nothing_is_lost() -> Result<()> {
-    let Some(server) = Server::start_with_room(4 << 20)? else {
+    let Some(server) = Server::start_with_room(4 << 20, &[])? else {
         return Ok(());
     };
     let mut caller = Caller::new(server.address(), 1)?;
