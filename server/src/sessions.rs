@@ -98,10 +98,11 @@ impl Sessions {
     /// for the caller to see.
     #[must_use]
     pub fn recognise(&self, token: &str) -> Option<(Session, Arc<SessionKey>)> {
-        if token.len() != 2 * (PAYLOAD_LEN + 32) || token.bytes().any(|b| b.is_ascii_uppercase()) {
+        if token.bytes().any(|b| b.is_ascii_uppercase()) {
             return None;
         }
-        let bytes = hex::decode(token).ok()?;
+        let mut bytes = [0; PAYLOAD_LEN + 32];
+        hex::decode_to_slice(token, &mut bytes).ok()?;
         let (payload, mac) = bytes.split_last_chunk::<32>()?;
         if !same(mac, &hmac_sha256(&self.token_key, &[payload])) {
             return None;

@@ -62,7 +62,7 @@ async fn authenticate(app: &App, request: Request) -> Result<Request, ApiError> 
     let credentials = Credentials::read(&parts.headers)?;
     let (session, key) = app
         .sessions
-        .recognise(&credentials.token)
+        .recognise(credentials.token)
         .ok_or(ApiError::Unauthenticated(
             "the token was not issued by this server",
         ))?;
@@ -101,14 +101,14 @@ fn body_limit(method: &Method, path: &str) -> usize {
 }
 
 /// `Backstop <token> <counter> <MAC in hex>`.
-struct Credentials {
-    token: String,
+struct Credentials<'a> {
+    token: &'a str,
     counter: u64,
     mac: [u8; 32],
 }
 
-impl Credentials {
-    fn read(headers: &HeaderMap) -> Result<Self, ApiError> {
+impl<'a> Credentials<'a> {
+    fn read(headers: &'a HeaderMap) -> Result<Self, ApiError> {
         let mut values = headers.get_all(header::AUTHORIZATION).iter();
         match (values.next().and_then(|value| value.to_str().ok()), values.next()) {
             (Some(value), None) => Self::parse(value),
@@ -119,12 +119,12 @@ impl Credentials {
         ))
     }
 
-    fn parse(value: &str) -> Option<Self> {
+    fn parse(value: &'a str) -> Option<Self> {
         let mut words = value.split(' ');
         if words.next()? != AUTH_SCHEME {
             return None;
         }
-        let token = words.next()?.to_owned();
+        let token = words.next()?;
         let counter = words.next()?.parse().ok()?;
         let mut mac = [0; 32];
         hex::decode_to_slice(words.next()?, &mut mac).ok()?;
@@ -192,8 +192,9 @@ mod tests {
 
         #[test]
         fn credentials_are_read_as_they_were_written(token in "[0-9a-f]{1,40}", counter in any::<u64>(), mac in any::<[u8; 32]>()) {
-            let read = Credentials::parse(&format!("Backstop {token} {counter} {}", hex::encode(mac))).unwrap();
-            prop_assert_eq!((read.token, read.counter, read.mac), (token, counter, mac));
+            let value = format!("Backstop {token} {counter} {}", hex::encode(mac));
+            let read = Credentials::parse(&value).unwrap();
+            prop_assert_eq!((read.token, read.counter, read.mac), (token.as_str(), counter, mac));
         }
     }
 }
