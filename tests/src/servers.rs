@@ -111,6 +111,15 @@ impl Server {
         Ok(())
     }
 
+    /// `kill -TERM`, and waits until it has ended in order: its database is one file then.
+    pub fn stop(&mut self) -> Result<()> {
+        let pid = i32::try_from(self.child.id())?;
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGTERM)?;
+        let status = self.child.wait()?;
+        anyhow::ensure!(status.success(), "the server ended with {status}");
+        Ok(())
+    }
+
     /// Starts it again on the same port and data.
     pub fn restart(&mut self) -> Result<()> {
         (self.child, self.address) = spawn(&self.address, &self.data, &self.arguments)?;
