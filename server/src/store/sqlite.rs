@@ -58,6 +58,9 @@ const READER_WAIT: Duration = Duration::from_secs(5);
 const BUSY_WAIT: Duration = Duration::from_secs(5);
 /// How many writes may wait before callers wait to join them.
 const QUEUE: usize = 1024;
+/// Pages that a connection may keep in memory, in KiB, as SQLite writes it: ids are random, and so are the pages that chunks
+/// and their indexes touch.
+const CACHE: &str = "-16384";
 /// To how many bytes the log of SQLite's own is cut back once it was longer.
 const WAL_KEPT: &str = "67108864";
 /// Bytes of a database page.
@@ -92,6 +95,7 @@ impl SqliteStore {
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(BUSY_WAIT)
             .pragma("journal_size_limit", WAL_KEPT)
+            .pragma("cache_size", CACHE)
             .disable_statement_logging();
         if let Some(limit) = limit {
             options = options.pragma("max_page_count", (limit / u64::from(PAGE)).max(1).to_string());
