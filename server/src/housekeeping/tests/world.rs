@@ -87,6 +87,8 @@ pub(super) struct World {
     known: BTreeMap<u8, Known>,
     /// Places that the node was told of chunks of snapshots that are kept, and when.
     told: Vec<(UnixMillis, u8, ChunkPlace)>,
+    /// Chunks that the node uploaded, and when.
+    uploaded: Vec<(UnixMillis, u8)>,
 }
 
 /// A chunk's bytes follow from its name.
@@ -119,6 +121,7 @@ impl World {
             before_head: RecordHash::NONE,
             known: BTreeMap::new(),
             told: Vec::new(),
+            uploaded: Vec::new(),
         };
         world.hire();
         world
@@ -220,6 +223,7 @@ impl World {
             now,
         };
         self.store().index_pack(index).await?;
+        self.uploaded.extend(chunks.iter().map(|chunk| (now, *chunk)));
         Ok(pack)
     }
 
@@ -399,6 +403,9 @@ impl World {
         }
         let now = self.now();
         self.told.retain(|(at, ..)| now.millis_since(*at) < DAY);
+        self.uploaded.retain(|(at, _)| now.millis_since(*at) < DAY);
+        let uploaded: Vec<u8> = self.uploaded.iter().map(|(_, chunk)| *chunk).collect();
+        assert!(self.locate(&uploaded).await.iter().all(Option::is_some));
         for (_, chunk, place) in &self.told {
             let bytes = self.read(place).await;
             assert!(
