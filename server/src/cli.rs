@@ -186,3 +186,24 @@ fn reachable(addr: SocketAddr) -> String {
         addr.to_string()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nobody_chooses_is_what_the_library_has_as_default() {
+        let cli = Cli::try_parse_from(["backstop-server", "serve"]).unwrap();
+        let Command::Serve { policies, .. } = cli.command else {
+            panic!("{cli:?}");
+        };
+        let (chosen, default) = (
+            policies.apply(Config::new(PathBuf::new())),
+            Config::new(PathBuf::new()),
+        );
+        assert_eq!(
+            (chosen.roll_up, chosen.history),
+            (default.roll_up, default.history)
+        );
+    }
+}

@@ -155,6 +155,8 @@ fn every_path_is_one_of_the_api() {
         &part,
         SNAPSHOTS,
         &manifest,
+        PROOFS,
+        PROOFS_ACCEPTED,
     ];
     assert_eq!(named, BTreeSet::from(code));
 }

@@ -12,7 +12,7 @@ pub(super) use history::*;
 pub(super) use openings::*;
 pub(super) use packs::*;
 pub(super) use snapshots::*;
-pub(crate) use writing::Session;
+pub(crate) use writing::{Session, claim};
 
 use super::*;
 use backstop_protocol::{
@@ -77,6 +77,7 @@ macro_rules! for_every_rule {
             a_fenced_run_proves_and_accepts_nothing,
             a_failed_proof_holds_everything_until_it_is_accepted,
             a_superseded_snapshot_goes_with_the_log_below_the_next_when_its_time_is_over,
+            a_snapshot_that_rests_on_the_head_supersedes_nothing_yet,
             records_go_a_few_megabytes_at_a_time,
             a_snapshot_off_the_chain_goes_when_its_time_is_over,
             accounts_are_listed_page_by_page,

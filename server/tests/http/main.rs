@@ -7,8 +7,10 @@
 )]
 
 mod appends;
+mod history;
 mod load;
 mod openings;
+mod operator;
 mod process;
 mod snapshots;
 mod support;

@@ -14,7 +14,7 @@ use std::{
     process::{Child, Command, Output, Stdio},
 };
 
-fn command(data: &Path) -> Command {
+pub(crate) fn command(data: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_backstop-server"));
     command
         .args(["serve", "--listen", "127.0.0.1:0", "--data"])
@@ -27,14 +27,14 @@ fn command(data: &Path) -> Command {
 }
 
 /// The program, killed with the test.
-struct Process {
-    child: Child,
-    place: Place,
+pub(crate) struct Process {
+    pub(crate) child: Child,
+    pub(crate) place: Place,
     greeting: String,
 }
 
 impl Process {
-    fn start(data: &Path) -> Self {
+    pub(crate) fn start(data: &Path) -> Self {
         let mut child = command(data).spawn().unwrap();
         let mut greeting = String::new();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
@@ -69,7 +69,7 @@ impl Drop for Process {
     }
 }
 
-fn fails(mut command: Command) -> String {
+pub(crate) fn fails(mut command: Command) -> String {
     let Output { status, stderr, .. } = command.output().unwrap();
     assert!(!status.success());
     let said = String::from_utf8(stderr).unwrap();
