@@ -1,13 +1,8 @@
 //! What a person sees of a restore.
 
 use super::place::{HsmSecretRest, Rest};
-use crate::{
-    cli::Here,
-    plugin::Utc,
-    restore::{Progress, Restored},
-};
+use crate::{cli::Here, plugin::Utc, restore::Restored};
 use backstop_protocol::{api::AccountState, id::ServerKey};
-use indicatif::{ProgressBar, ProgressStyle};
 use std::io::{self, Write};
 
 /// Says whose backup was found.
@@ -138,40 +133,4 @@ fn received(state: &AccountState) -> String {
         let minutes = state.time.millis_since(at) / 60_000;
         format!(", received {} ({minutes} min ago by the server's clock)", Utc(at))
     })
-}
-
-/// Progress bars, where a terminal shows them.
-#[derive(Default)]
-pub(super) struct Bars {
-    bar: Option<(&'static str, ProgressBar)>,
-}
-
-impl Bars {
-    /// Shows how far it is.
-    pub(super) fn show(&mut self, progress: Progress) {
-        let (what, done, total) = match progress {
-            Progress::Snapshot { done, total } => ("snapshot, bytes", done, total),
-            Progress::Records { done, total } => ("records", done, total),
-            Progress::Checking => ("checking", 0, 0),
-        };
-        if self.bar.as_ref().is_none_or(|(shown, _)| *shown != what) {
-            self.clear();
-            let bar = ProgressBar::new(total);
-            if let Ok(style) = ProgressStyle::with_template("{msg:16} {wide_bar} {pos}/{len} {eta}") {
-                bar.set_style(style);
-            }
-            bar.set_message(what);
-            self.bar = Some((what, bar));
-        }
-        if let Some((_, bar)) = &self.bar {
-            bar.set_position(done);
-        }
-    }
-
-    /// Takes them away.
-    pub(super) fn clear(&mut self) {
-        if let Some((_, bar)) = self.bar.take() {
-            bar.finish_and_clear();
-        }
-    }
 }
