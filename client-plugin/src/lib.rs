@@ -10,6 +10,7 @@
 //! | [`keys`] | the root secret and what is derived from it |
 //! | [`record`] | one batch, gap or policy, sealed |
 //! | [`snapshot`] | a database in chunks, packs and a manifest |
+//! | [`files`] | the files beside the database, sealed as one |
 //! | [`remote`] | one server, over HTTP |
 //! | [`directory`] | `backstop/` in the lightning-dir: configuration, instance, runs, witness |
 //! | [`node`] | all of that together, for one node |
@@ -24,6 +25,7 @@ pub mod cli;
 pub mod cln;
 pub mod directory;
 pub mod durable;
+pub mod files;
 #[cfg(test)]
 mod fixtures;
 pub mod forward;

@@ -6,6 +6,7 @@
 
 mod body;
 mod chunks;
+mod files;
 mod packs;
 mod params;
 mod records;
@@ -62,6 +63,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route(&pack, put(packs::store).get(packs::fetch))
         .route(api::SNAPSHOTS, get(snapshots::list).post(snapshots::commit))
         .route(&manifest, get(snapshots::manifest))
+        .route(api::FILES, get(files::fetch).put(files::store))
         .fallback(async || ApiError::NoSuchPath)
         .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
         .layer(from_fn_with_state(app.clone(), session::recognise))

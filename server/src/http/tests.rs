@@ -5,7 +5,8 @@ use crate::{
     packs::{PackError, PackRange},
     sessions::Session,
     store::{
-        AccountId, Append, Commit, PackIndex, SessionRequest, StoreError, StoreId, StoredRecord, Writer,
+        AccountId, Append, Commit, PackIndex, PutFiles, SessionRequest, StoreError, StoreId, StoredRecord,
+        Writer,
     },
 };
 use async_trait::async_trait;
@@ -73,6 +74,15 @@ impl Store for FaultyStore {
         Err(StoreError::Failed("page 4711 of the database is torn".into()))
     }
     async fn manifest(&self, _: AccountId, _: SnapshotId) -> Result<Option<Vec<u8>>, StoreError> {
+        away()
+    }
+    async fn put_files(&self, _: PutFiles) -> Result<(), StoreError> {
+        away()
+    }
+    async fn files(&self, _: AccountId, _: Option<UnixMillis>) -> Result<Option<Vec<u8>>, StoreError> {
+        away()
+    }
+    async fn drop_old_files(&self, _: AccountId, _: UnixMillis) -> Result<u64, StoreError> {
         away()
     }
     async fn close(&self) {}

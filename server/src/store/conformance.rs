@@ -1,11 +1,13 @@
 //! The rules of [`Store`], each stated once and run against every database: see [`for_every_rule`].
 
 mod appends;
+mod files;
 mod openings;
 mod snapshots;
 mod writing;
 
 pub(super) use appends::*;
+pub(super) use files::*;
 pub(super) use openings::*;
 pub(super) use snapshots::*;
 pub(super) use writing::Session;
@@ -64,6 +66,11 @@ macro_rules! for_every_rule {
             the_same_commit_again_succeeds_and_another_of_its_name_does_not,
             the_highest_base_is_listed_first,
             a_snapshot_whose_base_was_replaced_is_listed_no_more,
+            files_come_back_as_they_were_at_any_time,
+            the_same_files_again_change_nothing_and_older_ones_are_a_new_version,
+            a_fenced_run_stores_no_files,
+            files_that_another_version_followed_are_dropped_and_the_newest_stays,
+            files_are_their_accounts_own,
             an_account_sees_nothing_of_another,
             a_closed_store_refuses,
         }

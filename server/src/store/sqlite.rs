@@ -8,13 +8,16 @@ mod accounts;
 mod append;
 mod cells;
 mod chunks;
+mod files;
 mod reads;
 mod snapshots;
 #[cfg(test)]
 mod tests;
 mod writer;
 
-use super::{AccountId, Append, Commit, PackIndex, SessionRequest, Store, StoreError, StoreId, StoredRecord};
+use super::{
+    AccountId, Append, Commit, PackIndex, PutFiles, SessionRequest, Store, StoreError, StoreId, StoredRecord,
+};
 use async_trait::async_trait;
 use backstop_protocol::{
     api::{AccountState, SnapshotInfo},
@@ -278,6 +281,20 @@ impl Store for SqliteStore {
     ) -> Result<Option<Vec<u8>>, StoreError> {
         let mut connection = self.reads.acquire().await?;
         snapshots::manifest(&mut connection, account, snapshot).await
+    }
+
+    async fn put_files(&self, files: PutFiles) -> Result<(), StoreError> {
+        self.submit(|answer| Job::PutFiles(Box::new(files), answer)).await
+    }
+
+    async fn files(&self, account: AccountId, at: Option<UnixMillis>) -> Result<Option<Vec<u8>>, StoreError> {
+        let mut connection = self.reads.acquire().await?;
+        files::at(&mut connection, account, at).await
+    }
+
+    async fn drop_old_files(&self, account: AccountId, before: UnixMillis) -> Result<u64, StoreError> {
+        self.submit(|answer| Job::DropOldFiles(account, before, answer))
+            .await
     }
 
     async fn close(&self) {

@@ -7,6 +7,7 @@
 )]
 
 mod appends;
+mod files;
 mod load;
 mod openings;
 mod process;

@@ -10,6 +10,7 @@ use crate::{
     },
     directory::{Config, Directory, OutageConfig, RequireConfig, ServerConfig, Witness},
     durable,
+    files::FileName,
     keys::{KeyFile, Root},
     random::SharedRng,
     record::Require,
@@ -221,6 +222,7 @@ impl Place {
             proxy: args.proxy.clone(),
             database: (self.database != self.node.net().join("lightningd.sqlite3"))
                 .then(|| self.database.clone()),
+            files: FileName::defaults(),
             outage: OutageConfig::default(),
             grant: taken.grant.clone(),
             servers: vec![self.server.clone()],

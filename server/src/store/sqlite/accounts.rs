@@ -47,7 +47,9 @@ pub(super) async fn open(
         remember(connection, account.id, shown, request.now).await?;
     }
     let snapshot = super::snapshots::newest(connection, account.id).await?;
-    Ok((account.id, account.state(snapshot, request.now)))
+    let mut state = account.state(snapshot, request.now);
+    state.files = super::files::newest(connection, account.id).await?;
+    Ok((account.id, state))
 }
 
 pub(super) async fn raise_floor(

@@ -3,7 +3,7 @@
 use super::{
     accounts,
     cells::{number, time},
-    snapshots,
+    files, snapshots,
 };
 use crate::store::{AccountId, StoreError, StoredRecord};
 use backstop_protocol::{
@@ -43,11 +43,13 @@ pub(super) async fn account(
     account: AccountId,
     now: UnixMillis,
 ) -> Result<AccountState, StoreError> {
-    // A transaction, so that both questions see one state.
+    // A transaction, so that all questions see one state.
     let mut view = reads.begin().await?;
     let found = accounts::load(&mut view, account).await?;
     let snapshot = snapshots::newest(&mut view, account).await?;
-    Ok(found.state(snapshot, now))
+    let mut state = found.state(snapshot, now);
+    state.files = files::newest(&mut view, account).await?;
+    Ok(state)
 }
 
 pub(super) async fn records(

@@ -1,10 +1,11 @@
 //! The one task that writes. It takes one job, and with an append everything of its kind that already waits: under
 //! load the disk's own pace makes the groups, without any timer.
 
-use super::{accounts, append, chunks, snapshots};
-use crate::store::{AccountId, Append, Commit, PackIndex, SessionRequest, StoreError};
+use super::{accounts, append, chunks, files, snapshots};
+use crate::store::{AccountId, Append, Commit, PackIndex, PutFiles, SessionRequest, StoreError};
 use backstop_protocol::{
     api::{AccountState, SnapshotInfo},
+    clock::UnixMillis,
     head::Head,
 };
 use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection, sqlite::SqliteConnectOptions};
@@ -25,6 +26,8 @@ pub(super) enum Job {
     RaiseFloor(AccountId, u64, Answer<()>),
     Index(Box<PackIndex>, Answer<()>),
     Commit(Box<Commit>, Answer<SnapshotInfo>),
+    PutFiles(Box<PutFiles>, Answer<()>),
+    DropOldFiles(AccountId, UnixMillis, Answer<u64>),
 }
 
 /// Runs jobs until every sender is gone and nothing waits.
@@ -138,6 +141,15 @@ impl Writer {
             }
             Job::Commit(commit, answer) => {
                 let done = self.transaction(async |connection| snapshots::commit(connection, &commit).await);
+                let _ = answer.send(done.await);
+            }
+            Job::PutFiles(put, answer) => {
+                let done = self.transaction(async |connection| files::put(connection, &put).await);
+                let _ = answer.send(done.await);
+            }
+            Job::DropOldFiles(account, before, answer) => {
+                let done =
+                    self.transaction(async |connection| files::drop_old(connection, account, before).await);
                 let _ = answer.send(done.await);
             }
         }
