@@ -6,7 +6,7 @@ use crate::{
     restore::{History, RestoreError},
 };
 use backstop_protocol::{
-    api::{Proof, SnapshotInfo},
+    api::{FilesInfo, Proof, SnapshotInfo},
     clock::UnixMillis,
     head::Head,
     id::{Network, NodeId},
@@ -42,6 +42,8 @@ struct Listed {
     log_bytes: u64,
     /// The newest first.
     snapshots: Vec<SnapshotInfo>,
+    /// The newest files beside the database.
+    files: Option<FilesInfo>,
     /// The last comparison with the node's own database.
     proof: Option<Proof>,
     /// Since when nothing is dropped, because a comparison failed.
@@ -80,6 +82,7 @@ async fn list(node: &Node) -> Result<Listed, RestoreError> {
         first_received_at: history.first_received_at,
         log_bytes: account.log_bytes,
         snapshots: history.snapshots,
+        files: account.files,
         proof: account.proof,
         held_since: account.held_since,
     })

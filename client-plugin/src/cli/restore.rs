@@ -5,9 +5,11 @@
 //! database is proved, and nothing that was there is ever written over.
 
 mod account;
+mod beside;
 mod look;
 mod place;
 mod report;
+mod scb;
 mod secret;
 
 use super::{Here, bars::Bars, prompt::OwnTerminal, stop, when::When};
@@ -17,6 +19,7 @@ use crate::{
         derive::FIRST_GENERATION,
         locate::{Asked, LocateError},
     },
+    files,
     keys::Keys,
     node::{Ambient, Node},
     remote::{Connect, Server, Session},
@@ -60,6 +63,10 @@ pub struct Args {
         conflicts_with = "server"
     )]
     lightning_dir: Option<PathBuf>,
+    /// Only bring back CLN's emergency.recover, and hsm_secret from words, where no database can be restored: the last
+    /// resort, for what follows closes every channel of the node. It takes over as well.
+    #[arg(long, conflicts_with = "at")]
+    scb_only: bool,
     /// The node's network: bitcoin, testnet, testnet4, signet or regtest.
     #[arg(long, value_name = "NET")]
     network: Network,
@@ -157,20 +164,25 @@ async fn run(
         };
         return past.put(at, &args.to, ambient, out).await;
     }
-    whole(args, here, &account, &candidate, grants, out).await
+    let node = node_dir(&args.to, args, here)?;
+    if args.scb_only {
+        return scb::run(args, node, &account, &candidate, grants, out).await;
+    }
+    whole(args, here, node, &account, &candidate, grants, out).await
 }
 
 /// Takes over, and makes the directory the node's.
 async fn whole(
     args: &Args,
     here: &Here,
+    node: NodeDir,
     account: &Account<'_>,
     candidate: &Candidate,
     grants: Grants,
     out: &mut dyn Write,
 ) -> anyhow::Result<()> {
     let (key, ambient) = (account.key, account.ambient);
-    let node = node_dir(&args.to, args, here)?;
+    let network_dir = node.net();
     let place = Place::look(node, candidate, grants.node, account.server.url(), key)?;
     let (reader, state) = account.open(candidate, grants, args.network).await?;
     report::found(out, &state, key, args.server_key.is_some())?;
@@ -195,6 +207,14 @@ async fn whole(
     bars.clear();
     let rest = place.complete(candidate, args, &taken, &restored);
     report::restored(out, &restored, &taken.state)?;
+    match files::fetch(&taken.session, &account.keys.files, None).await {
+        Ok(Some(files)) => beside::bring_all_back(out, &files, &network_dir)?,
+        Ok(None) => {}
+        Err(error) => writeln!(
+            out,
+            "Files     none came back, and the database needs none: {error}"
+        )?,
+    }
     report::next(out, &rest?, here)?;
     Ok(())
 }

@@ -6,6 +6,7 @@
 use super::{Here, NodeArgs, bars::Bars, scratch::Scratch, stop, when::Stamp};
 use crate::{
     directory::Witness,
+    files::{self, FileName},
     node::{Ambient, Node},
     remote::Session,
     restore::{self, BackupServer, Counted, Goal, Patient, Request},
@@ -74,19 +75,21 @@ struct Drill {
     /// Length of the restored database, bytes.
     database_bytes: Option<u64>,
     elapsed_ms: u64,
+    /// Names of the files beside the database that came with it.
+    files: Vec<FileName>,
     /// Where the database was kept.
     kept: Option<PathBuf>,
 }
 
 /// Runs the command.
 pub(super) fn command(args: &Args, here: &Here, ambient: Ambient) -> anyhow::Result<ExitCode> {
-    let files = args.node.find(here)?;
+    let found = args.node.find(here)?;
     let (clock, began) = (ambient.clock.clone(), ambient.clock.now());
-    let mut drill = Drill::on(files.network());
+    let mut drill = Drill::on(found.network());
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let done = match Node::load(&files.net(), ambient) {
+    let done = match Node::load(&found.net(), ambient) {
         Err(error) => Err(error.into()),
         Ok(node) => runtime.block_on(async {
             tokio::select! {
@@ -125,6 +128,7 @@ impl Drill {
             bytes_fetched: 0,
             database_bytes: None,
             elapsed_ms: 0,
+            files: Vec::new(),
             kept: None,
         }
     }
@@ -152,6 +156,11 @@ impl Drill {
         let restored = self.restore(node, &server, account.head, args).await;
         self.bytes_fetched = server.bytes();
         let version = restored?;
+        let files = files::fetch(&session, &node.keys.files, None).await;
+        let files = files.context("the database restores, but not the files beside it")?;
+        self.files = files.map_or_else(Vec::new, |files| {
+            files.files.into_iter().map(|file| file.name).collect()
+        });
         if let Some(witness) = witness.filter(|witness| witness.head == account.head) {
             ensure!(
                 witness.data_version == version,
@@ -243,6 +252,10 @@ impl Drill {
             self.elapsed_ms % 1000,
             number(self.database_bytes)
         )?;
+        if !self.files.is_empty() {
+            let names: Vec<_> = self.files.iter().map(FileName::as_str).collect();
+            writeln!(out, "files     {}", names.join(", "))?;
+        }
         if let Some(kept) = &self.kept {
             writeln!(
                 out,

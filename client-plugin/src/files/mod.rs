@@ -4,9 +4,11 @@
 //! puts each back where it came from, and never over a file that is there.
 
 mod content;
+mod fetch;
 mod gather;
 mod name;
 
 pub use content::{BadFiles, File, Files};
+pub use fetch::{FetchFilesError, fetch};
 pub use gather::{Gathered, LeftOut, gather};
 pub use name::{BadName, FileName};

@@ -142,7 +142,7 @@ mod tests {
         ] {
             assert_eq!(path(wrong), Err(BadName::Form), "{wrong:?}");
         }
-        assert_eq!(path(&"a".repeat(LEN_MAX)).is_ok(), true);
+        assert!(path(&"a".repeat(LEN_MAX)).is_ok());
         assert_eq!(path(&"a".repeat(LEN_MAX + 1)), Err(BadName::Form));
     }
 

@@ -168,7 +168,12 @@ impl Place {
         })
     }
 
-    fn complete_hsm_secret(&self, candidate: &Candidate, args: &Args) -> io::Result<HsmSecretRest> {
+    /// Writes what came as words, where there is no secret yet.
+    pub(super) fn complete_hsm_secret(
+        &self,
+        candidate: &Candidate,
+        args: &Args,
+    ) -> io::Result<HsmSecretRest> {
         match (self.hsm_secret, &candidate.hsm_secret, &args.hsm_secret) {
             (Existing::Own, ..) => Ok(HsmSecretRest::There),
             (Existing::Locked, ..) => Ok(HsmSecretRest::ThereLocked),

@@ -3,7 +3,10 @@
 use super::place::{HsmSecretRest, Rest};
 use crate::{cli::Here, plugin::Utc, restore::Restored};
 use backstop_protocol::{api::AccountState, id::ServerKey};
-use std::io::{self, Write};
+use std::{
+    io::{self, Write},
+    path::Path,
+};
 
 /// Says whose backup was found.
 pub(super) fn found(
@@ -95,24 +98,8 @@ pub(super) fn next(out: &mut dyn Write, rest: &Rest, here: &Here) -> io::Result<
         step += 1;
         writeln!(out, "  {step}. {text}")
     };
-    match hsm_secret {
-        HsmSecretRest::There | HsmSecretRest::Written => {}
-        HsmSecretRest::ThereLocked => {
-            say(format!(
-                "{path} was there and has a passphrase: make sure that it is this node's;"
-            ))?;
-        }
-        HsmSecretRest::Copy(file) => {
-            say(format!(
-                "put the secret in its place: install -m 400 {} {path}",
-                file.display()
-            ))?;
-        }
-        HsmSecretRest::Missing => {
-            say(format!(
-                "put the node's hsm_secret to {path}, or start lightningd with the node's signer;"
-            ))?;
-        }
+    if let Some(step) = secret_step(hsm_secret, &node.hsm_secret()) {
+        say(step)?;
     }
     say(format!(
         "make sure that this line is in {}:\n\n         important-plugin={}\n",
@@ -126,6 +113,24 @@ pub(super) fn next(out: &mut dyn Write, rest: &Rest, here: &Here) -> io::Result<
         node.network()
     ))?;
     out.flush()
+}
+
+/// What there is to do about `hsm_secret`, which belongs at `path`.
+pub(super) fn secret_step(rest: &HsmSecretRest, path: &Path) -> Option<String> {
+    let path = path.display();
+    match rest {
+        HsmSecretRest::There | HsmSecretRest::Written => None,
+        HsmSecretRest::ThereLocked => Some(format!(
+            "{path} was there and has a passphrase: make sure that it is this node's;"
+        )),
+        HsmSecretRest::Copy(file) => Some(format!(
+            "put the secret in its place: install -m 400 {} {path}",
+            file.display()
+        )),
+        HsmSecretRest::Missing => Some(format!(
+            "put the node's hsm_secret to {path}, or start lightningd with the node's signer;"
+        )),
+    }
 }
 
 fn received(state: &AccountState) -> String {
