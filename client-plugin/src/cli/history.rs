@@ -145,3 +145,77 @@ pub(super) fn held(since: UnixMillis) -> String {
         Stamp(since)
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use backstop_protocol::id::{RecordHash, SnapshotId};
+
+    fn listed() -> Listed {
+        Listed {
+            node: NodeId([2; 33]),
+            network: Network::Regtest,
+            server: "http://server".to_owned(),
+            oldest: Some(20),
+            head: Head {
+                epoch: 1,
+                seq: 30,
+                hash: RecordHash([1; 32]),
+            },
+            head_received_at: Some(UnixMillis(1_795_366_800_250)),
+            first_seq: 21,
+            first_received_at: Some(UnixMillis(1_795_363_200_000)),
+            log_bytes: 7000,
+            snapshots: vec![SnapshotInfo {
+                snapshot: SnapshotId([3; 16]),
+                base_seq: 20,
+                base_hash: RecordHash([2; 32]),
+                committed_at: UnixMillis(1_795_363_200_000),
+                bytes: 123_456,
+            }],
+            files: None,
+            proof: None,
+            held_since: None,
+        }
+    }
+
+    fn said(listed: &Listed) -> String {
+        let mut out = Vec::new();
+        listed.report(&mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn it_says_what_is_reached_and_what_an_old_state_is_good_for() {
+        let said = said(&listed());
+        for words in [
+            "any record from 20 to 30",
+            "received 2026-11-22T16:00:00.000Z to 2026-11-22T17:00:00.250Z",
+            "2026-11-22T16:00:00.000Z            123456",
+            "forfeits its channel funds",
+        ] {
+            assert!(said.contains(words), "{words}: {said}");
+        }
+        assert!(!said.contains("HELD"), "{said}");
+    }
+
+    #[test]
+    fn a_branch_that_is_held_is_named_with_the_command_that_lets_it_go() {
+        let held = Listed {
+            held_since: Some(UnixMillis(1_795_363_200_000)),
+            ..listed()
+        };
+        let said = said(&held);
+        assert!(said.contains("HELD: at 2026-11-22T16:00:00.000Z"), "{said}");
+        assert!(said.contains("backstop accept"), "{said}");
+    }
+
+    #[test]
+    fn where_nothing_can_be_rebuilt_it_says_so() {
+        let nothing = Listed {
+            oldest: None,
+            ..listed()
+        };
+        assert!(said(&nothing).contains("Nothing is kept yet"));
+    }
+}

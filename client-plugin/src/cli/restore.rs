@@ -60,7 +60,7 @@ pub struct Args {
         value_name = "DIR",
         group = "secret",
         requires = "at",
-        conflicts_with = "server"
+        conflicts_with_all = ["server", "scb_only"]
     )]
     lightning_dir: Option<PathBuf>,
     /// Only bring back CLN's emergency.recover, and hsm_secret from words, where no database can be restored: the last

@@ -88,3 +88,42 @@ fn report(out: &mut dyn Write, restored: &Restored, account: &AccountState) -> a
     })();
     Ok(written?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Args;
+    use clap::Parser as _;
+
+    #[derive(clap::Parser)]
+    struct Cli {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    fn is_taken(args: &str) -> bool {
+        let args = format!("backstop --to /there --network regtest {args}");
+        Cli::try_parse_from(args.split(' ')).is_ok_and(|cli| cli.args.to.is_absolute())
+    }
+
+    #[test]
+    fn a_look_takes_a_secret_and_a_server_or_a_directory_that_has_both() {
+        assert!(is_taken("--at 5 --lightning-dir /here"));
+        assert!(is_taken(
+            "--at 2026-11-22T17:00:00Z --server http://s --recovery-key"
+        ));
+        assert!(!is_taken("--at 5 --server http://s"));
+        assert!(!is_taken("--at 5 --recovery-key"));
+        assert!(!is_taken("--at 5 --lightning-dir /here --server http://s"));
+        assert!(!is_taken("--at 5 --lightning-dir /here --mnemonic"));
+        assert!(!is_taken("--at tuesday --lightning-dir /here"));
+    }
+
+    #[test]
+    fn what_may_be_started_never_comes_from_a_directory_that_is_set_up() {
+        assert!(is_taken("--server http://s --recovery-key"));
+        assert!(is_taken("--server http://s --recovery-key --scb-only"));
+        assert!(!is_taken("--lightning-dir /here"));
+        assert!(!is_taken("--lightning-dir /here --scb-only"));
+        assert!(!is_taken("--at 5 --server http://s --recovery-key --scb-only"));
+    }
+}

@@ -1,7 +1,11 @@
 //! What a person sees of a restore.
 
 use super::place::{HsmSecretRest, Rest};
-use crate::{cli::Here, plugin::Utc, restore::Restored};
+use crate::{
+    cli::{Here, history::held},
+    plugin::Utc,
+    restore::Restored,
+};
 use backstop_protocol::{api::AccountState, id::ServerKey};
 use std::{
     io::{self, Write},
@@ -73,6 +77,9 @@ pub(super) fn restored(out: &mut dyn Write, restored: &Restored, state: &Account
             "(the database does not name its node yet)"
         },
     )?;
+    if let Some(since) = state.held_since {
+        writeln!(out, "{}", held(since))?;
+    }
     writeln!(
         out,
         "Fenced    the machine that wrote this backup until now is refused from here on"

@@ -21,7 +21,10 @@ use crate::{
 };
 use anyhow::{Context as _, bail};
 use backstop_protocol::clock::UnixMillis;
-use std::io::{self, Write};
+use std::{
+    fs,
+    io::{self, Write},
+};
 
 /// Brings the file back, and says what to do with it.
 pub(super) async fn run(
@@ -41,14 +44,20 @@ pub(super) async fn run(
     )?;
     let (reader, state) = account.open(candidate, grants, args.network).await?;
     report::found(out, &state, account.key, args.server_key.is_some())?;
-    emergency(&reader.session, account.keys).await?;
+    let (file, _) = emergency(&reader.session, account.keys).await?;
+    let path = beside::target(&file.name, &node.net());
+    if fs::read(&path).is_ok_and(|found| found != file.bytes) {
+        bail!(
+            "{} is there and is another one: move it away. Nothing was changed",
+            path.display()
+        );
+    }
     place.make()?;
     let taken = account
         .take_over(&reader, &state, place.instance(&account.ambient.rng))
         .await?;
     // The last one that the old machine sent.
     let (file, read_at) = emergency(&taken.session, account.keys).await?;
-    let path = beside::target(&file.name, &node.net());
     match beside::bring_back(&file, &node.net()) {
         Fate::Written | Fate::There => {}
         Fate::Other => bail!(
