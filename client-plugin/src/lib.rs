@@ -14,6 +14,7 @@
 //! | [`remote`] | one server, over HTTP |
 //! | [`directory`] | `backstop/` in the lightning-dir: configuration, instance, runs, witness |
 //! | [`node`] | all of that together, for one node |
+//! | [`seat`] | the writer's session, for a second process of its directory |
 //! | [`plugin`] | the process that lightningd starts |
 //! | [`replay`], [`restore`] | the way back, into a new file |
 //! | [`forward`] | the way back, onto the node's own file |
@@ -37,4 +38,5 @@ pub mod record;
 pub mod remote;
 pub mod replay;
 pub mod restore;
+pub mod seat;
 pub mod snapshot;

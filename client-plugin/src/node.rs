@@ -151,28 +151,6 @@ impl Node {
         .await
     }
 
-    /// The claim of the run that wrote from this directory last, at the server's epoch. While that run is the writer
-    /// it opens a session beside it; else it fails the server's compare-and-set and changes nothing. `None` where no
-    /// run wrote yet, or the directory is a copy, which must not pass for the original (I7).
-    pub fn present_claim(&self, epoch: u64) -> Result<Option<WriterClaim>, DirectoryError> {
-        let Some(runs) = self.directory.runs()? else {
-            return Ok(None);
-        };
-        let (Some(run), Some(expected_epoch)) = (runs.runs.last(), epoch.checked_sub(1)) else {
-            return Ok(None);
-        };
-        if self.directory.is_copied(&runs)? {
-            return Ok(None);
-        }
-        Ok(Some(WriterClaim {
-            instance: self.instance,
-            run: *run,
-            expected_epoch,
-            epoch,
-            takeover: false,
-        }))
-    }
-
     /// Opens a session with this claim, or for reading.
     pub async fn open(&self, claim: Option<WriterClaim>) -> Result<(Session, AccountState), RemoteError> {
         let server = self.server()?;

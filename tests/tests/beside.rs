@@ -5,8 +5,9 @@ use backstop::{
     files::{self, Files},
     node::{Ambient, Node as Loaded},
     random::SharedRng,
+    seat::Seat,
 };
-use backstop_protocol::{clock::SystemClock, problem::ProblemCode};
+use backstop_protocol::clock::SystemClock;
 use backstop_tests::{
     lightningd::Lightningd,
     node::{Node, Spoken, backstop},
@@ -234,39 +235,60 @@ fn the_last_resort_brings_the_recovery_file_alone_and_says_what_it_costs() -> Re
     Ok(())
 }
 
-#[test]
-fn the_writers_own_claim_serves_a_second_process_and_disturbs_nobody() -> Result<()> {
-    let mut scene = Scene::new(5, Journal::Delete)?;
-    let mut lightningd = scene.start(1)?;
-    lightningd.pay()?;
-    let loaded = loaded(&scene.node)?;
-    let (_, account) = wait(loaded.open_reader())??;
-    let claim = loaded.present_claim(account.epoch)?.context("a run wrote")?;
-    let sealed = wait(async {
-        let (session, state) = loaded.open(Some(claim)).await?;
-        anyhow::ensure!(state.epoch == account.epoch, "the epoch was raised");
+/// Takes the writer's seat from outside the plugin and acts as the writer; the epoch before and after.
+fn act(node: &Node) -> Result<(u64, u64)> {
+    let loaded = loaded(node)?;
+    wait(async {
+        let (reader, before) = loaded.open_reader().await?;
+        let seat = Seat::take(&loaded, &before).await?;
         let files = Files {
-            read_at: account.time,
+            read_at: before.time,
             files: Vec::new(),
         };
         let sealed = files.seal(&loaded.keys.files, &mut loaded.ambient.rng.clone())?;
-        session.put_files(sealed.clone().into()).await?;
-        Ok(sealed)
-    })??;
-    ensure!(!sealed.is_empty() && kept(&scene.node)?.is_some());
+        seat.session.put_files(sealed.into()).await?;
+        Ok((before.epoch, reader.account().await?.epoch))
+    })?
+}
+
+#[test]
+fn a_second_process_of_the_directory_acts_as_the_writer_and_disturbs_nobody() -> Result<()> {
+    let mut scene = Scene::new(5, Journal::Delete)?;
+    let (before, after) = act(&scene.node)?;
+    assert_eq!((before, after), (0, 1), "nobody was the writer");
+    let mut lightningd = scene.start(1)?;
+    lightningd.pay()?;
+    let (before, after) = act(&scene.node)?;
+    assert_eq!(before, after, "the running plugin stays the writer");
     lightningd.pay()?;
     lightningd.stop(0)?;
+    let (before, after) = act(&scene.node)?;
+    assert_eq!(before, after, "its last run still is");
+    let mut lightningd = scene.start(2)?;
+    lightningd.pay()?;
+    lightningd.stop(0)?;
+    scene.check()
+}
 
-    // Taken over, it opens nothing and changes nothing.
-    scene.restore("elsewhere")?;
-    let (_, account) = wait(loaded.open_reader())??;
-    let claim = loaded.present_claim(account.epoch)?.context("a run wrote")?;
-    let refused = wait(loaded.open(Some(claim)))?.err().context("it was let in")?;
-    assert_eq!(refused.code(), Some(ProblemCode::OtherInstance));
-    let (_, after) = wait(loaded.open_reader())??;
-    assert_eq!(
-        (after.epoch, after.writer_since),
-        (account.epoch, account.writer_since)
-    );
-    Ok(())
+#[test]
+fn a_restored_directory_acts_as_the_writer_and_the_old_one_does_not() -> Result<()> {
+    let mut scene = Scene::new(6, Journal::Delete)?;
+    let mut lightningd = scene.start(1)?;
+    lightningd.pay()?;
+    lightningd.stop(0)?;
+    let to = tempfile::tempdir()?;
+    scene.node.restore(&scene.server.url(), to.path())?.success()?;
+    let epoch = {
+        let loaded = loaded(&scene.node)?;
+        let refused = act(&scene.node).err().context("it was let in")?;
+        ensure!(refused.to_string().contains("another machine"), "{refused}");
+        wait(loaded.open_reader())??.1.epoch
+    };
+    let mut restored = scene.node.at(to.path())?;
+    assert_eq!(act(&restored)?, (epoch, epoch + 1), "no run wrote there yet");
+    std::mem::swap(&mut scene.node, &mut restored);
+    let mut lightningd = scene.start(2)?;
+    lightningd.pay()?;
+    lightningd.stop(0)?;
+    scene.check()
 }
