@@ -173,6 +173,8 @@ impl Housekeeper {
             self.searched.remove(&account);
             breathe().await;
         }
+        let before = UnixMillis(now.0.saturating_sub(self.policy.keep_ms()));
+        self.store.drop_old_files(account, before).await?;
         let searched = self.searched.get(&account);
         if searched.is_some_and(|then| *then <= now && now.millis_since(*then) < SEARCH_MS) {
             return Ok(());

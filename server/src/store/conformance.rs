@@ -1,6 +1,7 @@
 //! The rules of [`Store`], each stated once and run against every database: see [`for_every_rule`].
 
 mod appends;
+mod files;
 mod history;
 mod openings;
 mod packs;
@@ -8,6 +9,7 @@ mod snapshots;
 mod writing;
 
 pub(super) use appends::*;
+pub(super) use files::*;
 pub(super) use history::*;
 pub(super) use openings::*;
 pub(super) use packs::*;
@@ -88,6 +90,11 @@ macro_rules! for_every_rule {
             a_pack_that_is_being_removed_is_refused_until_it_is_gone,
             moved_chunks_are_located_in_their_new_pack_and_the_old_one_stays_a_day,
             what_is_registered_marked_or_moved_is_an_accounts_own,
+            files_come_back_as_they_were_at_any_time,
+            the_same_files_again_change_nothing_and_older_ones_are_a_new_version,
+            a_fenced_run_stores_no_files,
+            files_that_another_version_followed_are_dropped_and_the_newest_stays,
+            files_are_their_accounts_own,
             an_account_sees_nothing_of_another,
             a_closed_store_refuses,
         }

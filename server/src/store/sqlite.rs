@@ -8,6 +8,7 @@ mod accounts;
 mod append;
 mod cells;
 mod chunks;
+mod files;
 mod history;
 mod opening;
 pub mod operator;
@@ -21,7 +22,7 @@ mod tests;
 mod writer;
 
 use super::{
-    AccountId, Append, Commit, HistoryPolicy, Move, PackArrival, PackIndex, PackLoad, RollUpPolicy,
+    AccountId, Append, Commit, HistoryPolicy, Move, PackArrival, PackIndex, PackLoad, PutFiles, RollUpPolicy,
     SessionRequest, Store, StoreError, StoreId, StoredRecord, Writer,
 };
 use async_trait::async_trait;
@@ -307,6 +308,20 @@ impl Store for SqliteStore {
 
     async fn end_removal(&self, account: AccountId, pack: PackId) -> Result<(), StoreError> {
         self.submit(|answer| Job::EndRemoval(account, pack, answer)).await
+    }
+
+    async fn put_files(&self, files: PutFiles) -> Result<(), StoreError> {
+        self.submit(|answer| Job::PutFiles(Box::new(files), answer)).await
+    }
+
+    async fn files(&self, account: AccountId, at: Option<UnixMillis>) -> Result<Option<Vec<u8>>, StoreError> {
+        let mut connection = self.reads.acquire().await?;
+        files::at(&mut connection, account, at).await
+    }
+
+    async fn drop_old_files(&self, account: AccountId, before: UnixMillis) -> Result<u64, StoreError> {
+        self.submit(|answer| Job::DropOldFiles(account, before, answer))
+            .await
     }
 
     async fn close(&self) {

@@ -7,6 +7,7 @@
 )]
 
 mod appends;
+mod files;
 mod history;
 mod load;
 mod openings;
