@@ -169,6 +169,13 @@ fn a_backup_that_differs_is_told_loudly_replaced_by_the_truth_and_kept_until_acc
     let ask = "SELECT intval FROM vars WHERE name = 'last_pay_index'";
     let value = |copy: &Copy| -> Result<i64> { Ok(copy.connection.query_row(ask, [], |row| row.get(0))?) };
     assert_eq!(value(&restored)?, value(&live)?);
+    scene.node.command(&["accept"])?.success()?;
+    let found = account(&scene)?;
+    ensure!(found["held_since"].is_null(), "{found}");
+    ensure!(
+        found["proof"]["equal"] == false,
+        "what was found stays found: {found}"
+    );
     Ok(())
 }
 
