@@ -142,7 +142,7 @@ async fn serve(listen: SocketAddr, data: Option<PathBuf>, policies: Policies) ->
         };
         tracing::info!("{name}: finishing what is under way");
     };
-    server.run(shutdown).await?;
+    server.run(shutdown).await;
     tracing::info!("stopped");
     Ok(())
 }

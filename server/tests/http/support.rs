@@ -113,7 +113,7 @@ impl TestServer {
         let (stop, stopped) = oneshot::channel();
         let running = tokio::spawn(async move {
             let shutdown = async move { stopped.await.unwrap_or(()) };
-            server.run(shutdown).await.unwrap();
+            server.run(shutdown).await;
         });
         Self {
             place,
