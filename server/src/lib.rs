@@ -13,6 +13,7 @@ mod housekeeping;
 mod http;
 mod identity;
 mod metrics;
+mod notify;
 mod operations;
 pub mod packs;
 mod server;

@@ -18,7 +18,7 @@ use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
     sync::watch as channel,
-    time::{Instant, sleep, sleep_until, timeout},
+    time::{sleep, timeout},
 };
 use tokio_rustls::TlsAcceptor;
 
@@ -113,7 +113,7 @@ impl Connections {
         };
         let stream = TokioIo::new(Watched::new(stream, watch.clone()));
         let mut connection = pin!(self.http.serve_connection(stream, calls));
-        let mut alarm = pin!(sleep_until(Instant::now() + self.limits.head));
+        let mut alarm = pin!(sleep(self.limits.head));
         let mut stopping = false;
         let cut = loop {
             tokio::select! {

@@ -88,22 +88,28 @@ impl Watch {
     /// Until when the connection may go on as it is, and what it is cut for then. While a request is being answered,
     /// the request's own limits hold.
     fn deadline(&self) -> Option<(Instant, Cut)> {
-        let at = |since: u64, limit: Duration| self.accepted + Duration::from_millis(since) + limit;
+        // A limit beyond all time is none.
+        let at = |since: u64, limit: Duration, cut| {
+            let at = self
+                .accepted
+                .checked_add(Duration::from_millis(since).checked_add(limit)?)?;
+            Some((at, cut))
+        };
         let stalled = self.stalled.load(Relaxed);
         if stalled != NEVER {
-            return Some((at(stalled, self.limits.stall), Cut::Stall));
+            return at(stalled, self.limits.stall, Cut::Stall);
         }
         if self.running.load(Relaxed) > 0 {
             return None;
         }
         if self.begun.load(Relaxed) == 0 {
-            return Some((at(0, self.limits.head), Cut::Head));
+            return at(0, self.limits.head, Cut::Head);
         }
         let head = self.head.load(Relaxed);
         if head != NEVER && self.frames.load(Relaxed) == 0 {
-            return Some((at(head, self.limits.head), Cut::Head));
+            return at(head, self.limits.head, Cut::Head);
         }
-        Some((at(self.quiet.load(Relaxed), self.limits.idle), Cut::Idle))
+        at(self.quiet.load(Relaxed), self.limits.idle, Cut::Idle)
     }
 
     /// Done when the connection has waited for too long. It must be polled whenever the connection is.

@@ -7,9 +7,13 @@
 )]
 
 mod appends;
+mod connections;
 mod load;
 mod openings;
+mod operations;
 mod process;
+mod settings;
 mod snapshots;
 mod support;
+mod tls;
 mod transport;
