@@ -154,17 +154,18 @@ impl Reload {
 
 /// Lets the process open as many files as it may at all, and the configuration no more connections than that.
 fn fit_connections(config: &mut Config) {
-    let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else {
+    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else {
         return;
     };
-    let soft = match setrlimit(Resource::RLIMIT_NOFILE, hard, hard) {
-        Ok(()) => hard,
-        Err(_) => return,
+    let files = if soft == hard || setrlimit(Resource::RLIMIT_NOFILE, hard, hard).is_ok() {
+        hard
+    } else {
+        soft
     };
-    let room = usize::try_from(soft.saturating_sub(OTHER_FILES).max(1)).unwrap_or(usize::MAX);
+    let room = usize::try_from(files.saturating_sub(OTHER_FILES).max(1)).unwrap_or(usize::MAX);
     if config.limits.connections > room {
         tracing::warn!(
-            "this process may open {soft} files, so it takes {room} connections instead of {}; for more, raise LimitNOFILE",
+            "this process may open {files} files, so it takes {room} connections instead of {}; for more, raise LimitNOFILE",
             config.limits.connections
         );
         config.limits.connections = room;
