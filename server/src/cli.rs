@@ -1,48 +1,49 @@
 //! The command line.
 
+mod file;
+mod layers;
+mod log;
 mod node;
+mod reference;
+mod serve;
+mod settings;
 mod units;
 
-use crate::{
-    Config, DEFAULT_LISTEN, Server, default_data_dir,
-    store::{HistoryPolicy, RollUpPolicy},
-};
-use anyhow::Context as _;
-use backstop_protocol::clock::SystemClock;
+use crate::server::check_exposure;
 use clap::{Args, Parser, Subcommand};
-use getrandom::{SysRng, rand_core::UnwrapErr};
+use layers::{LayerError, Layered};
+use log::Log;
+use settings::Settings;
 use std::{
-    io::{self, IsTerminal as _, Write as _},
-    net::SocketAddr,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
+    ffi::OsString,
+    io::{self, Write as _},
+    path::PathBuf,
+    process::ExitCode,
 };
-use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
 /// Keeps encrypted backups of Core Lightning nodes, and cannot read them.
+///
+/// A setting is taken from its flag, else from its environment variable (`--roll-up-bytes` is `BACKSTOP_SERVER_ROLL_UP_BYTES`),
+/// else from the configuration file, else it has its default.
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 100)]
-pub struct Cli {
+struct Cli {
+    /// The configuration file [default: /etc/backstop-server/config.toml, if it exists].
+    #[arg(long, value_name = "FILE", global = true)]
+    config: Option<PathBuf>,
     #[command(subcommand)]
     command: Command,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run the server until it is told to stop (SIGTERM or Ctrl-C).
-    Serve {
-        /// Where to listen; port 0 takes any that is free.
-        #[arg(long, value_name = "ADDR:PORT", default_value_t = DEFAULT_LISTEN)]
-        listen: SocketAddr,
-        /// Where everything is kept [default: $XDG_DATA_HOME/backstop-server or ~/.local/share/backstop-server, for
-        /// root /var/lib/backstop-server].
-        #[arg(long, value_name = "DIR")]
-        data: Option<PathBuf>,
-        #[command(flatten)]
-        policies: Policies,
-    },
+    /// Run the server until it is told to stop (SIGTERM or Ctrl-C). SIGHUP makes it read configuration and certificate
+    /// again.
+    Serve(Box<Settings>),
+    /// Say whether the configuration is right, or what is wrong with it; nothing is started.
+    CheckConfig(Box<Settings>),
+    /// Print a configuration file with the defaults, every setting explained.
+    DefaultConfig(DefaultConfig),
     /// What concerns one node.
     Node {
         #[command(subcommand)]
@@ -50,141 +51,74 @@ enum Command {
     },
 }
 
-/// When a node is asked for a new snapshot, and what is kept then. A roll-up is asked for as soon as one of its bounds is
-/// reached.
 #[derive(Debug, Args)]
-struct Policies {
-    /// Ask for a roll-up at this size of the log above the newest snapshot, unless --roll-up-ratio asks for more.
-    #[arg(long, value_name = "SIZE", default_value = "8MiB", value_parser = units::bytes)]
-    roll_up_bytes: u64,
-    /// The share of the newest snapshot's size that this log must reach too.
-    #[arg(long, value_name = "SHARE", default_value = "0.5", value_parser = units::percent)]
-    roll_up_ratio: u64,
-    /// Ask for a roll-up at this number of records above the newest snapshot.
-    #[arg(long, value_name = "NUMBER", default_value_t = 100_000)]
-    roll_up_records: u64,
-    /// Ask for a roll-up when the oldest of these records is of this age.
-    #[arg(long, value_name = "TIME", default_value = "7d", value_parser = units::time)]
-    roll_up_age: Duration,
-    /// Keep at least this number of snapshots of each node, and the log above the oldest of them.
-    #[arg(long, value_name = "NUMBER", default_value_t = 3)]
-    history_snapshots: usize,
-    /// Keep each snapshot for at least this number of days after a newer one was completed; never less than one.
-    #[arg(long, value_name = "DAYS", default_value_t = 7)]
-    history_days: u32,
+struct DefaultConfig {
+    /// As the page of the documentation instead.
+    #[arg(long)]
+    markdown: bool,
 }
 
-impl Policies {
-    fn apply(self, config: Config) -> Config {
-        Config {
-            roll_up: RollUpPolicy {
-                min_bytes: self.roll_up_bytes,
-                percent: self.roll_up_ratio,
-                records: self.roll_up_records,
-                age: self.roll_up_age,
-            },
-            history: HistoryPolicy {
-                snapshots: self.history_snapshots,
-                days: self.history_days,
-            },
-            ..config
+/// Does what the command line asks for, with the program's name as the first argument, and says on standard error what
+/// went wrong.
+pub async fn run(arguments: Vec<OsString>) -> ExitCode {
+    let checks = arguments.iter().any(|argument| argument == "check-config");
+    let done = match layers::read(&arguments) {
+        Ok(layered) => obey(arguments, layered).await,
+        Err(LayerError::Line(error)) => {
+            // Nobody has to read it.
+            let _ = error.print();
+            return match (error.use_stderr(), checks) {
+                (false, _) => ExitCode::SUCCESS,
+                (true, true) => ExitCode::FAILURE,
+                (true, false) => ExitCode::from(2),
+            };
+        }
+        Err(LayerError::File(error)) => Err(error.into()),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Nobody has to read it.
+            let _ = writeln!(io::stderr(), "backstop-server: {error:#}");
+            ExitCode::FAILURE
         }
     }
 }
 
-/// Does what the command line asks for.
-pub async fn run(cli: Cli) -> anyhow::Result<()> {
-    log_to_stderr();
+async fn obey(arguments: Vec<OsString>, layered: Layered) -> anyhow::Result<()> {
+    let Layered { cli, file, values } = layered;
     match cli.command {
-        Command::Serve {
-            listen,
-            data,
-            policies,
-        } => serve(listen, data, policies).await,
-        Command::Node { command } => node::run(command).await,
+        Command::Serve(settings) => {
+            let log = Log::start(&settings.log);
+            serve::run(&settings, serve::Reload::new(arguments, values, log)).await
+        }
+        Command::CheckConfig(settings) => {
+            check_exposure(&settings.config()?)?;
+            print(&match file {
+                Some(file) => format!("ok: {}\n", file.display()),
+                None => "ok: no file is read\n".to_owned(),
+            });
+            Ok(())
+        }
+        Command::DefaultConfig(DefaultConfig { markdown }) => {
+            print(&if markdown {
+                reference::reference()
+            } else {
+                reference::default_file()
+            });
+            Ok(())
+        }
+        Command::Node { command } => {
+            let _log = Log::start(&std::env::var("RUST_LOG").unwrap_or_else(|_| "info".to_owned()));
+            node::run(command).await
+        }
     }
 }
 
-/// `RUST_LOG` decides what is logged; without it, from level info on.
-fn log_to_stderr() {
-    let filter = EnvFilter::builder()
-        .with_default_directive(LevelFilter::INFO.into())
-        .from_env_lossy();
-    tracing_subscriber::fmt()
-        .with_writer(io::stderr)
-        .with_ansi(io::stderr().is_terminal())
-        .with_env_filter(filter)
-        .init();
-}
-
-async fn serve(listen: SocketAddr, data: Option<PathBuf>, policies: Policies) -> anyhow::Result<()> {
-    let data = match data {
-        Some(data) => std::path::absolute(&data).with_context(|| format!("--data {}", data.display()))?,
-        None => default_data_dir()?,
-    };
-    // Before anything starts, so that none is missed.
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let config = Config {
-        listen,
-        ..policies.apply(Config::new(data.clone()))
-    };
-    let server = Server::bind(config, Arc::new(SystemClock), &mut UnwrapErr(SysRng)).await?;
-    let greeting = greeting(&server, &data);
+fn print(text: &str) {
     let mut stdout = io::stdout();
     // Nobody has to read it.
-    let _ = stdout
-        .write_all(greeting.as_bytes())
-        .and_then(|()| stdout.flush());
-    let shutdown = async move {
-        let name = tokio::select! {
-            _ = terminate.recv() => "SIGTERM",
-            _ = interrupt.recv() => "SIGINT",
-        };
-        tracing::info!("{name}: finishing what is under way");
-    };
-    server.run(shutdown).await?;
-    tracing::info!("stopped");
-    Ok(())
-}
-
-/// What a person does next.
-fn greeting(server: &Server, data: &Path) -> String {
-    let addr = server.local_addr();
-    let (key, data) = (server.server_key(), data.display());
-    let mut text = format!(
-        "backstop-server {}
-data in {data}
-server key {key}
-listening on http://{addr}
-
-To back up a node, run on its machine, as the user that runs lightningd:
-
-    backstop setup --server http://{}
-
-with --lightning-dir and --network where lightning-cli needs them too, and compare the server key that it shows with
-the one above. Ctrl-C stops the server; nothing is lost.
-",
-        env!("CARGO_PKG_VERSION"),
-        reachable(addr),
-    );
-    if !addr.ip().is_loopback() {
-        text.push_str(
-            "
-Others can reach this address. Whatever is sent here is authenticated and the backups are encrypted, but without TLS
-anybody on the way sees which nodes are backed up here, when, and how much. Put a proxy with TLS or an onion service in front.
-",
-        );
-    }
-    text
-}
-
-/// The address as another machine writes it.
-fn reachable(addr: SocketAddr) -> String {
-    if addr.ip().is_unspecified() {
-        format!("THIS-MACHINE:{}", addr.port())
-    } else {
-        addr.to_string()
-    }
+    let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
 }
 
 #[cfg(test)]
@@ -193,13 +127,13 @@ mod tests {
 
     #[test]
     fn what_nobody_chooses_is_what_the_library_has_as_default() {
-        let cli = Cli::try_parse_from(["backstop-server", "serve"]).unwrap();
-        let Command::Serve { policies, .. } = cli.command else {
+        let cli = Cli::try_parse_from(["backstop-server", "serve", "--data", "/nowhere"]).unwrap();
+        let Command::Serve(settings) = cli.command else {
             panic!("{cli:?}");
         };
         let (chosen, default) = (
-            policies.apply(Config::new(PathBuf::new())),
-            Config::new(PathBuf::new()),
+            settings.config().unwrap(),
+            crate::Config::new(PathBuf::from("/nowhere")),
         );
         assert_eq!(
             (chosen.roll_up, chosen.history),

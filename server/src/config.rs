@@ -1,6 +1,9 @@
 //! What can be chosen about a server.
 
-use crate::store::{HistoryPolicy, RollUpPolicy};
+use crate::{
+    store::{HistoryPolicy, RollUpPolicy},
+    transport::{Cidr, Limits, TlsFiles},
+};
 use std::{
     net::{Ipv4Addr, SocketAddr},
     path::PathBuf,
@@ -19,6 +22,17 @@ pub const BODY_RATE: u64 = 4096;
 pub struct Config {
     /// Where to listen. Port 0 lets the system choose.
     pub listen: SocketAddr,
+    /// The certificate to be shown; without one HTTP is plain.
+    pub tls: Option<TlsFiles>,
+    /// Whether plain HTTP may be spoken to others than this machine: right only where a proxy with TLS or an onion
+    /// service stands in front.
+    pub plain_http: bool,
+    /// The proxies whose word on a client's address is taken.
+    pub trusted_proxies: Vec<Cidr>,
+    /// Where to answer `/metrics`, `/health` and `/ready`, in plain HTTP.
+    pub metrics: Option<SocketAddr>,
+    /// What connections may cost.
+    pub limits: Limits,
     /// The directory that holds everything. It is made where it is missing.
     pub data: PathBuf,
     /// How many bytes the SQLite file may grow to before appends are refused with `storage_full`; without a limit the
@@ -43,6 +57,11 @@ impl Config {
     pub fn new(data: PathBuf) -> Self {
         Self {
             listen: DEFAULT_LISTEN,
+            tls: None,
+            plain_http: false,
+            trusted_proxies: Vec::new(),
+            metrics: None,
+            limits: Limits::default(),
             data,
             database_limit: None,
             roll_up: RollUpPolicy::default(),

@@ -147,10 +147,13 @@ impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         self.log();
         let problem = self.problem();
+        let code = problem.code;
         let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         // A problem is plain data: writing it as JSON cannot fail.
         let body = serde_json::to_vec(&problem).unwrap_or_default();
         let mut response = (status, [(header::CONTENT_TYPE, PROBLEM_JSON)], body).into_response();
+        // For the counts: whoever counts sees answers, not errors.
+        response.extensions_mut().insert(code);
         if status == StatusCode::UNAUTHORIZED {
             let scheme = HeaderValue::from_static(AUTH_SCHEME);
             response.headers_mut().insert(header::WWW_AUTHENTICATE, scheme);

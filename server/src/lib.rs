@@ -12,12 +12,17 @@ mod error;
 mod housekeeping;
 mod http;
 mod identity;
+mod metrics;
+mod notify;
+mod operations;
 pub mod packs;
 mod server;
 pub mod sessions;
 pub mod store;
+mod transport;
 
 pub use config::{BODY_RATE, Config, DEFAULT_LISTEN};
 pub use data_dir::{DataDirError, default_data_dir};
 pub use identity::IdentityError;
 pub use server::{Server, ServerError};
+pub use transport::{BadCidr, Certificates, Cidr, Limits, TlsError, TlsFiles};

@@ -5,15 +5,20 @@ use crate::{
     data_dir::{DataDir, DataDirError},
     housekeeping::{Housekeeper, Housekeeping},
     http::{self, App},
+    metrics::{ConnectionMetrics, Metrics},
+    operations::{self, Operations},
     packs::DirectoryPacks,
     sessions::Sessions,
     store::{SqliteStore, Store as _, sqlite::OpenError},
+    transport::{Certificates, Limits, Proxies, TlsError, Transport},
 };
-use axum::serve::ListenerExt as _;
 use backstop_protocol::{clock::Clock, id::ServerKey};
 use rand_core::CryptoRng;
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 use tokio::{net::TcpListener, sync::watch};
+
+/// Connections that an operator's machines may have open.
+const OPERATORS: usize = 64;
 
 /// Why a server did not start, or stopped by itself. Each says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -46,9 +51,17 @@ pub enum ServerError {
         /// Why.
         cause: io::Error,
     },
-    /// The listener broke.
-    #[error("the listener broke")]
-    Serve(#[source] io::Error),
+    /// Others could reach the address, and all could watch.
+    #[error(
+        "{listen} can be reached by others, and without TLS anybody on the way sees which nodes are backed up here; give a certificate with --tls-cert FILE and --tls-key FILE, or listen on 127.0.0.1 behind a proxy or an onion service; if one stands in front of this very address, say --plain-http"
+    )]
+    Exposed {
+        /// The address.
+        listen: SocketAddr,
+    },
+    /// The certificate cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
 }
 
 fn listen_advice(cause: &io::Error) -> String {
@@ -69,11 +82,15 @@ fn listen_advice(cause: &io::Error) -> String {
 
 /// A server that listens, and will answer once it is [run](Server::run).
 pub struct Server {
-    listener: TcpListener,
+    transport: Transport,
+    operations: Option<Transport>,
     local_addr: SocketAddr,
+    metrics_addr: Option<SocketAddr>,
+    certificates: Option<Arc<Certificates>>,
     app: Arc<App>,
     housekeeper: Housekeeper,
     drain: Duration,
+    stopping: watch::Sender<bool>,
     _data: DataDir,
 }
 
@@ -84,6 +101,7 @@ impl Server {
         clock: Arc<dyn Clock>,
         rng: &mut (dyn CryptoRng + Send),
     ) -> Result<Self, ServerError> {
+        let certificates = check_exposure(&config)?.map(Arc::new);
         let data = DataDir::open(&config.data)?;
         let identity = data.identity(rng)?;
         let file = data.database();
@@ -93,12 +111,11 @@ impl Server {
         let dir = data.packs();
         let packs = DirectoryPacks::open(&dir).map_err(|cause| ServerError::Packs { dir, cause })?;
         data.sync()?;
-        let failed = |cause| ServerError::Listen {
-            listen: config.listen,
-            cause,
+        let (listener, local_addr) = listen(config.listen).await?;
+        let metrics_listener = match config.metrics {
+            Some(address) => Some(listen(address).await?),
+            None => None,
         };
-        let listener = TcpListener::bind(config.listen).await.map_err(failed)?;
-        let local_addr = listener.local_addr().map_err(failed)?;
         let sessions = Sessions::new(identity, store.id());
         let (store, packs) = (Arc::new(store), Arc::new(packs));
         let (housekeeping, wake) = Housekeeping::new();
@@ -116,14 +133,42 @@ impl Server {
             store,
             packs,
             clock,
+            metrics: Metrics::new(),
+            proxies: Proxies::new(&config.trusted_proxies),
             body_grace: config.body_grace,
         });
-        Ok(Self {
+        let (stopping, stopped) = watch::channel(false);
+        let transport = Transport::new(
             listener,
+            http::router(app.clone()),
+            config.limits,
+            certificates.as_deref(),
+            app.metrics.connections().clone(),
+        );
+        let metrics_addr = metrics_listener.as_ref().map(|(_, address)| *address);
+        let operations = metrics_listener.map(|(listener, _)| {
+            let router = operations::router(Operations {
+                metrics: app.metrics.clone(),
+                store: app.store.clone(),
+                stopping: stopped,
+            });
+            let limits = Limits {
+                connections: OPERATORS,
+                ..config.limits
+            };
+            // What an operator's machines do here is not counted among the clients.
+            Transport::new(listener, router, limits, None, ConnectionMetrics::default())
+        });
+        Ok(Self {
+            transport,
+            operations,
             local_addr,
+            metrics_addr,
+            certificates,
             app,
             housekeeper,
             drain: config.drain,
+            stopping,
             _data: data,
         })
     }
@@ -132,6 +177,18 @@ impl Server {
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
         self.local_addr
+    }
+
+    /// Where metrics are asked for, with the port that the system chose; `None` where they are not.
+    #[must_use]
+    pub fn metrics_addr(&self) -> Option<SocketAddr> {
+        self.metrics_addr
+    }
+
+    /// The certificate that is shown, to be read anew; `None` where HTTP is plain.
+    #[must_use]
+    pub fn certificates(&self) -> Option<Arc<Certificates>> {
+        self.certificates.clone()
     }
 
     /// The server's name, which clients pin.
@@ -143,38 +200,53 @@ impl Server {
     /// Answers until `shutdown` is done; then takes no more connections, finishes what is under way, within the
     /// configured time, and closes the database. What an answer said is durable at any moment (I1): a server that
     /// is killed instead loses nothing.
-    pub async fn run(self, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<(), ServerError> {
-        let listener = self.listener.tap_io(|connection| {
-            // Answers are short and somebody waits for each.
-            if let Err(error) = connection.set_nodelay(true) {
-                tracing::debug!(%error, "cannot send without delay");
-            }
-        });
-        let (stopping, mut stopped) = watch::channel(false);
-        let signal = async move {
+    pub async fn run(self, shutdown: impl Future<Output = ()> + Send + 'static) {
+        let stopped = self.stopping.subscribe();
+        let mut stop = stopped.clone();
+        tokio::spawn(async move {
             shutdown.await;
-            stopping.send_replace(true);
-        };
+            self.stopping.send_replace(true);
+        });
         let housekeeping = tokio::spawn(self.housekeeper.run(stopped.clone()));
-        let router = http::router(self.app.clone());
-        let serving = axum::serve(listener, router).with_graceful_shutdown(signal);
+        // It answers while the others drain, until this function returns.
+        let (_end, ended) = watch::channel(false);
+        if let Some(operations) = self.operations {
+            tokio::spawn(operations.run(ended));
+        }
         let overdue = async {
             // An error means that the signal is gone, with the server behind it.
-            let _ = stopped.wait_for(|stopping| *stopping).await;
+            let _ = stop.wait_for(|stopping| *stopping).await;
             tokio::time::sleep(self.drain).await;
         };
-        let served = tokio::select! {
-            served = async { serving.await } => served.map_err(ServerError::Serve),
+        tokio::select! {
+            () = self.transport.run(stopped) => {}
             () = overdue => {
                 tracing::warn!("requests were still under way; they are cut off, unanswered");
-                Ok(())
             }
-        };
+        }
         // It stops between two of its steps, each of which is short; and none is lost where one is cut off.
         if tokio::time::timeout(self.drain, housekeeping).await.is_err() {
             tracing::warn!("housekeeping was still under way; it goes on at the next start");
         }
         self.app.store.close().await;
-        served
+    }
+}
+
+async fn listen(listen: SocketAddr) -> Result<(TcpListener, SocketAddr), ServerError> {
+    let failed = |cause| ServerError::Listen { listen, cause };
+    let listener = TcpListener::bind(listen).await.map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    Ok((listener, address))
+}
+
+/// Reads the certificate; without one, refuses an address that others reach, unless they may.
+pub(crate) fn check_exposure(config: &Config) -> Result<Option<Certificates>, ServerError> {
+    let loopback = config.listen.ip().to_canonical().is_loopback();
+    match &config.tls {
+        Some(files) => Ok(Some(Certificates::load(files.clone())?)),
+        None if loopback || config.plain_http => Ok(None),
+        None => Err(ServerError::Exposed {
+            listen: config.listen,
+        }),
     }
 }

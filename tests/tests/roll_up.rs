@@ -164,11 +164,6 @@ fn a_backup_that_differs_is_told_loudly_replaced_by_the_truth_and_kept_until_acc
         spoken.status == Some(1) && spoken.stdout.contains("backstop accept"),
         "{spoken:?}"
     );
-    let restored = scene.restore("the truth")?;
-    let (restored, live) = (Copy::open(&restored)?, Copy::open(&scene.node.database())?);
-    let ask = "SELECT intval FROM vars WHERE name = 'last_pay_index'";
-    let value = |copy: &Copy| -> Result<i64> { Ok(copy.connection.query_row(ask, [], |row| row.get(0))?) };
-    assert_eq!(value(&restored)?, value(&live)?);
     scene.node.command(&["accept"])?.success()?;
     let found = account(&scene)?;
     ensure!(found["held_since"].is_null(), "{found}");
@@ -176,6 +171,11 @@ fn a_backup_that_differs_is_told_loudly_replaced_by_the_truth_and_kept_until_acc
         found["proof"]["equal"] == false,
         "what was found stays found: {found}"
     );
+    let restored = scene.restore("the truth")?;
+    let (restored, live) = (Copy::open(&restored)?, Copy::open(&scene.node.database())?);
+    let ask = "SELECT intval FROM vars WHERE name = 'last_pay_index'";
+    let value = |copy: &Copy| -> Result<i64> { Ok(copy.connection.query_row(ask, [], |row| row.get(0))?) };
+    assert_eq!(value(&restored)?, value(&live)?);
     Ok(())
 }
 

@@ -41,6 +41,17 @@ pub(super) fn time(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_secs(seconds))
 }
 
+/// A time that somebody is given: from one second to a day.
+pub(super) fn limit(text: &str) -> Result<Duration, String> {
+    let limit = time(text)?;
+    let day = Duration::from_hours(24);
+    if (Duration::from_secs(1)..=day).contains(&limit) {
+        Ok(limit)
+    } else {
+        Err("from 1s to 1d".to_owned())
+    }
+}
+
 /// A share like 0.5 or 2, in percent.
 pub(super) fn percent(text: &str) -> Result<u64, String> {
     let fault = || "not a share; write it like 0.5, with two digits behind the point at most".to_owned();
@@ -102,6 +113,9 @@ mod tests {
             "999999999999999999d",
         ] {
             assert!(time(text).is_err(), "{text}");
+        }
+        for text in ["0s", "25h", "10"] {
+            assert!(limit(text).is_err(), "{text}");
         }
         for text in ["", ".5", "0.", "0.123", "-1", "half", "99999999999999999999"] {
             assert!(percent(text).is_err(), "{text}");

@@ -1,4 +1,4 @@
-//! The calls of SPEC 7 over HTTP/1.1, and the layers around them.
+//! The calls of SPEC 7, and the layers around them.
 //!
 //! From the outside in: [`trace`] names and times every request; [`seal`] puts the MAC on every answer of a session;
 //! panics become refusals; [`session`] recognises the session, reads the body and checks the request's MAC. What
@@ -21,7 +21,8 @@ mod tests;
 mod trace;
 
 use crate::{
-    error::ApiError, housekeeping::Housekeeping, packs::PackStore, sessions::Sessions, store::Store,
+    error::ApiError, housekeeping::Housekeeping, metrics::Metrics, packs::PackStore, sessions::Sessions,
+    store::Store, transport::Proxies,
 };
 use axum::{
     Router,
@@ -46,6 +47,8 @@ pub(crate) struct App {
     pub(crate) housekeeping: Housekeeping,
     pub(crate) sessions: Sessions,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) proxies: Proxies,
     pub(crate) body_grace: Duration,
 }
 
@@ -75,7 +78,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .layer(from_fn_with_state(app.clone(), session::recognise))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(from_fn(seal::answers))
-        .layer(from_fn(trace::requests))
+        .layer(from_fn_with_state(app.clone(), trace::requests))
         .with_state(app)
 }
 

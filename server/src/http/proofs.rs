@@ -11,11 +11,12 @@ pub(super) async fn report(
     call: AppendCall,
 ) -> Result<Json<AccountState>, ApiError> {
     let report: ProofReport = serde_json::from_slice(&call.body).map_err(ApiError::malformed)?;
-    let now = app.clock.now();
+    let (now, equal) = (app.clock.now(), report.equal);
     let state = app
         .store
         .report_proof(call.account, call.writer, report, now)
         .await?;
+    app.metrics.proved(equal);
     Ok(Json(state))
 }
 

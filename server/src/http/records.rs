@@ -14,6 +14,7 @@ use backstop_protocol::{
 };
 use serde::Deserialize;
 use std::sync::Arc;
+use tokio::time::Instant;
 
 pub(super) async fn head(
     State(app): State<Arc<App>>,
@@ -35,7 +36,10 @@ pub(super) async fn append(
         sealed: call.body,
         now: app.clock.now(),
     };
-    Ok(Json(app.store.append(append).await?))
+    let began = Instant::now();
+    let appended = app.store.append(append).await?;
+    app.metrics.appended(began.elapsed(), appended.roll_up);
+    Ok(Json(appended))
 }
 
 /// `?from=SEQ`

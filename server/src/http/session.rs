@@ -75,6 +75,7 @@ async fn authenticate(app: &App, request: Request) -> Result<Request, ApiError> 
         return Err(ApiError::SessionExpired);
     }
     let body = body::read(&parts.headers, body, limit, app.body_grace).await?;
+    app.metrics.received(body.len());
     let body_hash = body::hash(&body).await;
     let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
     let mac = key.request_mac(parts.method.as_str(), path, credentials.counter, &body_hash);

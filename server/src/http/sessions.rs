@@ -39,6 +39,7 @@ pub(super) async fn open(
     }
     let now = app.clock.now();
     let (account, state) = app.store.open_session(session_request(opening, now)?).await?;
+    app.metrics.session_opened(opening.scope);
     let token = app.sessions.issue(&Session {
         account,
         access_key: opening.access_key,

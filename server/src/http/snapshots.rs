@@ -37,6 +37,7 @@ pub(super) async fn commit(
             now: app.clock.now(),
         })
         .await?;
+    app.metrics.rolled_up();
     app.housekeeping.look_at(call.account);
     Ok(Json(info))
 }

@@ -173,6 +173,8 @@ async fn call(method: &str, path: &str, body: Vec<u8>) -> Problem {
         packs: Arc::new(FullPacks),
         sessions,
         clock: Arc::new(NoTime),
+        metrics: Metrics::new(),
+        proxies: Proxies::default(),
         body_grace: Duration::from_secs(30),
     }));
     let mac = key.request_mac(method, path, 1, &sha256(&body));

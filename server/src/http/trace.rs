@@ -1,35 +1,65 @@
-//! One line for each request, at debug level: its number, method, path template, status and time. Paths name keys and packs,
-//! headers hold tokens: neither is logged.
+//! One line for each request, at debug level: its number, client, method, path template, status and time; and the counts
+//! of the same. Paths name keys and packs, headers hold tokens: neither is logged.
 
+use super::App;
+use crate::transport::Client;
 use axum::{
-    extract::{MatchedPath, Request},
+    body::HttpBody as _,
+    extract::{MatchedPath, Request, State},
+    http::Method,
     middleware::Next,
     response::Response,
 };
-use std::sync::atomic::{AtomicU64, Ordering};
+use backstop_protocol::problem::ProblemCode;
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 use tokio::time::Instant;
 use tracing::Instrument as _;
 
 /// Numbers requests since the start, so that the lines of one can be told from another's.
 static NUMBER: AtomicU64 = AtomicU64::new(1);
 
-pub(super) async fn requests(request: Request, next: Next) -> Response {
+pub(super) async fn requests(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-    let path = request
-        .extensions()
-        .get::<MatchedPath>()
-        .map_or("none", MatchedPath::as_str);
-    let span = tracing::info_span!("request", number, method = %request.method(), path);
+    let matched = request.extensions().get::<MatchedPath>().cloned();
+    let path = matched.as_ref().map_or("none", MatchedPath::as_str);
+    // Without a connection, in a test of the router alone, nobody calls.
+    let peer = request.extensions().get::<Client>().copied();
+    let client = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| {
+        app.proxies.client(peer, request.headers())
+    });
+    let span = tracing::info_span!("request", number, %client, method = %request.method(), path);
+    let method = known(request.method());
     let began = Instant::now();
     async move {
         let answer = next.run(request).await;
-        tracing::debug!(
-            status = answer.status().as_u16(),
-            micros = began.elapsed().as_micros(),
-            "answered"
-        );
+        let status = answer.status().as_u16();
+        if let Some(code) = answer.extensions().get::<ProblemCode>() {
+            app.metrics.refused(*code);
+        }
+        let path = matched.as_ref().map_or("none", MatchedPath::as_str);
+        let bytes = answer.body().size_hint().lower();
+        app.metrics.answered(method, path, status, bytes);
+        tracing::debug!(status, micros = began.elapsed().as_micros(), "answered");
         answer
     }
     .instrument(span)
     .await
+}
+
+/// The method, as one of few: a client may make up others.
+fn known(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::DELETE => "DELETE",
+        _ => "other",
+    }
 }

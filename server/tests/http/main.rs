@@ -7,12 +7,16 @@
 )]
 
 mod appends;
+mod connections;
 mod files;
 mod history;
 mod load;
 mod openings;
+mod operations;
 mod operator;
 mod process;
+mod settings;
 mod snapshots;
 mod support;
+mod tls;
 mod transport;

@@ -14,8 +14,15 @@ use std::{
     process::{Child, Command, Output, Stdio},
 };
 
-pub(crate) fn command(data: &Path) -> Command {
+pub(crate) fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_backstop-server"));
+    // Whatever this machine is set up for.
+    command.env("BACKSTOP_SERVER_CONFIG", "/dev/null");
+    command
+}
+
+pub(crate) fn command(data: &Path) -> Command {
+    let mut command = program();
     command
         .args(["serve", "--listen", "127.0.0.1:0", "--data"])
         .arg(data);
@@ -30,12 +37,17 @@ pub(crate) fn command(data: &Path) -> Command {
 pub(crate) struct Process {
     pub(crate) child: Child,
     pub(crate) place: Place,
-    greeting: String,
+    pub(crate) greeting: String,
 }
 
 impl Process {
     pub(crate) fn start(data: &Path) -> Self {
-        let mut child = command(data).spawn().unwrap();
+        Self::run(command(data))
+    }
+
+    /// Runs a command that prints a greeting.
+    pub(crate) fn run(mut command: Command) -> Self {
+        let mut child = command.spawn().unwrap();
         let mut greeting = String::new();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         while !greeting.contains("nothing is lost") {
@@ -46,7 +58,12 @@ impl Process {
             line.unwrap_or_else(|| panic!("no line with {what:?} in {greeting}"))
         };
         let place = Place {
-            addr: after("listening on http://").parse().unwrap(),
+            addr: after("listening on ")
+                .rsplit('/')
+                .next()
+                .unwrap()
+                .parse()
+                .unwrap(),
             key: after("server key ").parse().unwrap(),
         };
         Self {
@@ -56,7 +73,7 @@ impl Process {
         }
     }
 
-    fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap());
         kill(pid, signal).unwrap();
     }

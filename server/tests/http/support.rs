@@ -24,7 +24,7 @@ use backstop_protocol::{
     session::{IdentitySecret, Opening, SessionKey, SignedOpening, WriterClaim},
     snapshot::{ManifestHeader, SnapshotCommit},
 };
-use backstop_server::{Config, Server};
+use backstop_server::{Certificates, Config, Server};
 use getrandom::{SysRng, rand_core::UnwrapErr};
 use serde::de::DeserializeOwned;
 use std::{
@@ -40,7 +40,7 @@ use std::{
 };
 use tempfile::TempDir;
 use tokio::{
-    io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
+    io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader},
     net::TcpStream,
     sync::oneshot,
     task::JoinHandle,
@@ -81,6 +81,9 @@ impl Place {
 /// A server that ends with the test.
 pub(crate) struct TestServer {
     place: Place,
+    /// Where `/metrics` is asked for, if anywhere.
+    pub(crate) metrics: Option<SocketAddr>,
+    pub(crate) certificates: Option<Arc<Certificates>>,
     pub(crate) clock: Arc<HandClock>,
     pub(crate) data: PathBuf,
     dir: Arc<TempDir>,
@@ -110,19 +113,30 @@ impl TestServer {
             addr: server.local_addr(),
             key: server.server_key(),
         };
+        let (metrics, certificates) = (server.metrics_addr(), server.certificates());
         let (stop, stopped) = oneshot::channel();
         let running = tokio::spawn(async move {
             let shutdown = async move { stopped.await.unwrap_or(()) };
-            server.run(shutdown).await.unwrap();
+            server.run(shutdown).await;
         });
         Self {
             place,
+            metrics,
+            certificates,
             clock,
             data,
             dir,
             stop: Some(stop),
             running,
         }
+    }
+
+    /// One value of the metrics, which must be asked for in the configuration; nought where it is not there.
+    pub(crate) async fn metric(&self, name: &str) -> f64 {
+        let (_, text) = plain_get(self.metrics.unwrap(), "/metrics").await;
+        assert!(text.ends_with("# EOF\n"), "{text}");
+        let line = text.lines().find_map(|line| line.strip_prefix(name));
+        line.map_or(0.0, |value| value.trim().parse().unwrap())
     }
 
     /// Asks it to stop; it may have requests to finish.
@@ -148,4 +162,10 @@ impl Deref for TestServer {
     fn deref(&self) -> &Place {
         &self.place
     }
+}
+
+/// Status and text of what is no part of the API.
+pub(crate) async fn plain_get(addr: SocketAddr, path: &str) -> (u16, String) {
+    let answer = Connection::open(addr).await.request("GET", path, &[], b"").await;
+    (answer.status, String::from_utf8(answer.body).unwrap())
 }

@@ -89,15 +89,20 @@ impl Node {
     pub(crate) async fn open(&self, server: &Place, opening: Opening) -> Client {
         let opened: SessionOpened = self.try_open(server, opening).await.json();
         assert_eq!(opened.expires_in_ms, api::TOKEN_LIFE_MS);
+        self.client(server, &opened, server.connect().await)
+    }
+
+    /// What an opened session is used by.
+    pub(crate) fn client(&self, server: &Place, opened: &SessionOpened, connection: Connection) -> Client {
         Client {
             key: self
                 .access
                 .shared_with(&server.key.0)
                 .unwrap()
                 .session_key(&opened.token),
-            token: opened.token,
+            token: opened.token.clone(),
             counter: 0,
-            connection: server.connect().await,
+            connection,
             timeline: TimelineId([self.byte; 16]),
             epoch: opened.account.epoch,
             head: opened.account.head,

@@ -55,11 +55,20 @@ impl Answer {
 }
 
 /// A connection that is kept alive.
-pub(crate) struct Connection(BufReader<TcpStream>);
+pub(crate) struct Connection(BufReader<Box<dyn Stream>>);
+
+/// TCP, or TLS over it.
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
 
 impl Connection {
     pub(crate) async fn open(addr: SocketAddr) -> Self {
-        Self(BufReader::new(TcpStream::connect(addr).await.unwrap()))
+        Self::over(TcpStream::connect(addr).await.unwrap())
+    }
+
+    pub(crate) fn over(stream: impl Stream + 'static) -> Self {
+        Self(BufReader::new(Box::new(stream)))
     }
 
     /// Sends whatever bytes.
@@ -85,6 +94,14 @@ impl Connection {
         // A refusal may come before the body is taken.
         let _ = self.0.write_all(&whole).await;
         self.answer().await.expect("an answer")
+    }
+
+    /// The next line, whatever it is.
+    pub(crate) async fn line(&mut self) -> String {
+        let mut line = Vec::new();
+        // A connection that breaks has said what it says.
+        let _ = self.0.read_until(b'\n', &mut line).await;
+        String::from_utf8_lossy(&line).into_owned()
     }
 
     /// The next answer; `None` where the server hung up instead.

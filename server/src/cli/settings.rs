@@ -1,0 +1,161 @@
+//! Every setting of a server: its one definition, from which flags, environment, file and reference follow.
+
+use super::units;
+use crate::{
+    Cidr, Config, DEFAULT_LISTEN, Limits, TlsFiles, default_data_dir,
+    store::{HistoryPolicy, RollUpPolicy},
+};
+use anyhow::Context as _;
+use clap::{ArgAction, Args};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+/// What can be set. The words of each are its help, its comment in the default file and its line in the reference.
+#[derive(Debug, Args)]
+pub(super) struct Settings {
+    /// Where to listen; port 0 takes any that is free.
+    #[arg(long, value_name = "ADDR:PORT", default_value_t = DEFAULT_LISTEN)]
+    listen: SocketAddr,
+    /// Where everything is kept. Without it: $XDG_DATA_HOME/backstop-server or ~/.local/share/backstop-server, for root
+    /// /var/lib/backstop-server.
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// What is logged: error, warn, info, debug or trace, or a filter as tracing-subscriber reads it. `RUST_LOG` stands for
+    /// it where neither flag nor environment name it.
+    #[arg(long, value_name = "FILTER", default_value = "info", value_parser = super::log::filter)]
+    pub(super) log: String,
+    #[command(flatten)]
+    exposure: Exposure,
+    #[command(flatten)]
+    connections: Connections,
+    #[command(flatten)]
+    policies: Policies,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Who can reach it")]
+struct Exposure {
+    /// Speak TLS with this certificate: a PEM file with the full chain, read again when it changes.
+    #[arg(long, value_name = "FILE")]
+    tls_cert: Option<PathBuf>,
+    /// The certificate's private key: a PEM file that only its owner can read.
+    #[arg(long, value_name = "FILE")]
+    tls_key: Option<PathBuf>,
+    /// Listen without TLS on an address that others can reach. Right only where a proxy with TLS or an onion service
+    /// stands in front.
+    #[arg(
+        long,
+        value_name = "BOOL",
+        default_value_t = false,
+        action = ArgAction::Set,
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true"
+    )]
+    plain_http: bool,
+    /// A proxy, or a range of them, whose X-Forwarded-For or Forwarded is believed, in logs alone. May be given several
+    /// times. The proxy must set one of the two headers and remove the other.
+    #[arg(long, value_name = "CIDR", value_delimiter = ',')]
+    trusted_proxy: Vec<Cidr>,
+    /// Answer /metrics, /health and /ready here, in plain HTTP; without it nowhere. Best on 127.0.0.1 or in a network of
+    /// your own.
+    #[arg(long, value_name = "ADDR:PORT")]
+    metrics: Option<SocketAddr>,
+}
+
+#[derive(Debug, Args)]
+#[expect(clippy::struct_field_names, reason = "fields are named like the flags")]
+#[command(next_help_heading = "What connections may cost")]
+struct Connections {
+    /// Connections open at once; one more is closed at once.
+    #[arg(long, value_name = "NUMBER", default_value = "16384", value_parser = clap::value_parser!(u32).range(1..))]
+    max_connections: u32,
+    /// How long a connection may take to its first request, and the head of each request from its first byte on.
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = units::limit)]
+    head_timeout: Duration,
+    /// How long a connection may be silent between two requests; plugins keep theirs for five minutes.
+    #[arg(long, value_name = "TIME", default_value = "6m", value_parser = units::limit)]
+    idle_timeout: Duration,
+    /// How long a client may take nothing of what is sent to it.
+    #[arg(long, value_name = "TIME", default_value = "5m", value_parser = units::limit)]
+    stall_timeout: Duration,
+    /// How long requests under way may take to finish when the server stops.
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = units::limit)]
+    drain_timeout: Duration,
+}
+
+/// When a node is asked for a new snapshot, and what is kept then. A roll-up is asked for as soon as one of its bounds is
+/// reached.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Roll-ups and history")]
+struct Policies {
+    /// Ask for a roll-up at this size of the log above the newest snapshot, unless --roll-up-ratio asks for more.
+    #[arg(long, value_name = "SIZE", default_value = "8MiB", value_parser = units::bytes)]
+    roll_up_bytes: u64,
+    /// The share of the newest snapshot's size that this log must reach too.
+    #[arg(long, value_name = "SHARE", default_value = "0.5", value_parser = units::percent)]
+    roll_up_ratio: u64,
+    /// Ask for a roll-up at this number of records above the newest snapshot.
+    #[arg(long, value_name = "NUMBER", default_value_t = 100_000)]
+    roll_up_records: u64,
+    /// Ask for a roll-up when the oldest of these records is of this age.
+    #[arg(long, value_name = "TIME", default_value = "7d", value_parser = units::time)]
+    roll_up_age: Duration,
+    /// Keep at least this number of snapshots of each node, and the log above the oldest of them.
+    #[arg(long, value_name = "NUMBER", default_value_t = 3)]
+    history_snapshots: usize,
+    /// Keep each snapshot for at least this number of days after a newer one was completed; never less than one.
+    #[arg(long, value_name = "DAYS", default_value_t = 7)]
+    history_days: u32,
+}
+
+impl Settings {
+    /// What they mean together.
+    pub(super) fn config(&self) -> anyhow::Result<Config> {
+        let data = match &self.data {
+            Some(data) => std::path::absolute(data).with_context(|| format!("--data {}", data.display()))?,
+            None => default_data_dir()?,
+        };
+        let Self {
+            exposure,
+            connections,
+            policies,
+            ..
+        } = self;
+        let tls = match (&exposure.tls_cert, &exposure.tls_key) {
+            (Some(cert), Some(key)) => Some(TlsFiles {
+                cert: cert.clone(),
+                key: key.clone(),
+            }),
+            (None, None) => None,
+            (Some(_), None) => {
+                anyhow::bail!("--tls-cert needs --tls-key FILE, the certificate's private key")
+            }
+            (None, Some(_)) => anyhow::bail!("--tls-key needs --tls-cert FILE, the certificate of that key"),
+        };
+        Ok(Config {
+            listen: self.listen,
+            tls,
+            plain_http: exposure.plain_http,
+            trusted_proxies: exposure.trusted_proxy.clone(),
+            metrics: exposure.metrics,
+            limits: Limits {
+                connections: usize::try_from(connections.max_connections)?,
+                head: connections.head_timeout,
+                idle: connections.idle_timeout,
+                stall: connections.stall_timeout,
+            },
+            drain: connections.drain_timeout,
+            roll_up: RollUpPolicy {
+                min_bytes: policies.roll_up_bytes,
+                percent: policies.roll_up_ratio,
+                records: policies.roll_up_records,
+                age: policies.roll_up_age,
+            },
+            history: HistoryPolicy {
+                snapshots: policies.history_snapshots,
+                days: policies.history_days,
+            },
+            ..Config::new(data)
+        })
+    }
+}
