@@ -47,6 +47,20 @@ fn prepare(path: &Path, bytes: &[u8], mode: u32) -> io::Result<PathBuf> {
     Ok(temporary)
 }
 
+/// What is always left to lightningd, whose own commit must not fail for our sake.
+const ROOM_LEFT: u64 = 256 << 20;
+
+/// Fails with `StorageFull` where the file system of `dir` has no room for so many bytes and some more. Not a promise:
+/// others write too.
+pub fn need_room(dir: &Path, bytes: u64) -> io::Result<()> {
+    let found = nix::sys::statvfs::statvfs(dir)?;
+    let free = u64::from(found.blocks_available()).saturating_mul(u64::from(found.fragment_size()));
+    if free < bytes.saturating_add(bytes / 8).saturating_add(ROOM_LEFT) {
+        return Err(io::Error::from(io::ErrorKind::StorageFull));
+    }
+    Ok(())
+}
+
 /// Renames a file that was flushed already, and flushes the directory that holds it.
 #[expect(clippy::disallowed_methods, reason = "this is the place")]
 pub fn rename(from: &Path, to: &Path) -> io::Result<()> {

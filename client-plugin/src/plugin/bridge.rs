@@ -8,7 +8,11 @@ use super::{
     writer::Writer,
 };
 use crate::{
+    durable,
     record::{Content, Gap},
+    remote::Session,
+    restore::Patient,
+    shadow,
     snapshot::{
         Base, Manifest, Plan, UploadError,
         copy::{self, Copied, Expected},
@@ -23,6 +27,7 @@ use backstop_protocol::{
 };
 use std::{
     path::{Path, PathBuf},
+    sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
 
@@ -32,6 +37,10 @@ const PROOF_COPY: Duration = Duration::from_secs(20);
 /// Copies the database, appends the gap that names the snapshot, and uploads it. Returns once the snapshot is
 /// complete on the server: only then may the batch behind the gap be acknowledged. The copy is the shadow's beginning.
 pub(super) async fn take_snapshot(writer: &mut Writer) -> Result<Option<Start>, Halted> {
+    // Of no use behind a gap, and the copy needs its room.
+    if let Err(error) = shadow::remove(&writer.node.directory.shadow()) {
+        stdio::log(Level::Warn, &error.to_string());
+    }
     let Some(file) = copy_database(writer).await? else {
         // Nothing was ever committed: the log starts from nothing.
         return Ok(Some(Start::Empty));
@@ -46,20 +55,107 @@ pub(super) async fn take_snapshot(writer: &mut Writer) -> Result<Option<Start>, 
     let before = writer.head;
     writer.append(Content::Gap(gap)).await?;
     let policy = policy_record(writer, before).await?;
-    let base = Base {
-        timeline: writer.timeline,
-        seq: writer.head.seq,
-        hash: writer.head.hash,
-    };
+    let base = base(writer);
     send(writer, file.path(), snapshot, base, policy.clone()).await?;
-    if !writer.node.config.shadow.keep {
-        return Ok(None);
+    writer.node.directory.set_migrated(false)?;
+    Ok(begins_with(writer, file, base, policy))
+}
+
+/// Takes a snapshot of the live database where the backup ends just there, because one is due: no gap, since nothing is
+/// missing. The backup restores without it as it did, so whatever goes wrong is told and tried again at the next start
+/// (I13). Returns where the shadow begins; `None` where there is no new snapshot.
+pub(super) async fn renew_snapshot(writer: &Writer, account: &AccountState) -> Option<Start> {
+    let taken = try_to_renew(writer, account.head).await;
+    match taken {
+        Ok(start) => start,
+        Err(reason) => {
+            stdio::log(
+                Level::Warn,
+                &format!(
+                    "The snapshot is put off to the next start: {reason}. The node goes on, backed up as it was."
+                ),
+            );
+            None
+        }
     }
-    Ok(Some(Start::Copy {
+}
+
+async fn try_to_renew(writer: &Writer, head: Head) -> Result<Option<Start>, String> {
+    let (live, work) = (writer.node.database(), writer.node.directory.work());
+    let work = work.map_err(|error| error.to_string())?;
+    let expected = expected(writer);
+    let copied = tokio::task::spawn_blocking(move || {
+        durable::need_room(&work, std::fs::metadata(&live)?.len())?;
+        copy::copy(&live, &work, expected)
+    });
+    let file = match copied.await {
+        Ok(Ok(Copied::Copy(path))) => WorkFile(Some(path)),
+        Ok(Ok(Copied::BrandNew)) => return Ok(None),
+        Ok(Err(error)) => return Err(error.to_string()),
+        Err(_) => return Err("the copy was interrupted".to_owned()),
+    };
+    let policy = policy_record(writer, head)
+        .await
+        .map_err(|halted| halted.to_string())?;
+    let base = base(writer);
+    let plan = plan(
+        writer,
+        file.path(),
+        SnapshotId(writer.node.ambient.rng.array()),
+        base,
+        policy.clone(),
+    );
+    let server = Patient::new(&*writer.session, Patient::<Session>::PAUSES);
+    let mut rng = writer.node.ambient.rng.clone();
+    let uploaded = upload(&server, &writer.node.keys, &plan, &mut rng, &mut |_, _| {})
+        .await
+        .map_err(|error| error.to_string())?;
+    tell_complete(uploaded.sent_bytes);
+    let noted = writer.node.directory.set_migrated(false);
+    noted.map_err(|error| error.to_string())?;
+    Ok(begins_with(writer, file, base, policy))
+}
+
+/// The copy is the shadow's beginning, where there is to be one.
+fn begins_with(writer: &Writer, file: WorkFile, base: Base, policy: Option<Vec<u8>>) -> Option<Start> {
+    writer.node.config.shadow.keep.then(|| Start::Copy {
         file: file.keep(),
         base,
         policy,
-    }))
+    })
+}
+
+/// Where the backup ends now.
+fn base(writer: &Writer) -> Base {
+    Base {
+        timeline: writer.timeline,
+        seq: writer.head.seq,
+        hash: writer.head.hash,
+    }
+}
+
+fn plan<'a>(
+    writer: &Writer,
+    database: &'a Path,
+    snapshot: SnapshotId,
+    base: Base,
+    policy: Option<Vec<u8>>,
+) -> Plan<'a> {
+    Plan {
+        database,
+        base,
+        snapshot,
+        data_version: writer.version,
+        policy,
+        parent: None,
+    }
+}
+
+fn tell_complete(sent: u64) {
+    stdio::log(
+        Level::Info,
+        &format!("The snapshot is complete on the server: {sent} bytes sent"),
+    );
 }
 
 /// Takes the live database's files where a comparison with the backup is due. No reason to hold the node up when it
@@ -76,7 +172,11 @@ pub(super) async fn copy_for_proof(writer: &Writer, account: &AccountState) -> O
     }
     let live = writer.node.database();
     let work = writer.node.directory.work().ok()?;
-    let taken = tokio::task::spawn_blocking(move || copy::take(&live, &work, Some(PROOF_COPY))).await;
+    let taken = tokio::task::spawn_blocking(move || {
+        durable::need_room(&work, std::fs::metadata(&live)?.len())?;
+        copy::take(&live, &work, Some(PROOF_COPY))
+    })
+    .await;
     match taken {
         Ok(Ok(taken)) => Some(ProofCopy {
             taken,
@@ -150,51 +250,51 @@ async fn send(
     base: Base,
     policy: Option<Vec<u8>>,
 ) -> Result<(), Halted> {
-    let plan = Plan {
-        database: file,
-        base,
-        snapshot,
-        data_version: writer.version,
-        policy,
-        parent: None,
-    };
+    let plan = plan(writer, file, snapshot, base, policy);
+    let progressed = AtomicBool::new(false);
     let (session, node) = (&writer.session, &writer.node);
     let sent = writer
         .patience
-        .until_done("snapshot of the database", &writer.node.network_dir, async || {
-            // Where only the answer to the commit was lost, all is done.
-            if session
-                .account()
-                .await?
-                .snapshot
-                .is_some_and(|newest| newest.snapshot == snapshot)
-            {
-                return Ok(Ok(0));
-            }
-            match upload(
-                &**session,
-                &node.keys,
-                &plan,
-                &mut node.ambient.rng.clone(),
-                &mut |_, _| {},
-            )
-            .await
-            {
-                Ok(uploaded) => Ok(Ok(uploaded.sent_bytes)),
-                Err(UploadError::Remote(error)) => Err(error),
-                Err(error) => Ok(Err(error)),
-            }
-        })
+        .until_done_or_stuck(
+            "snapshot of the database",
+            &writer.node.network_dir,
+            &progressed,
+            async || {
+                // Where only the answer to the commit was lost, all is done.
+                if session
+                    .account()
+                    .await?
+                    .snapshot
+                    .is_some_and(|newest| newest.snapshot == snapshot)
+                {
+                    return Ok(Ok(0));
+                }
+                match upload(
+                    &**session,
+                    &node.keys,
+                    &plan,
+                    &mut node.ambient.rng.clone(),
+                    &mut |done, _| {
+                        if done > 0 {
+                            progressed.store(true, Ordering::Relaxed);
+                        }
+                    },
+                )
+                .await
+                {
+                    Ok(uploaded) => Ok(Ok(uploaded.sent_bytes)),
+                    Err(UploadError::Remote(error)) => Err(error),
+                    Err(error) => Ok(Err(error)),
+                }
+            },
+        )
         .await?
         .map_err(|error| {
             Halted::new(format!(
                 "The snapshot cannot be made: {error}. The node is halted; nothing is lost."
             ))
         })?;
-    stdio::log(
-        Level::Info,
-        &format!("The snapshot is complete on the server: {sent} bytes sent"),
-    );
+    tell_complete(sent);
     Ok(())
 }
 

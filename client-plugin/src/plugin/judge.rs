@@ -37,7 +37,7 @@ pub(super) struct Facts<'a> {
     /// The runs that wrote from this directory.
     pub(super) runs: &'a [RunId],
     /// Why the backup needs a snapshot of the live database even where it ends just there.
-    pub(super) due: Option<Reason>,
+    pub(super) due: Option<Due>,
 }
 
 /// What happens at the first batch of a run.
@@ -50,6 +50,8 @@ pub(super) enum Judgement {
     /// The backup needs a snapshot of the live database before the batch: at the first batch ever, after writes that
     /// no hook reported, after a gap that was never bridged.
     Snapshot(Reason),
+    /// The database is where the backup ends, and yet a snapshot of it is due: if it can be had.
+    Renew(Due),
     /// The node must not go on.
     Halt(Halt),
 }
@@ -63,6 +65,11 @@ pub(super) enum Reason {
     Unreported(u64),
     /// An earlier snapshot was begun and never completed.
     Unfinished,
+}
+
+/// Why a snapshot of the live database is due where the backup ends just there. Nothing is missing without it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Due {
     /// The last run migrated the schema, and lightningd rewrote the file then.
     Migrated,
     /// What the backup gives was found to differ from the live database.
@@ -149,7 +156,7 @@ pub(super) fn judge(facts: &Facts<'_>) -> Judgement {
             })
         }
         _ if last.unbridged => Judgement::Snapshot(Reason::Unfinished),
-        Ordering::Equal => facts.due.map_or(Judgement::GoOn, Judgement::Snapshot),
+        Ordering::Equal => facts.due.map_or(Judgement::GoOn, Judgement::Renew),
         Ordering::Greater => {
             let by = facts.database - backup;
             if seen {
@@ -312,12 +319,12 @@ mod tests {
     fn a_snapshot_that_is_due_is_taken_where_the_backup_ends_and_heals_nothing_else() {
         let same = facts(70, Some(last(head(2, 9), OURS, 70)), Some(head(2, 9)));
         assert_eq!(judge(&same), Judgement::GoOn);
-        for due in [Reason::Migrated, Reason::Unproved, Reason::RollUp] {
+        for due in [Due::Migrated, Due::Unproved, Due::RollUp] {
             let due_here = Facts {
                 due: Some(due),
                 ..same.clone()
             };
-            assert_eq!(judge(&due_here), Judgement::Snapshot(due));
+            assert_eq!(judge(&due_here), Judgement::Renew(due));
             let behind = Facts {
                 database: 69,
                 ..due_here

@@ -5,7 +5,7 @@ use super::{
     bridge,
     follower::{Follower, Start},
     halt::Halted,
-    judge::{Facts, Halt, Judgement, Reason, judge},
+    judge::{Due, Facts, Halt, Judgement, Reason, judge},
     newest,
     patience::Patience,
     recover::Recovery,
@@ -17,6 +17,7 @@ use crate::{
     node::Node,
     record::{Content, Opener, Policy, PolicyServer, Require, Sealer},
     remote::{RemoteError, Session},
+    shadow,
 };
 use backstop_protocol::{
     api::AccountState,
@@ -108,7 +109,12 @@ pub(super) async fn open(
         _lock: lock,
     };
     let start = writer.go_on(judgement, &account).await?;
-    if writer.node.config.shadow.keep {
+    if !writer.node.config.shadow.keep {
+        // The operator may have changed his mind for want of room.
+        if let Err(error) = shadow::remove(&writer.node.directory.shadow()) {
+            stdio::log(Level::Warn, &error.to_string());
+        }
+    } else {
         writer.follower = start.and_then(|start| {
             let claim = writer.session.claim().copied();
             Follower::start(writer.node.clone(), claim, writer.timeline, start)
@@ -118,7 +124,7 @@ pub(super) async fn open(
 }
 
 /// Why a snapshot of the live database is due even where the backup ends just there.
-fn due(node: &Node, account: &AccountState, migrated: bool) -> Option<Reason> {
+fn due(node: &Node, account: &AccountState, migrated: bool) -> Option<Due> {
     let unproved = account.proof.is_some_and(|proof| {
         !proof.equal
             && account
@@ -126,11 +132,11 @@ fn due(node: &Node, account: &AccountState, migrated: bool) -> Option<Reason> {
                 .is_none_or(|snapshot| snapshot.base_seq <= proof.seq)
     });
     if migrated {
-        Some(Reason::Migrated)
+        Some(Due::Migrated)
     } else if unproved {
-        Some(Reason::Unproved)
+        Some(Due::Unproved)
     } else {
-        (account.roll_up && !node.config.shadow.keep).then_some(Reason::RollUp)
+        (account.roll_up && !node.config.shadow.keep).then_some(Due::RollUp)
     }
 }
 
@@ -142,15 +148,28 @@ impl Writer {
             let policy = self.policy();
             self.append(policy).await?;
         }
-        if let Judgement::Snapshot(reason) = judgement {
-            let why = why(reason);
+        let tell = |why: &str| {
             stdio::log(
                 Level::Info,
                 &format!("{why}: taking a snapshot of the database before the node goes on"),
             );
-            let start = bridge::take_snapshot(self).await?;
-            self.node.directory.set_migrated(false)?;
-            return Ok(start);
+        };
+        match judgement {
+            Judgement::Snapshot(reason) => {
+                tell(&why(reason));
+                return bridge::take_snapshot(self).await;
+            }
+            Judgement::Renew(due) => {
+                tell(why_due(due));
+                if let Some(start) = bridge::renew_snapshot(self, account).await {
+                    return Ok(Some(start));
+                }
+                return Ok(Some(Start::Continue {
+                    head: self.head,
+                    proof: None,
+                }));
+            }
+            _ => {}
         }
         stdio::log(
             Level::Info,
@@ -197,11 +216,14 @@ fn why(reason: Reason) -> String {
             format!("{versions} update(s) were written while no backup was listening, as at a shutdown")
         }
         Reason::Unfinished => "An earlier snapshot was not completed".to_owned(),
-        Reason::Migrated => "The last run upgraded the database, and lightningd rewrote it".to_owned(),
-        Reason::Unproved => "What the backup gives was found to differ from the database".to_owned(),
-        Reason::RollUp => {
-            "The server asks for a roll-up, and no shadow is kept on this machine to make it of".to_owned()
-        }
+    }
+}
+
+fn why_due(due: Due) -> &'static str {
+    match due {
+        Due::Migrated => "The last run upgraded the database, and lightningd rewrote it",
+        Due::Unproved => "What the backup gives was found to differ from the database",
+        Due::RollUp => "The server asks for a roll-up, and no shadow is kept on this machine to make it of",
     }
 }
 

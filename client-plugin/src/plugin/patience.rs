@@ -5,7 +5,11 @@ use super::{
     stdio::{self, Level},
 };
 use crate::{directory::OutageConfig, node::Node, random::SharedRng, remote::RemoteError};
-use std::{path::Path, time::Duration};
+use std::{
+    path::Path,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 use tokio::time::Instant;
 
 /// The first pause between two attempts; each is twice the one before.
@@ -37,9 +41,21 @@ impl Patience {
         &self,
         what: &str,
         network_dir: &Path,
+        call: impl AsyncFnMut() -> Result<T, RemoteError>,
+    ) -> Result<T, Halted> {
+        self.until_done_or_stuck(what, network_dir, &AtomicBool::new(false), call)
+            .await
+    }
+
+    /// The same for something long: the limit counts from when `progressed` was last set. `what` names it for the log; `network_dir` the node for the advice.
+    pub(super) async fn until_done_or_stuck<T>(
+        &self,
+        what: &str,
+        network_dir: &Path,
+        progressed: &AtomicBool,
         mut call: impl AsyncFnMut() -> Result<T, RemoteError>,
     ) -> Result<T, Halted> {
-        let started = Instant::now();
+        let mut started = Instant::now();
         let limit = Duration::from_secs(self.outage.halt_after_seconds);
         let mut pause = FIRST_PAUSE;
         let mut failures = 0_u32;
@@ -59,6 +75,9 @@ impl Patience {
                 Err(error) => return Err(Halted::refused(&error, network_dir)),
             };
             failures += 1;
+            if progressed.swap(false, Ordering::Relaxed) {
+                (started, pause) = (Instant::now(), FIRST_PAUSE);
+            }
             let waited = started.elapsed();
             if waited + pause > limit {
                 return Err(Halted::waited(waited.as_secs(), &error));

@@ -120,6 +120,19 @@ impl Session {
     /// Opens the session again, with the same claim.
     pub async fn renew(&self) -> Result<AccountState, RemoteError> {
         let _one = self.renewing.lock().await;
+        self.open_again().await
+    }
+
+    /// The same, unless another task did it while this one waited for its turn.
+    async fn renew_instead_of(&self, old: &Arc<Token>) -> Result<(), RemoteError> {
+        let _one = self.renewing.lock().await;
+        if Arc::ptr_eq(old, &self.token()) {
+            self.open_again().await?;
+        }
+        Ok(())
+    }
+
+    async fn open_again(&self) -> Result<AccountState, RemoteError> {
         let opening = Opening {
             server: self.server,
             node: self.identity.node,
@@ -279,12 +292,14 @@ impl Session {
 
     /// One call within the session; renews an old token, once.
     async fn call(&self, method: Method, path: &str, body: Bytes, most: usize) -> Result<Bytes, RemoteError> {
-        if self.token().until <= Instant::now() {
-            self.renew().await?;
+        let token = self.token();
+        if token.until <= Instant::now() {
+            self.renew_instead_of(&token).await?;
         }
+        let token = self.token();
         match self.attempt(method.clone(), path, body.clone(), most).await {
             Err(error) if error.code() == Some(ProblemCode::SessionExpired) => {
-                self.renew().await?;
+                self.renew_instead_of(&token).await?;
                 self.attempt(method, path, body, most).await
             }
             other => other,

@@ -1,7 +1,8 @@
 //! The shadow from what the backup holds: the records that it lacks, or all of it.
 
-use super::{DATABASE, Shadow, ShadowError, clear};
+use super::{DATABASE, FETCHED, Shadow, ShadowError, clear};
 use crate::{
+    durable,
     keys::{Keys, RecordKey},
     record::Opener,
     restore::{self, BackupServer, BadChain, Chain},
@@ -63,8 +64,8 @@ pub async fn rebuild(
         return Shadow::empty(dir, timeline);
     };
     clear(dir)?;
-    let fetched = dir.join("fetched.sqlite3");
-    snapshot::copy::remove(&fetched)?;
+    let fetched = dir.join(FETCHED);
+    durable::need_room(dir, base.manifest.database_len)?;
     snapshot::fetch(server, keys, &base.manifest, &fetched, &mut |_, _| {})
         .await
         .map_err(|error| restore::fetching(&dir.join(DATABASE), error))?;

@@ -37,6 +37,8 @@ use std::{
 };
 
 const DATABASE: &str = "database.sqlite3";
+/// What is being downloaded to become the database.
+const FETCHED: &str = "fetched.sqlite3";
 
 /// Why the shadow cannot go on. It is of no use then and can be made again; the backup is untouched.
 #[derive(Debug, thiserror::Error)]
@@ -115,7 +117,7 @@ impl Shadow {
         base: Base,
         policy: Option<Vec<u8>>,
     ) -> Result<Self, ShadowError> {
-        clear(dir)?;
+        vacate(dir)?;
         std::fs::rename(database, dir.join(DATABASE))?;
         Self::at(dir, Position::after(base, policy))
     }
@@ -156,15 +158,21 @@ impl Shadow {
         Ok(())
     }
 
-    /// A batch of PRAGMAs repeats its version; taking it twice does what taking it once does.
+    /// A batch of PRAGMAs repeats its version; taking it twice at that version does what taking it once does.
     fn has(&self, batch: &Batch) -> bool {
         let version = self.replay.data_version();
-        !batch.outside_transaction && version.is_some_and(|version| batch.data_version <= version)
+        version.is_some_and(|version| {
+            batch.data_version < version || (batch.data_version == version && !batch.outside_transaction)
+        })
     }
 
-    /// Notes how far it is, so that less of the log is read again after a kill.
+    /// Notes how far it is, so that less of the log is read again after a kill. Not where foreign keys are off, between
+    /// two batches of PRAGMAs: whoever opens it again has them on.
     pub fn save(&self) -> Result<(), ShadowError> {
-        Ok(self.position.write(&self.dir, false)?)
+        if self.replay.foreign_keys()? {
+            self.position.write(&self.dir, false)?;
+        }
+        Ok(())
     }
 
     /// Flushes everything: this shadow survives a power cut until it is opened again.
@@ -228,14 +236,27 @@ impl Frozen {
     }
 }
 
-/// Removes the shadow and makes room for another.
+/// Removes the shadow where none is to be kept.
+pub fn remove(dir: &Path) -> io::Result<()> {
+    match std::fs::remove_dir_all(dir) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Removes the shadow and what a killed download left, and makes room for another.
 pub fn clear(dir: &Path) -> Result<(), ShadowError> {
+    vacate(dir)?;
+    Ok(snapshot::copy::remove(&dir.join(FETCHED))?)
+}
+
+/// Makes the shadow's place free.
+fn vacate(dir: &Path) -> Result<(), ShadowError> {
     std::fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)
         .create(dir)?;
     // Without a position nobody takes what may be left for a shadow.
     Position::remove(dir)?;
-    snapshot::copy::remove(&dir.join(DATABASE))?;
-    Ok(())
+    Ok(snapshot::copy::remove(&dir.join(DATABASE))?)
 }

@@ -11,6 +11,7 @@ use backstop_protocol::{
     api::{LOCATE_MAX, PACK_MAX, PACK_TARGET, SEALED_CHUNK_MAX, SEALED_CHUNK_MIN},
     chunk::{ChunkKind, parse_ids},
     id::{ChunkId, PackId, SnapshotId},
+    problem::ProblemCode,
 };
 use std::{
     collections::HashMap,
@@ -249,8 +250,37 @@ impl<'a, 'k, S: ChunkServer> Fetcher<'a, 'k, S> {
         keep: &mut (dyn FnMut(u32, &[u8]) -> io::Result<()> + Send),
     ) -> Result<(), FetchError> {
         let order = Order::of(pieces.ids);
-        let (packs, wanted) = self.locate(pieces.kind, &order).await?;
-        let mut rest = wanted.as_slice();
+        let mut fetched = vec![false; pieces.ids.len()];
+        let mut moved = None;
+        loop {
+            let (packs, mut wanted) = self.locate(pieces.kind, &order).await?;
+            wanted.retain(|wanted| !fetched.get(wanted.first as usize).copied().unwrap_or_default());
+            let before = wanted.len();
+            let Err(error) = self
+                .fetch_located(pieces, &order, &packs, &wanted, &mut fetched, keep)
+                .await
+            else {
+                return Ok(());
+            };
+            // The server may have gathered chunks into another pack since they were located (SPEC 6.6): they are
+            // located again as long as that leads on.
+            if !is_gone(&error) || moved == Some(before) {
+                return Err(error);
+            }
+            moved = Some(before);
+        }
+    }
+
+    async fn fetch_located(
+        &mut self,
+        pieces: &Pieces<'_>,
+        order: &Order<'_>,
+        packs: &[PackId],
+        wanted: &[Wanted],
+        fetched: &mut [bool],
+        keep: &mut (dyn FnMut(u32, &[u8]) -> io::Result<()> + Send),
+    ) -> Result<(), FetchError> {
+        let mut rest = wanted;
         while let Some(first) = rest.first() {
             let run;
             (run, rest) = rest.split_at(run_len(rest));
@@ -263,7 +293,10 @@ impl<'a, 'k, S: ChunkServer> Fetcher<'a, 'k, S> {
                 let from = wanted.offset.saturating_sub(first.offset) as usize;
                 let sealed = bytes.get(from..).unwrap_or_default();
                 let sealed = sealed.get(..wanted.len as usize).unwrap_or(sealed);
-                self.open(pieces, &order, wanted, sealed, keep)?;
+                self.open(pieces, order, wanted, sealed, keep)?;
+                if let Some(fetched) = fetched.get_mut(wanted.first as usize) {
+                    *fetched = true;
+                }
             }
         }
         Ok(())
@@ -337,6 +370,11 @@ impl<'a, 'k, S: ChunkServer> Fetcher<'a, 'k, S> {
             at,
         }
     }
+}
+
+/// Whether a pack is not what it was when its chunks were located.
+fn is_gone(error: &FetchError) -> bool {
+    matches!(error, FetchError::Remote(error) if error.code() == Some(ProblemCode::NotFound))
 }
 
 /// How many of `wanted`, sorted by pack and offset, are fetched with one request; at least one where there is one.

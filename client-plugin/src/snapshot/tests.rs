@@ -476,3 +476,78 @@ fn a_file_that_exists_is_never_written_over() {
     );
     assert_eq!(fs::read(&path).unwrap(), before);
 }
+
+/// A server that gathers its packs into others while somebody fetches.
+struct Gathering {
+    server: FakeServer,
+    times: std::sync::atomic::AtomicU32,
+}
+
+impl ChunkServer for Gathering {
+    async fn locate(&self, ids: &[ChunkId]) -> Result<Vec<Option<ChunkPlace>>, crate::remote::RemoteError> {
+        self.server.locate(ids).await
+    }
+
+    async fn put_pack(
+        &self,
+        pack: backstop_protocol::id::PackId,
+        bytes: bytes::Bytes,
+    ) -> Result<(), crate::remote::RemoteError> {
+        self.server.put_pack(pack, bytes).await
+    }
+
+    async fn get_pack(
+        &self,
+        pack: backstop_protocol::id::PackId,
+        range: Option<(u32, u32)>,
+    ) -> Result<bytes::Bytes, crate::remote::RemoteError> {
+        use std::sync::atomic::Ordering::Relaxed;
+        let gathers = self
+            .times
+            .try_update(Relaxed, Relaxed, |times| times.checked_sub(1));
+        if gathers.is_ok() {
+            let renamed = |mut pack: backstop_protocol::id::PackId| {
+                pack.0[0] ^= 1;
+                pack
+            };
+            let mut held = self.server.held();
+            let packs = std::mem::take(&mut held.packs);
+            held.packs = packs
+                .into_iter()
+                .map(|(pack, bytes)| (renamed(pack), bytes))
+                .collect();
+            for place in held.places.values_mut() {
+                place.pack = renamed(place.pack);
+            }
+        }
+        self.server.get_pack(pack, range).await
+    }
+
+    async fn commit_snapshot(
+        &self,
+        commit: &backstop_protocol::snapshot::SnapshotCommit,
+    ) -> Result<backstop_protocol::api::SnapshotInfo, crate::remote::RemoteError> {
+        self.server.commit_snapshot(commit).await
+    }
+}
+
+#[test]
+fn chunks_that_move_while_they_are_fetched_are_located_again_and_lost_ones_are_an_error() {
+    let mut scene = Scene::new();
+    let path = scene.file(1100, 0);
+    scene.upload(&path, 1, None).unwrap();
+    let sealed = scene.server.held().snapshots[0].1.manifest.clone();
+    let manifest = Manifest::open(&scene.keys.manifest, &sealed).unwrap();
+    let to = scene.dir.path().join("fetched");
+    let gathering = Gathering {
+        server: std::mem::take(&mut scene.server),
+        times: 1.into(),
+    };
+    wait(fetch(&gathering, &scene.keys, &manifest, &to, &mut |_, _| {})).unwrap();
+    assert_eq!(fs::read(&to).unwrap(), fs::read(&path).unwrap());
+    fs::remove_file(&to).unwrap();
+    gathering.server.held().packs.clear();
+    let lost = wait(fetch(&gathering, &scene.keys, &manifest, &to, &mut |_, _| {}));
+    assert!(matches!(lost, Err(FetchError::Remote(_))), "{lost:?}");
+    assert!(!to.exists());
+}

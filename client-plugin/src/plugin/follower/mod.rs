@@ -73,7 +73,7 @@ struct Shared {
     queued: AtomicUsize,
     /// A roll-up is under way, or was put off for a while.
     rolling: AtomicBool,
-    /// The thread itself wants a roll-up.
+    /// The thread itself wants a roll-up, until one succeeds.
     wanted: AtomicBool,
 }
 
@@ -129,7 +129,6 @@ impl Follower {
         if self.shared.rolling.swap(true, Ordering::Relaxed) {
             return false;
         }
-        self.shared.wanted.store(false, Ordering::Relaxed);
         self.events.send(Event::RollUp { head }).is_ok()
     }
 

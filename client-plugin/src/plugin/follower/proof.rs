@@ -3,7 +3,7 @@
 use super::worker::{Trouble, Worker};
 use crate::{
     plugin::stdio::{self, Level},
-    remote::Session,
+    remote::{RemoteError, Session},
     replay::compare::{self, Difference},
     shadow::Shadow,
     snapshot::{
@@ -13,9 +13,18 @@ use crate::{
 };
 use backstop_protocol::{api::ProofReport, head::Head};
 use rusqlite::{Connection, OpenFlags};
-use std::{path::PathBuf, sync::atomic::Ordering};
+use std::{path::PathBuf, sync::atomic::Ordering, time::Duration};
+
+/// Pauses between the attempts to tell the server what was found.
+const PAUSES: [Duration; 4] = [
+    Duration::from_secs(1),
+    Duration::from_secs(5),
+    Duration::from_secs(20),
+    Duration::from_mins(1),
+];
 
 /// The files of the live database, taken inside the hook, at the first batch of a run.
+#[derive(Clone)]
 pub(in crate::plugin) struct ProofCopy {
     /// For [`copy::recover`].
     pub(in crate::plugin) taken: PathBuf,
@@ -27,11 +36,13 @@ pub(in crate::plugin) struct ProofCopy {
 
 /// Compares the shadow, which stands where the copy was taken, with the copy. Where they differ, the copy becomes the
 /// shadow, so that the next snapshot is what lightningd has; what the backup held before is kept for who wants to know why.
+/// Nothing of that happens before the server knows: from then on it drops nothing, and the next start takes a snapshot
+/// of the live database where this run does not come to it.
 pub(super) async fn compare(
-    worker: &Worker,
+    worker: &mut Worker,
     session: &Session,
     shadow: Shadow,
-    proof: ProofCopy,
+    proof: &ProofCopy,
 ) -> Result<Shadow, Trouble> {
     let file = match copy::recover(&proof.taken, proof.expected) {
         Ok(Copied::Copy(file)) => file,
@@ -54,12 +65,7 @@ pub(super) async fn compare(
         seq: proof.head.seq,
         equal: difference.is_none(),
     };
-    if let Err(error) = session.report_proof(report).await {
-        stdio::log(
-            Level::Warn,
-            &format!("The proof of the backup could not be recorded: {error}"),
-        );
-    }
+    tell_server(session, report).await?;
     let Some(difference) = difference else {
         stdio::log(
             Level::Info,
@@ -90,9 +96,20 @@ pub(super) async fn compare(
         shadow.position().policy().map(<[u8]>::to_vec),
     );
     drop(shadow);
+    worker.unproved = true;
     let shadow = Shadow::adopt(&worker.node.directory.shadow(), &file, base, policy)?;
     worker.shared.wanted.store(true, Ordering::Relaxed);
     Ok(shadow)
+}
+
+async fn tell_server(session: &Session, report: ProofReport) -> Result<(), RemoteError> {
+    for pause in PAUSES {
+        match session.report_proof(report).await {
+            Err(error) if error.is_passing() => tokio::time::sleep(pause).await,
+            told => return told.map(|_| ()),
+        }
+    }
+    session.report_proof(report).await.map(|_| ())
 }
 
 fn differing(

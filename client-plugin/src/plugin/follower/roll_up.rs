@@ -33,6 +33,8 @@ impl Worker {
         match outcome {
             Ok(uploaded) => {
                 self.pause = FIRST_PAUSE;
+                self.unproved = false;
+                self.shared.wanted.store(false, Ordering::Relaxed);
                 self.shared.rolling.store(false, Ordering::Relaxed);
                 stdio::log(
                     Level::Info,

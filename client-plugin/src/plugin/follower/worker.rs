@@ -6,10 +6,11 @@ use crate::{
     plugin::stdio::{self, Level},
     record::Content,
     remote::{RemoteError, Session},
-    restore::Patient,
+    restore::{BadChain, Patient},
     shadow::{self, Shadow, ShadowError},
+    snapshot,
 };
-use backstop_protocol::{id::TimelineId, problem::ProblemCode, session::WriterClaim};
+use backstop_protocol::{head::Head, id::TimelineId, problem::ProblemCode, session::WriterClaim};
 use std::{
     sync::{Arc, atomic::Ordering},
     time::Duration,
@@ -32,6 +33,9 @@ pub(super) enum Trouble {
     Shadow(#[from] ShadowError),
     #[error(transparent)]
     Remote(#[from] RemoteError),
+    /// The backup was found wrong, and the shadow that was right is gone. Of the backup none can be made now.
+    #[error("the copy of the database that was to replace the wrong backup is lost")]
+    Unproved,
 }
 
 impl Trouble {
@@ -39,7 +43,7 @@ impl Trouble {
     fn is_end(&self) -> bool {
         match self {
             Self::Remote(error) | Self::Shadow(ShadowError::Remote(error)) => is_fenced(error),
-            Self::Shadow(_) => false,
+            Self::Shadow(_) | Self::Unproved => false,
         }
     }
 
@@ -64,6 +68,11 @@ pub(super) struct Worker {
     pub(super) timeline: TimelineId,
     events: mpsc::UnboundedReceiver<Event>,
     pub(super) shared: Arc<Shared>,
+    /// Where the shadow begins, until it has begun.
+    start: Option<Start>,
+    /// The backup was found wrong in this run, and no roll-up has replaced it yet: the shadow is the truth, the backup
+    /// is not.
+    pub(super) unproved: bool,
     /// Until when no roll-up is tried, after one that failed.
     pub(super) put_off: Option<Instant>,
     pub(super) pause: Duration,
@@ -83,6 +92,8 @@ impl Worker {
             timeline,
             events,
             shared,
+            start: None,
+            unproved: false,
             put_off: None,
             pause: FIRST_PAUSE,
         }
@@ -102,34 +113,54 @@ impl Worker {
                 return;
             }
         };
-        runtime.block_on(self.work(start));
+        self.start = Some(start);
+        runtime.block_on(self.work());
     }
 
-    async fn work(&mut self, start: Start) {
-        let mut start = Some(start);
+    async fn work(&mut self) {
         let mut pause = FIRST_PAUSE;
         loop {
             let began = Instant::now();
-            let Err(trouble) = self.follow(start.take()).await else {
-                return;
-            };
+            let ended = self.follow().await;
+            // Whatever it was in the middle of may be asked for again.
+            self.put_off = None;
+            self.shared.rolling.store(false, Ordering::Relaxed);
+            let Err(trouble) = ended else { break };
             if trouble.is_end() {
-                return;
+                break;
             }
             if began.elapsed() > LONGEST_PAUSE {
                 pause = FIRST_PAUSE;
             }
             self.tell(&trouble, pause);
-            if !trouble.spares_shadow()
-                && let Err(error) = shadow::clear(&self.node.directory.shadow())
-            {
-                stdio::log(Level::Warn, &error.to_string());
+            if !trouble.spares_shadow() {
+                self.forget_start();
+                if let Err(error) = shadow::clear(&self.node.directory.shadow()) {
+                    stdio::log(Level::Warn, &error.to_string());
+                }
+            }
+            if matches!(trouble, Trouble::Unproved) {
+                pause = Duration::MAX;
             }
             if !self.wait(pause).await {
-                return;
+                break;
             }
-            pause = (pause * 2).min(LONGEST_PAUSE);
+            pause = pause.saturating_mul(2).min(LONGEST_PAUSE);
         }
+        self.forget_start();
+    }
+
+    /// Lets go of where the shadow was to begin, and of the copy that came with it: it holds the node's secrets.
+    fn forget_start(&mut self) {
+        let copy = match self.start.take() {
+            Some(Start::Copy { file, .. }) => file,
+            Some(Start::Continue {
+                proof: Some(proof), ..
+            }) => proof.taken,
+            _ => return,
+        };
+        // What cannot be removed now is overwritten by the next copy.
+        let _ = snapshot::copy::remove(&copy);
     }
 
     fn tell(&self, trouble: &Trouble, pause: Duration) {
@@ -141,6 +172,10 @@ impl Worker {
                  in {seconds} s. To do without: shadow.keep = false in {}",
                 self.node.directory.path().join("config.toml").display()
             ),
+            Trouble::Unproved => format!(
+                "{trouble}. The node goes on, and what a restore gives is still wrong: restart lightningd now. Its start \
+                 uploads a snapshot of its own database, and the backup is right from then on."
+            ),
             Trouble::Remote(error) | Trouble::Shadow(ShadowError::Remote(error)) => format!(
                 "Roll-ups are put off: {error}. The backup itself goes on where batches are acknowledged; tried again in \
                  {seconds} s"
@@ -150,18 +185,26 @@ impl Worker {
                  nothing is lost."
             ),
         };
-        stdio::log(Level::Warn, &message);
+        let level = match trouble {
+            Trouble::Unproved => Level::Error,
+            _ => Level::Warn,
+        };
+        stdio::log(level, &message);
     }
 
     /// Waits, and lets go of what is handed over meanwhile. `false`: the run ends.
     async fn wait(&mut self, pause: Duration) -> bool {
-        let until = Instant::now() + pause;
+        let over = tokio::time::sleep(pause);
+        tokio::pin!(over);
         loop {
-            match tokio::time::timeout_at(until, self.events.recv()).await {
-                Err(_) => return true,
-                Ok(None | Some(Event::Settle(_))) => return false,
-                Ok(Some(Event::Record { cost, .. })) => self.let_go(cost),
-                Ok(Some(Event::RollUp { .. })) => self.shared.rolling.store(false, Ordering::Relaxed),
+            let event = tokio::select! {
+                () = &mut over => return true,
+                event = self.events.recv() => event,
+            };
+            match event {
+                None | Some(Event::Settle(_)) => return false,
+                Some(Event::Record { cost, .. }) => self.let_go(cost),
+                Some(Event::RollUp { .. }) => self.shared.rolling.store(false, Ordering::Relaxed),
             }
         }
     }
@@ -171,16 +214,18 @@ impl Worker {
     }
 
     /// Follows the log. `Ok`: the run ends.
-    async fn follow(&mut self, start: Option<Start>) -> Result<(), Trouble> {
+    async fn follow(&mut self) -> Result<(), Trouble> {
         let (session, _) = self.node.open(self.claim).await?;
-        let mut shadow = Some(self.begin(&session, start).await?);
+        let mut shadow = Some(self.begin(&session).await?);
+        self.start = None;
         let mut save = tokio::time::interval(SAVE_EVERY);
         save.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         while let Some(present) = shadow.as_mut() {
             let event = tokio::select! {
                 event = self.events.recv() => event,
                 _ = save.tick() => {
-                    present.save()?;
+                    // What is not noted is read again after a kill.
+                    let _ = present.save();
                     self.end_pause();
                     continue;
                 }
@@ -208,7 +253,7 @@ impl Worker {
                     }
                 }
                 Some(Event::RollUp { head }) => {
-                    self.catch_up(&session, present, head.seq).await?;
+                    self.catch_up_to(&session, present, head).await?;
                     if let Some(present) = shadow.take() {
                         shadow = Some(self.roll_up(&session, present).await?);
                     }
@@ -236,16 +281,27 @@ impl Worker {
         Ok(shadow::catch_up(shadow, &server, &self.node.keys.record, until).await?)
     }
 
+    /// The same to a record that the hook named: the server must not have another in its place.
+    async fn catch_up_to(&self, session: &Session, shadow: &mut Shadow, head: Head) -> Result<(), Trouble> {
+        self.catch_up(session, shadow, head.seq).await?;
+        let found = shadow.position().hash;
+        if shadow.position().seq == head.seq && found != head.hash {
+            let expected = head.hash;
+            return Err(Trouble::Shadow(BadChain::Head { expected, found }.into()));
+        }
+        Ok(())
+    }
+
     /// The shadow, from wherever it can be had.
-    async fn begin(&mut self, session: &Session, start: Option<Start>) -> Result<Shadow, Trouble> {
+    async fn begin(&mut self, session: &Session) -> Result<Shadow, Trouble> {
         let dir = self.node.directory.shadow();
-        let (head, proof) = match start {
+        let head = match &self.start {
             Some(Start::Empty) => return Ok(Shadow::empty(&dir, self.timeline)?),
             Some(Start::Copy { file, base, policy }) => {
-                return Ok(Shadow::adopt(&dir, &file, base, policy)?);
+                return Ok(Shadow::adopt(&dir, file, *base, policy.clone())?);
             }
-            Some(Start::Continue { head, proof }) => (Some(head), proof),
-            None => (None, None),
+            Some(Start::Continue { head, .. }) => Some(*head),
+            None => None,
         };
         let shadow = match Shadow::open(&dir, self.timeline) {
             Ok(shadow) => shadow,
@@ -258,22 +314,30 @@ impl Worker {
             None => self.rebuild(session).await?,
         };
         let Some(head) = head else { return Ok(shadow) };
-        if let Err(trouble) = self.catch_up(session, &mut shadow, head.seq).await {
+        if let Err(trouble) = self.catch_up_to(session, &mut shadow, head).await {
             if trouble.spares_shadow() {
                 return Err(trouble);
             }
             // An old shadow may be damaged, or older than the log: one that is made of the backup now is neither.
             drop(shadow);
             shadow = self.rebuild(session).await?;
-            self.catch_up(session, &mut shadow, head.seq).await?;
+            self.catch_up_to(session, &mut shadow, head).await?;
         }
-        match proof {
-            Some(copy) => proof::compare(self, session, shadow, copy).await,
-            None => Ok(shadow),
+        match &self.start {
+            Some(Start::Continue {
+                proof: Some(copy), ..
+            }) => {
+                let copy = copy.clone();
+                proof::compare(self, session, shadow, &copy).await
+            }
+            _ => Ok(shadow),
         }
     }
 
     async fn rebuild(&self, session: &Session) -> Result<Shadow, Trouble> {
+        if self.unproved {
+            return Err(Trouble::Unproved);
+        }
         let server = Patient::new(session, Patient::<Session>::PAUSES);
         let account = session.account().await?;
         let dir = self.node.directory.shadow();
