@@ -8,7 +8,7 @@ use crate::{
     record::{Batch, Content, OpenError, Opener},
     remote::{RemoteError, Session},
     replay::{Replay, ReplayError, SqliteError, compare},
-    restore::{self, Request, RestoreError},
+    restore::{self, Goal, Request, RestoreError, Until},
 };
 use backstop_protocol::{head::Head, id::RunId, record::record_hash};
 use bytes::Bytes;
@@ -154,8 +154,9 @@ pub async fn prove_equal(
         keys: &node.keys,
         node: node.config.node,
         server: node.server()?.key,
-        fenced: head,
-        until: Some(version),
+        // Whoever writes now may go on: what is compared lies behind.
+        goal: Goal::Seen(head),
+        until: Some(Until::Version(version)),
         database: rebuilt.path(),
     };
     restore::restore(session, &request, &*node.ambient.clock, &mut |_| {}).await?;

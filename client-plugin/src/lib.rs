@@ -10,9 +10,11 @@
 //! | [`keys`] | the root secret and what is derived from it |
 //! | [`record`] | one batch, gap or policy, sealed |
 //! | [`snapshot`] | a database in chunks, packs and a manifest |
+//! | [`files`] | the files beside the database, sealed as one |
 //! | [`remote`] | one server, over HTTP |
 //! | [`directory`] | `backstop/` in the lightning-dir: configuration, instance, runs, witness |
 //! | [`node`] | all of that together, for one node |
+//! | [`seat`] | the writer's session, for a second process of its directory |
 //! | [`plugin`] | the process that lightningd starts |
 //! | [`replay`], [`restore`] | the way back, into a new file |
 //! | [`shadow`] | the way back, into a copy that follows the log: roll-ups and proofs are made of it |
@@ -25,6 +27,7 @@ pub mod cli;
 pub mod cln;
 pub mod directory;
 pub mod durable;
+pub mod files;
 #[cfg(test)]
 mod fixtures;
 pub mod forward;
@@ -36,5 +39,6 @@ pub mod record;
 pub mod remote;
 pub mod replay;
 pub mod restore;
+pub mod seat;
 pub mod shadow;
 pub mod snapshot;

@@ -2,11 +2,10 @@
 
 use backstop::{cli, plugin, random::SharedRng};
 use backstop_protocol::clock::SystemClock;
-use getrandom::{SysRng, rand_core::UnwrapErr};
 use std::{process::ExitCode, sync::Arc};
 
 fn main() -> ExitCode {
-    let (clock, rng) = (Arc::new(SystemClock), SharedRng::new(UnwrapErr(SysRng)));
+    let (clock, rng) = (Arc::new(SystemClock), SharedRng::system());
     // lightningd passes no subcommand; in developer mode it adds an option of its own.
     let started_by_lightningd = std::env::var_os("LIGHTNINGD_PLUGIN").is_some()
         && std::env::args().skip(1).all(|argument| argument == "--developer");

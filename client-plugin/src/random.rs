@@ -1,5 +1,6 @@
 //! Randomness, passed in once and shared by everything that names or seals.
 
+use getrandom::{SysRng, rand_core::UnwrapErr};
 use rand_core::{CryptoRng, Rng, TryCryptoRng, TryRng};
 use std::{
     convert::Infallible,
@@ -14,6 +15,12 @@ impl SharedRng {
     /// Shares `rng`.
     pub fn new(rng: impl CryptoRng + Send + 'static) -> Self {
         Self(Arc::new(Mutex::new(rng)))
+    }
+
+    /// The operating system's. For the programs' outermost layer: everything below is handed what it uses.
+    #[must_use]
+    pub fn system() -> Self {
+        Self::new(UnwrapErr(SysRng))
     }
 
     /// Random bytes, for a name or a nonce.

@@ -2,6 +2,7 @@
 
 use backstop::{
     cln::{HsmSecret, hsm_secret::HsmSecretError},
+    files::{BadFiles, Files},
     keys::{Keys, RecoveryKey, Root, recovery_key::BadRecoveryKey},
     record::{Content, OpenError, Opener, Require, padding::padded},
     snapshot::{
@@ -27,6 +28,7 @@ fn every_vector_does_what_it_says() {
             "record-content" => record_content(&mut vector),
             "chunk" => chunk(&mut vector),
             "manifest-content" => manifest_content(&mut vector),
+            "files-content" => files_content(&mut vector),
             other => panic!("{}: nothing here runs the kind {other}", vector.name),
         };
         wrong.extend(vector.judge(outcome).err());
@@ -96,6 +98,7 @@ fn keys(vector: &mut Vector) -> Vec<(&'static str, String)> {
         ("chunk", hex::encode(keys.chunk.expose_bytes())),
         ("chunk_id", hex::encode(keys.chunk_id.expose_bytes())),
         ("manifest", hex::encode(keys.manifest.expose_bytes())),
+        ("files", hex::encode(keys.files.expose_bytes())),
         ("access", keys.access.access_key().to_string()),
     ]
 }
@@ -199,5 +202,26 @@ fn manifest_content(vector: &mut Vector) -> Outcome {
         ("database_len", manifest.database_len.to_string()),
         ("policy", hex::encode(manifest.policy.unwrap_or_default())),
         ("lists", lists.join(" ")),
+    ])
+}
+
+fn files_content(vector: &mut Vector) -> Outcome {
+    let keys = node_keys(vector);
+    let opened = Files::open(&keys.files, &vector.bytes("sealed"));
+    let found = opened.map_err(|why| {
+        let name = match &why {
+            BadFiles::Seal => "seal",
+            BadFiles::Malformed(why) => why.name(),
+        };
+        name.to_owned()
+    })?;
+    let files: Vec<_> = found
+        .files
+        .iter()
+        .map(|file| format!("{}={}", file.name, hex::encode(&file.bytes)))
+        .collect();
+    Ok(vec![
+        ("read_at", found.read_at.0.to_string()),
+        ("files", files.join(" ")),
     ])
 }

@@ -141,6 +141,8 @@ pub mod kind {
     pub const PACK: u8 = 16;
     /// A sealed manifest.
     pub const MANIFEST: u8 = 17;
+    /// The node's files beside its database, sealed as one.
+    pub const FILES: u8 = 18;
 }
 
 /// The six bytes with which an object of `kind` starts.

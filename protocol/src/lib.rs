@@ -10,6 +10,7 @@
 //! | [`record`] | the clear header of a sealed record, and the rules of the chain |
 //! | [`chunk`], [`pack`] | pieces of a database file, and the objects that hold them |
 //! | [`snapshot`] | the commit of a snapshot |
+//! | [`files`] | the files beside the database |
 //! | [`signmessage`], [`grant`] | statements signed by a node's key |
 //! | [`session`] | opening a session, and the MAC of each request and answer |
 //! | [`problem`] | refusals with stable codes |
@@ -20,6 +21,7 @@ pub mod api;
 pub mod bytes;
 pub mod chunk;
 pub mod clock;
+pub mod files;
 pub mod grant;
 pub mod hash;
 pub mod head;

@@ -4,6 +4,7 @@ use backstop_protocol::{
     api::{AccountState, LOCATE_MAX, parse_frames},
     bytes::Malformed,
     chunk::{parse_ids, parse_places},
+    files::FilesHeader,
     grant::SignedGrant,
     hash::sha256,
     head::Head,
@@ -44,6 +45,7 @@ fn every_vector_does_what_it_says() {
             "pack" => pack(&mut vector),
             "manifest-header" => manifest_header(&mut vector),
             "snapshot-commit" => snapshot_commit(&mut vector),
+            "files-header" => files_header(&mut vector),
             "frames" => frames(&mut vector),
             "problem" => problem(&mut vector),
             "account" => account(&mut vector),
@@ -291,6 +293,11 @@ fn snapshot_commit(vector: &mut Vector) -> Outcome {
         ("removed", joined(&commit.removed, ToString::to_string)),
     ]);
     Ok(outcome)
+}
+
+fn files_header(vector: &mut Vector) -> Outcome {
+    let header = FilesHeader::parse(&vector.bytes("sealed")).map_err(malformed)?;
+    Ok(vec![("nonce", hex::encode(header.nonce))])
 }
 
 fn frames(vector: &mut Vector) -> Outcome {

@@ -44,6 +44,7 @@ pub const KINDS: &[(&str, Runner)] = &[
     ("pack", Runner::Protocol),
     ("manifest-header", Runner::Protocol),
     ("snapshot-commit", Runner::Protocol),
+    ("files-header", Runner::Protocol),
     ("frames", Runner::Protocol),
     ("problem", Runner::Protocol),
     ("account", Runner::Protocol),
@@ -54,6 +55,7 @@ pub const KINDS: &[(&str, Runner)] = &[
     ("record-content", Runner::Client),
     ("chunk", Runner::Client),
     ("manifest-content", Runner::Client),
+    ("files-content", Runner::Client),
 ];
 
 /// One test vector.

@@ -106,7 +106,12 @@ impl Oracle {
 
     /// Fails unless a closed database holds exactly what was acted on, in this order and each batch once.
     pub fn check(&self, database: &Path) -> Result<Equal> {
-        let replayed = self.replay()?;
+        self.check_at(u64::MAX, database)
+    }
+
+    /// The same for the state as it was once this version was reached, and nothing after it.
+    pub fn check_at(&self, version: u64, database: &Path) -> Result<Equal> {
+        let replayed = self.replay(version)?;
         let copy = compare::Copy::open(database)?;
         let integrity: String = copy
             .connection
@@ -120,11 +125,12 @@ impl Oracle {
         })
     }
 
-    fn replay(&self) -> Result<Replayer> {
+    fn replay(&self, until: u64) -> Result<Replayer> {
         let mut replayer = Replayer::new(Connection::open_in_memory()?)?;
         self.with(|memory| {
             for event in &memory.events {
                 match event {
+                    Event::Batch(version, _) if *version > until => break,
                     Event::Batch(version, writes) => {
                         replayer
                             .apply(writes)

@@ -2,6 +2,7 @@
 //! does not.
 
 use backstop::{
+    files::Files,
     record::{CONTEXT_RECORDS, CONTEXT_WEIGHT, Policy, SQL_MAX, STATEMENTS_MAX},
     snapshot::chunk::{CHUNK_LEN, LIST_IDS},
 };
@@ -9,6 +10,7 @@ use backstop_protocol::{
     MAGIC, PROTOCOL_VERSION,
     api::{self, *},
     bytes::kind,
+    files::FILES_HEADER_LEN,
     grant::{GRANT_MAX, GRANT_PREFIX},
     id::{
         AccessKey, ChunkId, InstanceId, Network, NodeId, PackId, RecordHash, RunId, ServerKey, SnapshotId,
@@ -75,6 +77,8 @@ fn constants() -> BTreeSet<(String, String)> {
         ("LOCATE_MAX", LOCATE_MAX),
         ("MANIFEST_MAX", MANIFEST_MAX),
         ("COMMIT_MAX", COMMIT_MAX),
+        ("FILES_MAX", FILES_MAX),
+        ("FILES_COUNT", Files::COUNT_MAX),
         ("MISSING_MAX", MISSING_MAX),
         ("GRANT_MAX", GRANT_MAX),
         ("JSON_MAX", JSON_MAX),
@@ -142,6 +146,7 @@ fn every_path_is_one_of_the_api() {
         format!("{pack}?offset={{n}}&length={{n}}"),
     );
     let manifest = format!("{SNAPSHOTS}/{{snapshot}}/manifest");
+    let at = format!("{FILES}?at={{time}}");
     let code = [
         HEALTH,
         INFO,
@@ -155,6 +160,10 @@ fn every_path_is_one_of_the_api() {
         &part,
         SNAPSHOTS,
         &manifest,
+        PROOFS,
+        PROOFS_ACCEPTED,
+        FILES,
+        &at,
     ];
     assert_eq!(named, BTreeSet::from(code));
 }
@@ -167,6 +176,7 @@ fn kinds_of_objects_have_one_number() {
         (kind::POLICY, "policy"),
         (kind::PACK, "pack"),
         (kind::MANIFEST, "manifest"),
+        (kind::FILES, "files"),
     ];
     let code = kinds.map(|(number, name)| (number.to_string(), name.to_owned()));
     assert_eq!(pairs(SPEC, "| kind | object | section |"), BTreeSet::from(code));
@@ -213,6 +223,8 @@ fn texts_that_travel_are_the_same_to_the_letter() {
 fn offsets_in_byte_tables_end_where_the_code_says() {
     let (_, manifests) = SPEC.split_once("### 6.3").unwrap();
     assert!(manifests.contains(&format!("\n| {MANIFEST_HEADER_LEN} | … | `SEAL(manifest key")));
+    let (_, files) = SPEC.split_once("### 6.7").unwrap();
+    assert!(files.contains(&format!("\n| {FILES_HEADER_LEN} | … | `SEAL(files key")));
     let (_, packs) = SPEC.split_once("### 6.2").unwrap();
     assert!(packs.contains(&format!("\n| {PACK_PREAMBLE_LEN} | … | one or more entries")));
     assert!(packs.contains(&format!("\n| {ENTRY_HEADER_LEN} | … | the sealed chunk")));

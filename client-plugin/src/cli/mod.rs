@@ -3,12 +3,19 @@
 //! One file a command. Results go to standard output, everything that went wrong to standard error as sentences that
 //! end with the next step. Secrets are typed at a terminal or read from a file descriptor, never arguments (I11).
 
+mod accept;
 mod adopt;
+mod bars;
+mod history;
 mod node;
 pub mod prompt;
 pub mod restore;
+mod scratch;
 pub mod setup;
 mod status;
+mod stop;
+mod verify;
+mod when;
 
 use crate::{node::Ambient, random::SharedRng};
 use anyhow::Context as _;
@@ -35,8 +42,11 @@ struct Cli {
 enum Command {
     Setup(setup::Args),
     Status(status::Args),
+    Verify(verify::Args),
+    History(history::Args),
     Restore(restore::Args),
     Adopt(adopt::Args),
+    Accept(accept::Args),
 }
 
 /// Where a command was typed.
@@ -69,6 +79,13 @@ pub fn run(clock: Arc<dyn Clock>, rng: SharedRng) -> ExitCode {
             restore::command(&args, &here, &Ambient { clock, rng }).map(|()| ExitCode::SUCCESS)
         }
         Command::Status(args) => status::command(&args, &here, Ambient { clock, rng }),
+        Command::Verify(args) => verify::command(&args, &here, Ambient { clock, rng }),
+        Command::History(args) => {
+            history::command(&args, &here, Ambient { clock, rng }).map(|()| ExitCode::SUCCESS)
+        }
+        Command::Accept(args) => {
+            accept::command(&args, &here, Ambient { clock, rng }).map(|()| ExitCode::SUCCESS)
+        }
         Command::Adopt(args) => {
             adopt::command(&args, &here, Ambient { clock, rng }).map(|()| ExitCode::SUCCESS)
         }

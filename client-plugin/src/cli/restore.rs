@@ -5,24 +5,36 @@
 //! database is proved, and nothing that was there is ever written over.
 
 mod account;
+mod beside;
+mod look;
 mod place;
 mod report;
+mod scb;
 mod secret;
 
-use super::{Here, prompt::OwnTerminal};
+use super::{Here, bars::Bars, prompt::OwnTerminal, stop, when::When};
 use crate::{
-    cln::{NodeDir, derive::FIRST_GENERATION, locate::Asked},
+    cln::{
+        NodeDir,
+        derive::FIRST_GENERATION,
+        locate::{Asked, LocateError},
+    },
+    files,
     keys::Keys,
-    node::Ambient,
+    node::{Ambient, Node},
     remote::{Connect, Server, Session},
-    restore::{self, Patient, Request},
+    restore::{self, Goal, Patient, Request},
 };
-use account::Account;
-use anyhow::bail;
+use account::{Account, Grants};
+use anyhow::{Context as _, bail};
 use backstop_protocol::id::{Network, ServerKey};
 use place::Place;
 use secret::Candidate;
-use std::{io::Write, path::PathBuf, sync::Arc};
+use std::{
+    io::Write,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 /// Restore a node's database from its backup. It takes over: the machine that wrote the backup until now is refused
 /// from then on.
@@ -31,11 +43,30 @@ use std::{io::Write, path::PathBuf, sync::Arc};
 #[expect(clippy::doc_markdown, reason = "a person reads it as it stands here")]
 pub struct Args {
     /// URL of the server that keeps the backup.
-    #[arg(long, value_name = "URL")]
-    server: String,
-    /// The lightning-dir to restore into; the database goes to DIR/NET/lightningd.sqlite3, which must not exist.
+    #[arg(long, value_name = "URL", required_unless_present = "lightning_dir")]
+    server: Option<String>,
+    /// The lightning-dir to restore into; the database goes to DIR/NET/lightningd.sqlite3, which must not exist. With
+    /// --at it goes to DIR/lightningd-at-record-SEQ.sqlite3.
     #[arg(long, value_name = "DIR")]
     to: PathBuf,
+    /// Only look at an earlier state: the database after a record, by its number as in 4711, or after the last record
+    /// that the server received by a time, as in 2026-11-22T17:00:00Z or 1795366800s. Nothing is taken over. Never start
+    /// a node on it: an old state forfeits its channel funds. See `backstop history`.
+    #[arg(long, value_name = "WHEN")]
+    at: Option<When>,
+    /// With --at: a lightning-dir that is set up for this node; its key file stands in for secret and server.
+    #[arg(
+        long,
+        value_name = "DIR",
+        group = "secret",
+        requires = "at",
+        conflicts_with_all = ["server", "scb_only"]
+    )]
+    lightning_dir: Option<PathBuf>,
+    /// Only bring back CLN's emergency.recover, and hsm_secret from words, where no database can be restored: the last
+    /// resort, for what follows closes every channel of the node. It takes over as well.
+    #[arg(long, conflicts_with = "at")]
+    scb_only: bool,
     /// The node's network: bitcoin, testnet, testnet4, signet or regtest.
     #[arg(long, value_name = "NET")]
     network: Network,
@@ -67,19 +98,25 @@ pub struct Args {
 
 /// Runs the command at the program's own terminal.
 pub(super) fn command(args: &Args, here: &Here, ambient: &Ambient) -> anyhow::Result<()> {
-    let candidates = secret::candidates(args, &mut OwnTerminal)?;
+    let candidates = match args.lightning_dir {
+        Some(_) => Vec::new(),
+        None => secret::candidates(args, &mut OwnTerminal)?,
+    };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     let mut out = std::io::stdout().lock();
-    runtime.block_on(async {
+    let done = runtime.block_on(async {
         tokio::select! {
             done = run(args, here, ambient, candidates, &mut out) => done,
-            _ = tokio::signal::ctrl_c() => {
+            () = stop::asked() => {
                 bail!("stopped; nothing was put in place. Where the old machine was fenced off already, it stays so")
             }
         }
-    })
+    });
+    // A check of a large database may still be at work on a thread; nobody waits for it.
+    runtime.shutdown_background();
+    done
 }
 
 async fn run(
@@ -89,22 +126,26 @@ async fn run(
     candidates: Vec<Candidate>,
     out: &mut dyn Write,
 ) -> anyhow::Result<()> {
-    let asked = Asked {
-        lightning_dir: Some(args.to.clone()),
-        network: Some(args.network),
-        ..Asked::default()
-    };
-    let node = NodeDir::find(&asked, here.home.as_deref(), &here.cwd)?;
+    if let (Some(at), Some(dir)) = (args.at, &args.lightning_dir) {
+        let files = node_dir(dir, args, here)?;
+        let node = Node::load(&files.net(), ambient.clone())?;
+        let (session, state) = node.open_reader().await?;
+        let past = look::Past {
+            session: &session,
+            keys: &node.keys,
+            server: node.server()?.key,
+            state,
+        };
+        return past.put(at, &args.to, ambient, out).await;
+    }
     let connect = Connect {
         proxy: args.proxy.clone(),
         ..Connect::default()
     };
-    let server = Server::new(&args.server, &connect)?;
+    let server = Server::new(args.server.as_deref().context("--server is missing")?, &connect)?;
     let key = server.key(args.server_key).await?;
     let (candidate, grants) = account::find(&server, candidates, args.network).await?;
     let keys = Arc::new(Keys::derive(&candidate.root));
-    let place = Place::look(node, &candidate, grants.node, server.url(), key)?;
-
     let account = Account {
         server: &server,
         key,
@@ -112,7 +153,38 @@ async fn run(
         keys: &keys,
         ambient,
     };
-    let (reader, state) = account.open(&candidate, grants, args.network).await?;
+    if let Some(at) = args.at {
+        let (reader, state) = account.open(&candidate, grants, args.network).await?;
+        report::found(out, &state, key, args.server_key.is_some())?;
+        let past = look::Past {
+            session: &reader.session,
+            keys: &keys,
+            server: key,
+            state,
+        };
+        return past.put(at, &args.to, ambient, out).await;
+    }
+    let node = node_dir(&args.to, args, here)?;
+    if args.scb_only {
+        return scb::run(args, node, &account, &candidate, grants, out).await;
+    }
+    whole(args, here, node, &account, &candidate, grants, out).await
+}
+
+/// Takes over, and makes the directory the node's.
+async fn whole(
+    args: &Args,
+    here: &Here,
+    node: NodeDir,
+    account: &Account<'_>,
+    candidate: &Candidate,
+    grants: Grants,
+    out: &mut dyn Write,
+) -> anyhow::Result<()> {
+    let (key, ambient) = (account.key, account.ambient);
+    let network_dir = node.net();
+    let place = Place::look(node, candidate, grants.node, account.server.url(), key)?;
+    let (reader, state) = account.open(candidate, grants, args.network).await?;
     report::found(out, &state, key, args.server_key.is_some())?;
     place.make()?;
     let taken = account
@@ -121,20 +193,37 @@ async fn run(
 
     let database = place.database().to_owned();
     let request = Request {
-        keys: &keys,
+        keys: account.keys,
         node: state.node,
         server: key,
-        fenced: taken.state.head,
+        goal: Goal::Fenced(taken.state.head),
         until: None,
         database: &database,
     };
-    let mut bars = report::Bars::default();
+    let mut bars = Bars::default();
     let server = Patient::new(&taken.session, Patient::<Session>::PAUSES);
     let mut show = |step| bars.show(step);
     let restored = restore::restore(&server, &request, &*ambient.clock, &mut show).await?;
     bars.clear();
-    let rest = place.complete(&candidate, args, &taken, &restored);
+    let rest = place.complete(candidate, args, &taken, &restored);
     report::restored(out, &restored, &taken.state)?;
+    match files::fetch(&taken.session, &account.keys.files, None).await {
+        Ok(Some(files)) => beside::bring_all_back(out, &files, &network_dir)?,
+        Ok(None) => {}
+        Err(error) => writeln!(
+            out,
+            "Files     none came back, and the database needs none: {error}"
+        )?,
+    }
     report::next(out, &rest?, here)?;
     Ok(())
+}
+
+fn node_dir(lightning_dir: &Path, args: &Args, here: &Here) -> Result<NodeDir, LocateError> {
+    let asked = Asked {
+        lightning_dir: Some(lightning_dir.to_owned()),
+        network: Some(args.network),
+        ..Asked::default()
+    };
+    NodeDir::find(&asked, here.home.as_deref(), &here.cwd)
 }

@@ -14,6 +14,7 @@ use super::{
 use crate::{
     cln::{NodeDir, derive::FIRST_GENERATION, locate::Wallet},
     directory::{Config, Directory, DirectoryError, OutageConfig, RequireConfig, ServerConfig, ShadowConfig},
+    files::FileName,
     keys::{KeyFile, RecoveryKey, key_file::KeyFileError},
     random::SharedRng,
     remote::{Connect, Server},
@@ -289,6 +290,7 @@ fn write(directory: &Directory, plan: &Plan, configured: bool, rng: &SharedRng) 
         require: RequireConfig::default(),
         proxy: proxy.clone(),
         database: database.clone(),
+        files: FileName::defaults(),
         outage: OutageConfig::default(),
         shadow: ShadowConfig::default(),
         grant: identity.grant.clone(),

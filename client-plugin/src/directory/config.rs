@@ -1,7 +1,10 @@
 //! `config.toml`: what the operator chose. An error in it is an error, never a default.
 
 use super::{Directory, DirectoryError};
-use crate::remote::Connect;
+use crate::{
+    files::{FileName, Files},
+    remote::Connect,
+};
 use backstop_protocol::{
     grant::SignedGrant,
     id::{Network, NodeId, ServerKey},
@@ -30,6 +33,10 @@ pub struct Config {
     /// The node's database, where it is not `lightningd.sqlite3` beside this directory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub database: Option<PathBuf>,
+    /// The files beside the database that are backed up too, by their names in this network's directory; `../` leads to
+    /// the lightning-dir.
+    #[serde(default = "FileName::defaults")]
+    pub files: Vec<FileName>,
     /// What to do while a server does not answer.
     #[serde(default)]
     pub outage: OutageConfig,
@@ -122,6 +129,9 @@ impl Config {
             [_] => {}
             [] => return Err("it names no server".to_owned()),
             _ => return Err("it names several servers, and this version writes to one".to_owned()),
+        }
+        if self.files.len() > Files::COUNT_MAX {
+            return Err(format!("it lists more than {} files", Files::COUNT_MAX));
         }
         if self.outage.timeout_seconds == 0 || self.outage.halt_after_seconds == 0 {
             return Err("a time-out of 0 seconds would halt the node at once".to_owned());

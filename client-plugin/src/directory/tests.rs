@@ -1,4 +1,5 @@
 use super::*;
+use crate::files::FileName;
 use backstop_protocol::{
     grant::{Grant, Scope, SignedGrant},
     head::Head,
@@ -30,6 +31,7 @@ fn config() -> Config {
         require: RequireConfig::All,
         proxy: None,
         database: None,
+        files: FileName::defaults(),
         outage: OutageConfig::default(),
         shadow: ShadowConfig::default(),
         grant: SignedGrant::sign(&grant, &node_key),

@@ -128,6 +128,13 @@ impl KeyFile {
         })
     }
 
+    /// Whether these bytes are the beginning of such a file, whole or damaged.
+    #[must_use]
+    pub fn is_one(bytes: &[u8]) -> bool {
+        let word = FIRST_LINE.split(' ').next().unwrap_or(FIRST_LINE);
+        bytes.trim_ascii_start().starts_with(word.as_bytes())
+    }
+
     fn to_text(&self) -> Zeroizing<String> {
         let Self {
             node,

@@ -54,6 +54,11 @@ key!(
     ManifestKey
 );
 
+key!(
+    /// Seals the files beside the database.
+    FilesKey
+);
+
 impl Root {
     /// Takes the 32 bytes that `makesecret` returned, or a recovery key holds.
     #[must_use]
@@ -78,13 +83,15 @@ pub struct Keys {
     pub chunk_id: ChunkIdKey,
     /// Seals manifests.
     pub manifest: ManifestKey,
+    /// Seals the files beside the database.
+    pub files: FilesKey,
     /// Opens sessions.
     pub access: IdentitySecret,
 }
 
 impl Keys {
     /// HKDF-SHA256 of the root, empty salt, with one info string per key: `backstop/v1/record`, `…/chunk`,
-    /// `…/chunk-id`, `…/manifest` with 32 bytes each, and `…/access` with 48 bytes that are reduced to a secret key.
+    /// `…/chunk-id`, `…/manifest`, `…/files` with 32 bytes each, and `…/access` with 48 bytes that are reduced to a secret key.
     #[must_use]
     pub fn derive(root: &Root) -> Self {
         let key = |info: &[u8]| {
@@ -97,6 +104,7 @@ impl Keys {
             chunk: ChunkKey(key(b"backstop/v1/chunk")),
             chunk_id: ChunkIdKey(key(b"backstop/v1/chunk-id")),
             manifest: ManifestKey(key(b"backstop/v1/manifest")),
+            files: FilesKey(key(b"backstop/v1/files")),
             access: access::access_key(root),
         }
     }
@@ -126,6 +134,10 @@ mod tests {
         assert_eq!(
             hex(keys.manifest.expose_bytes()),
             "0122a24b5c73252a3d397f5c4d87a2ccfbffc2b54ade6a58b71bf8a66455b3f4"
+        );
+        assert_eq!(
+            hex(keys.files.expose_bytes()),
+            "1ed50d4af1729712493a68490c04146d5914ba6f697d84518998a3d325b36336"
         );
     }
 }

@@ -8,6 +8,7 @@
 
 mod batch;
 mod bridge;
+mod files;
 mod follower;
 mod frame;
 mod halt;
@@ -129,6 +130,7 @@ struct Plugin {
     leaving: Option<Instant>,
     last_batch: Instant,
     fenced: watch::Fenced,
+    files: files::Sending,
 }
 
 enum State {
@@ -155,6 +157,7 @@ impl Plugin {
             leaving: None,
             last_batch: Instant::now(),
             fenced: watch::Fenced::default(),
+            files: files::Sending::default(),
         }
     }
 
@@ -238,6 +241,7 @@ impl Plugin {
                 stdio::reply(id, &json!({ "result": "continue" }));
                 self.fenced
                     .watch(&writer.session, writer.epoch, &self.network_dir);
+                self.files.begin(&writer.node, &writer.session);
                 self.acknowledged = Some(writer.witness());
                 self.state = State::Writing(writer);
             }

@@ -1,6 +1,6 @@
 //! The snapshot from which a restore starts.
 
-use super::{error::RestoreError, server::BackupServer};
+use super::{Until, error::RestoreError, server::BackupServer};
 use crate::{keys::ManifestKey, snapshot::Manifest};
 use backstop_protocol::{
     api::{AccountState, SnapshotInfo},
@@ -16,15 +16,19 @@ pub(crate) struct Base {
 }
 
 /// The snapshot that stands highest on the chain, of those of equal height the newest; `None` where the log still has
-/// its first record and no snapshot is on the chain. Where a version is given, one of a later version does not count.
+/// its first record and no snapshot is on the chain. One that is newer than `until` does not count.
 pub(crate) async fn choose(
     server: &impl BackupServer,
     key: &ManifestKey,
     account: &AccountState,
-    until: Option<u64>,
+    until: Option<Until>,
 ) -> Result<Option<Base>, RestoreError> {
     let mut known = server.snapshots().await?;
-    known.retain(|info| info.base_seq <= account.head.seq);
+    let last = match until {
+        Some(Until::Record(seq)) => seq.min(account.head.seq),
+        _ => account.head.seq,
+    };
+    known.retain(|info| info.base_seq <= last);
     // The list is newest first, and sorting keeps that order among equals.
     known.sort_by_key(|info| std::cmp::Reverse(info.base_seq));
     for info in known {
@@ -40,7 +44,7 @@ pub(crate) async fn choose(
         if (manifest.snapshot, base.seq, base.hash) != (info.snapshot, info.base_seq, info.base_hash) {
             return Err(RestoreError::Foreign(info.snapshot));
         }
-        let too_new = until.is_some_and(|version| manifest.data_version > version);
+        let too_new = matches!(until, Some(Until::Version(version)) if manifest.data_version > version);
         if Some(base.timeline) == account.timeline && !too_new {
             return Ok(Some(Base { info, manifest }));
         }

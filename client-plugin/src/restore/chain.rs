@@ -73,14 +73,20 @@ impl Chain {
         Ok(header)
     }
 
+    /// The chain must have come to this record.
+    pub(super) fn end_at(&self, seq: u64) -> Result<(), BadChain> {
+        match self.next.checked_sub(1) {
+            Some(reached) if reached == seq => Ok(()),
+            reached => Err(BadChain::Short {
+                reached: reached.unwrap_or_default(),
+                head: seq,
+            }),
+        }
+    }
+
     /// The chain must end here, in `head`.
     pub(crate) fn end(&self, head: &Head) -> Result<(), BadChain> {
-        if self.next.checked_sub(1) != Some(head.seq) {
-            return Err(BadChain::Short {
-                reached: self.next.saturating_sub(1),
-                head: head.seq,
-            });
-        }
+        self.end_at(head.seq)?;
         match self.prev {
             Some(found) if found != head.hash => Err(BadChain::Head {
                 expected: head.hash,

@@ -1,12 +1,15 @@
 //! From a server's records and chunks to a database in its place (I9).
 //!
-//! In order: the fenced head is read again; the newest complete snapshot on the chain is downloaded beside the
-//! database's future place; the records after it are applied; the result is checked; the head is read once more; and
-//! only then the file is renamed, where no other file is. Whatever goes wrong before that leaves nothing behind.
+//! In order: the account is read again; the newest complete snapshot on the chain is downloaded beside the
+//! database's future place; the records after it are applied; the result is checked; where the caller fenced the node
+//! off, the head is read once more; and only then the file is renamed, where no other file is. Whatever goes wrong
+//! before that leaves nothing behind.
 
 mod base;
 mod chain;
+mod counted;
 mod error;
+mod history;
 mod patient;
 mod server;
 mod tail;
@@ -16,7 +19,9 @@ mod work;
 
 pub(crate) use base::choose as choose_base;
 pub(crate) use chain::Chain;
+pub use counted::Counted;
 pub use error::{BadChain, RestoreError};
+pub use history::{Beyond, History};
 pub use patient::Patient;
 pub use server::BackupServer;
 pub(crate) use tail::start as start_of;
@@ -46,12 +51,41 @@ pub struct Request<'a> {
     pub node: NodeId,
     /// The server's key: the node's last word on its servers must name it.
     pub server: ServerKey,
-    /// The head at which the caller's takeover fenced every other writer off (I7).
-    pub fenced: Head,
-    /// The version to stop at, to look at an earlier state; `None`: the newest, which alone a node may start on.
-    pub until: Option<u64>,
+    /// The head that the records must lead to.
+    pub goal: Goal,
+    /// Where to stop before it, to look at an earlier state; `None`: the newest, which alone a node may start on.
+    pub until: Option<Until>,
     /// Where the database shall stand. Its directory must exist; the database and its journals must not.
     pub database: &'a Path,
+}
+
+/// The head that the records must lead to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Goal {
+    /// The one at which the caller's takeover fenced every other writer off (I7). It must stay the head to the end of
+    /// the restore: a node is started on nothing else.
+    Fenced(Head),
+    /// The one that the caller read. Whatever is appended meanwhile is left out: for a look, beside the running node.
+    Seen(Head),
+}
+
+impl Goal {
+    /// The head.
+    #[must_use]
+    pub fn head(&self) -> Head {
+        match self {
+            Self::Fenced(head) | Self::Seen(head) => *head,
+        }
+    }
+}
+
+/// An earlier state than the head's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Until {
+    /// The database at this version.
+    Version(u64),
+    /// The database after this record, at most the head's seq.
+    Record(u64),
 }
 
 /// How far a restore is.
@@ -82,8 +116,10 @@ pub struct Restored {
     pub database: PathBuf,
     /// Its length, bytes.
     pub database_len: u64,
-    /// The head whose state it is.
+    /// The head that the records were proved to lead to; without [`Request::until`] its state.
     pub head: Head,
+    /// The last record that is in it.
+    pub seq: u64,
     /// CLN's counter in it.
     pub data_version: u64,
     /// When the server received the last record.
@@ -113,7 +149,7 @@ pub async fn restore(
     progress: &mut (dyn FnMut(Progress) + Send),
 ) -> Result<Restored, RestoreError> {
     let began = clock.now();
-    let account = fenced_account(server, request).await?;
+    let account = account(server, request.goal).await?;
     let timeline = account.timeline.ok_or(RestoreError::Nothing)?;
     let work = Work::begin(request.database)?;
     let base = base::choose(server, &request.keys.manifest, &account, request.until).await?;
@@ -130,14 +166,19 @@ pub async fn restore(
     let summary = blocking(move || tail.finish()).await?;
 
     // The last word before the last step: nobody wrote while this restore believed itself alone.
-    fenced_account(server, request).await?;
+    if let Goal::Fenced(_) = request.goal {
+        self::account(server, request.goal).await?;
+    }
     let database_len = work.put_in_place()?;
     Ok(Restored {
         database: request.database.to_owned(),
         database_len,
         head: account.head,
+        seq: summary.seq,
         data_version: proof.data_version,
-        received_at: summary.received_at.or(account.head_received_at),
+        received_at: summary.received_at.or(account
+            .head_received_at
+            .filter(|_| summary.seq == account.head.seq)),
         snapshot: base.map(|base| base.info),
         records: summary.records,
         node: proof.node,
@@ -147,19 +188,21 @@ pub async fn restore(
     })
 }
 
-/// The account, if its head is still the one at which the caller fenced.
-async fn fenced_account(
-    server: &impl BackupServer,
-    request: &Request<'_>,
-) -> Result<AccountState, RestoreError> {
+/// The account with the head of `goal`; [`RestoreError::Moved`] where that was fenced and is the head no more.
+async fn account(server: &impl BackupServer, goal: Goal) -> Result<AccountState, RestoreError> {
     let account = server.account().await?;
-    if account.head == request.fenced {
-        Ok(account)
-    } else {
-        Err(RestoreError::Moved {
-            fenced: request.fenced,
+    match goal {
+        Goal::Fenced(fenced) if account.head != fenced => Err(RestoreError::Moved {
+            fenced,
             now: account.head,
-        })
+        }),
+        Goal::Seen(head) if account.head != head => Ok(AccountState {
+            head,
+            // When it arrived stands beside the record, if anywhere.
+            head_received_at: None,
+            ..account
+        }),
+        _ => Ok(account),
     }
 }
 
@@ -172,11 +215,14 @@ async fn apply(
     work: &Work,
     progress: &mut (dyn FnMut(Progress) + Send),
 ) -> Result<Tail, RestoreError> {
-    // The server's answer was found equal to it.
-    let (head, key) = (request.fenced, &request.keys.record);
+    let key = &request.keys.record;
+    let last = match request.until {
+        Some(Until::Record(seq)) => seq,
+        _ => request.goal.head().seq,
+    };
     let after_base = base.map_or(0, |base| base.info.base_seq).saturating_add(1);
     let read = async |from: u64| {
-        if from > head.seq {
+        if from > last {
             Ok(Vec::new())
         } else {
             server.records(from).await
@@ -195,11 +241,11 @@ async fn apply(
         timeline,
         start,
         manifest,
-        head,
+        request.goal,
         request.until,
     )?;
     tail = blocking(move || tail.look_for_orphans().map(|()| tail)).await?;
-    let total = head.seq.saturating_sub(after_base).saturating_add(1);
+    let total = last.saturating_sub(after_base).saturating_add(1);
     while !page.is_empty() && !tail.has_arrived() {
         progress(Progress::Records {
             done: tail.summary().records,

@@ -1,6 +1,7 @@
 //! The records from a snapshot, or from the very first one, up to the head: checked, opened and applied.
 
 use super::{
+    Goal, Until,
     chain::Chain,
     error::{BadChain, RestoreError},
 };
@@ -15,7 +16,6 @@ use crate::{
 };
 use backstop_protocol::{
     clock::UnixMillis,
-    head::Head,
     id::{NodeId, ServerKey, TimelineId},
     record::{RecordHeader, RecordKind},
 };
@@ -28,8 +28,8 @@ pub(super) struct Tail {
     opener: Opener,
     replay: Replay,
     base: Option<Base>,
-    head: Head,
-    until: Option<u64>,
+    goal: Goal,
+    until: Option<Until>,
     arrived: bool,
     summary: Summary,
     /// Rows without a parent that the snapshot brought along.
@@ -46,6 +46,8 @@ pub(super) struct Proof {
 /// What came by.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Summary {
+    /// The last record that is in the database; the base's where none came after it.
+    pub(super) seq: u64,
     /// Records after the base.
     pub(super) records: u64,
     /// When the last record was received, by the server's clock.
@@ -57,7 +59,7 @@ pub(super) struct Summary {
 }
 
 impl Tail {
-    /// Opens the database, a copy of the manifest's where there is one, to be brought to `head` by records from
+    /// Opens the database, a copy of the manifest's where there is one, to be brought to `goal` by records from
     /// `start` on: those up to the base are checked and read for what later ones refer to, and not applied.
     pub(super) fn begin(
         database: &Path,
@@ -65,8 +67,8 @@ impl Tail {
         timeline: TimelineId,
         start: u64,
         manifest: Option<&Manifest>,
-        head: Head,
-        until: Option<u64>,
+        goal: Goal,
+        until: Option<Until>,
     ) -> Result<Self, RestoreError> {
         let base = manifest.map(|manifest| manifest.base);
         let seq = base.map_or(0, |base| base.seq);
@@ -80,7 +82,10 @@ impl Tail {
             created.map_err(|error| RestoreError::io(database, error))?;
         }
         let replay = Replay::open(database, Durability::Off).map_err(|error| at(seq, error))?;
-        let mut summary = Summary::default();
+        let mut summary = Summary {
+            seq,
+            ..Summary::default()
+        };
         if let Some(manifest) = manifest {
             // The manifest's binding: this database, at this version, belongs behind that record.
             let found = replay.data_version();
@@ -98,7 +103,7 @@ impl Tail {
             opener: Opener::new(key),
             replay,
             base,
-            head,
+            goal,
             until,
             arrived: false,
             summary,
@@ -114,7 +119,7 @@ impl Tail {
         Ok(())
     }
 
-    /// Whether the version at which to stop was reached, and a later record was seen.
+    /// Whether the place at which to stop was reached, and a later record was seen.
     pub(super) fn has_arrived(&self) -> bool {
         self.arrived
     }
@@ -133,12 +138,8 @@ impl Tail {
     pub(super) fn take(&mut self, page: &[(UnixMillis, Bytes)]) -> Result<(), RestoreError> {
         for (received_at, sealed) in page {
             let seq = self.chain.next();
-            if seq > self.head.seq {
-                return Err(BadChain::Seq {
-                    expected: self.head.seq,
-                    found: seq,
-                }
-                .into());
+            if seq > self.last() {
+                return self.look_beyond(seq);
             }
             self.chain.take(sealed)?;
             let (_, content) = self
@@ -148,37 +149,62 @@ impl Tail {
             if self.base.is_some_and(|base| seq <= base.seq) {
                 continue;
             }
-            if self.is_beyond(&content) {
+            if self.is_newer(&content) {
                 self.arrived = true;
                 return Ok(());
             }
             self.apply(seq, content)?;
+            self.summary.seq = seq;
             self.summary.records += 1;
             self.summary.received_at = Some(*received_at);
         }
         Ok(())
     }
 
-    fn is_beyond(&self, content: &Content) -> bool {
-        let version = match content {
-            Content::Batch(batch) => Some(batch.data_version),
-            Content::Gap(gap) => Some(gap.data_version),
-            Content::Policy(_) => None,
-        };
-        version
-            .zip(self.until)
-            .is_some_and(|(version, until)| version > until)
+    /// The last record to be applied, as far as its seq tells.
+    fn last(&self) -> u64 {
+        match self.until {
+            Some(Until::Record(seq)) => seq,
+            _ => self.goal.head().seq,
+        }
     }
 
-    /// The chain must end in the fenced head, or lead to the version that was asked for.
+    /// A record came after the last one: nobody else writes behind a fence; elsewhere the node may just go on.
+    fn look_beyond(&mut self, found: u64) -> Result<(), RestoreError> {
+        let expected = self.goal.head().seq;
+        match self.goal {
+            Goal::Fenced(_) if found > expected => Err(BadChain::Seq { expected, found }.into()),
+            _ => {
+                self.arrived = true;
+                Ok(())
+            }
+        }
+    }
+
+    /// Whether the content leads beyond the version at which to stop.
+    fn is_newer(&self, content: &Content) -> bool {
+        let Some(Until::Version(until)) = self.until else {
+            return false;
+        };
+        match content {
+            Content::Batch(batch) => batch.data_version > until,
+            Content::Gap(gap) => gap.data_version > until,
+            Content::Policy(_) => false,
+        }
+    }
+
+    /// The chain must end in the goal's head, or lead to what was asked for.
     pub(super) fn end(&self) -> Result<(), RestoreError> {
         match self.until {
-            Some(expected) if self.summary.data_version != Some(expected) => Err(RestoreError::Version {
-                expected,
-                found: self.summary.data_version,
-            }),
-            _ if self.arrived => Ok(()),
-            _ => Ok(self.chain.end(&self.head)?),
+            Some(Until::Version(expected)) if self.summary.data_version != Some(expected) => {
+                Err(RestoreError::Version {
+                    expected,
+                    found: self.summary.data_version,
+                })
+            }
+            Some(Until::Version(_)) if self.arrived => Ok(()),
+            Some(Until::Record(seq)) if seq != self.goal.head().seq => Ok(self.chain.end_at(seq)?),
+            _ => Ok(self.chain.end(&self.goal.head())?),
         }
     }
 
@@ -225,13 +251,8 @@ impl Tail {
 
     /// Flushes the database.
     pub(super) fn finish(self) -> Result<Summary, RestoreError> {
-        let Self {
-            replay,
-            summary,
-            head,
-            ..
-        } = self;
-        replay.finish().map_err(|error| at(head.seq, error))?;
+        let Self { replay, summary, .. } = self;
+        replay.finish().map_err(|error| at(summary.seq, error))?;
         Ok(summary)
     }
 

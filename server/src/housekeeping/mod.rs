@@ -168,18 +168,17 @@ impl Housekeeper {
             }
             self.remove(account, pack).await?;
         }
-        let mut dropped = false;
         while !enough() && self.store.drop_history(account, &self.policy, now).await? {
-            dropped = true;
+            // What it needed may be needed no more. Due until the search has come to its end.
+            self.searched.remove(&account);
             breathe().await;
         }
+        let before = UnixMillis(now.0.saturating_sub(self.policy.keep_ms()));
+        self.store.drop_old_files(account, before).await?;
         let searched = self.searched.get(&account);
-        let due = searched.is_none_or(|then| now.millis_since(*then) >= SEARCH_MS || *then > now);
-        if !due && !dropped {
+        if searched.is_some_and(|then| *then <= now && now.millis_since(*then) < SEARCH_MS) {
             return Ok(());
         }
-        // Until it has come to its end, it is due.
-        self.searched.remove(&account);
         while !enough() && self.store.drop_chunks(account, now).await? {
             breathe().await;
         }

@@ -6,6 +6,7 @@
 
 mod body;
 mod chunks;
+mod files;
 mod packs;
 mod params;
 mod proofs;
@@ -71,6 +72,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route(&manifest, get(snapshots::manifest))
         .route(api::PROOFS, post(proofs::report))
         .route(api::PROOFS_ACCEPTED, post(proofs::accept))
+        .route(api::FILES, get(files::fetch).put(files::store))
         .fallback(async || ApiError::NoSuchPath)
         .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
         .layer(from_fn_with_state(app.clone(), session::recognise))

@@ -97,6 +97,7 @@ fn body_limit(method: &Method, path: &str) -> usize {
         (&Method::POST, api::SNAPSHOTS) => api::COMMIT_MAX,
         (&Method::POST, api::LOCATE) => api::LOCATE_MAX * ChunkId::LEN,
         (&Method::PUT, path) if path.starts_with(api::PACKS) => api::PACK_MAX,
+        (&Method::PUT, api::FILES) => api::FILES_MAX,
         _ => api::JSON_MAX,
     }
 }
@@ -180,6 +181,7 @@ mod tests {
         assert_eq!(limit(&Method::POST, "/v1/records"), api::RECORD_MAX);
         assert_eq!(limit(&Method::PUT, "/v1/packs/00"), api::PACK_MAX);
         assert_eq!(limit(&Method::POST, "/v1/snapshots"), api::COMMIT_MAX);
+        assert_eq!(limit(&Method::PUT, "/v1/files"), api::FILES_MAX);
         assert_eq!(limit(&Method::POST, "/v1/chunks/locate"), 32 * api::LOCATE_MAX);
         assert_eq!(limit(&Method::POST, "/v1/elsewhere"), api::JSON_MAX);
         assert_eq!(limit(&Method::GET, "/v1/records"), api::JSON_MAX);

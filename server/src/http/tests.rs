@@ -5,8 +5,8 @@ use crate::{
     packs::{PackError, PackRange},
     sessions::Session,
     store::{
-        AccountId, Append, Commit, HistoryPolicy, Move, PackArrival, PackIndex, PackLoad, SessionRequest,
-        StoreError, StoreId, StoredRecord, Writer,
+        AccountId, Append, Commit, HistoryPolicy, Move, PackArrival, PackIndex, PackLoad, PutFiles,
+        SessionRequest, StoreError, StoreId, StoredRecord, Writer,
     },
 };
 use async_trait::async_trait;
@@ -112,6 +112,15 @@ impl Store for FaultyStore {
         away()
     }
     async fn end_removal(&self, _: AccountId, _: PackId) -> Result<(), StoreError> {
+        away()
+    }
+    async fn put_files(&self, _: PutFiles) -> Result<(), StoreError> {
+        away()
+    }
+    async fn files(&self, _: AccountId, _: Option<UnixMillis>) -> Result<Option<Vec<u8>>, StoreError> {
+        away()
+    }
+    async fn drop_old_files(&self, _: AccountId, _: UnixMillis) -> Result<u64, StoreError> {
         away()
     }
     async fn close(&self) {}

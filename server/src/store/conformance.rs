@@ -1,6 +1,7 @@
 //! The rules of [`Store`], each stated once and run against every database: see [`for_every_rule`].
 
 mod appends;
+mod files;
 mod history;
 mod openings;
 mod packs;
@@ -8,11 +9,12 @@ mod snapshots;
 mod writing;
 
 pub(super) use appends::*;
+pub(super) use files::*;
 pub(super) use history::*;
 pub(super) use openings::*;
 pub(super) use packs::*;
 pub(super) use snapshots::*;
-pub(crate) use writing::Session;
+pub(crate) use writing::{Session, claim};
 
 use super::*;
 use backstop_protocol::{
@@ -77,6 +79,7 @@ macro_rules! for_every_rule {
             a_fenced_run_proves_and_accepts_nothing,
             a_failed_proof_holds_everything_until_it_is_accepted,
             a_superseded_snapshot_goes_with_the_log_below_the_next_when_its_time_is_over,
+            a_snapshot_that_rests_on_the_head_supersedes_nothing_yet,
             records_go_a_few_megabytes_at_a_time,
             a_snapshot_off_the_chain_goes_when_its_time_is_over,
             accounts_are_listed_page_by_page,
@@ -87,6 +90,11 @@ macro_rules! for_every_rule {
             a_pack_that_is_being_removed_is_refused_until_it_is_gone,
             moved_chunks_are_located_in_their_new_pack_and_the_old_one_stays_a_day,
             what_is_registered_marked_or_moved_is_an_accounts_own,
+            files_come_back_as_they_were_at_any_time,
+            the_same_files_again_change_nothing_and_older_ones_are_a_new_version,
+            a_fenced_run_stores_no_files,
+            files_that_another_version_followed_are_dropped_and_the_newest_stays,
+            files_are_their_accounts_own,
             an_account_sees_nothing_of_another,
             a_closed_store_refuses,
         }

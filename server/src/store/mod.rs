@@ -207,6 +207,19 @@ pub struct Commit {
     pub now: UnixMillis,
 }
 
+/// Sealed files beside the database, to be stored. Their header was parsed.
+#[derive(Clone, Debug)]
+pub struct PutFiles {
+    /// Whose.
+    pub account: AccountId,
+    /// Whose session they come in.
+    pub writer: Writer,
+    /// The whole of them.
+    pub sealed: Bytes,
+    /// The server's clock.
+    pub now: UnixMillis,
+}
+
 /// A database of accounts, logs, chunks and snapshots.
 ///
 /// Every method may fail with [`StoreError::Full`] (nothing was changed), [`StoreError::Unavailable`] (try again) and
@@ -343,6 +356,19 @@ pub trait Store: Send + Sync + 'static {
 
     /// Forgets a pack that was marked so and is removed from the pack store.
     async fn end_removal(&self, account: AccountId, pack: PackId) -> Result<(), StoreError>;
+
+    /// Stores a version of the files beside the database. The very bytes of the newest version again change nothing.
+    ///
+    /// Refusals: [`Refusal::Fenced`].
+    async fn put_files(&self, files: PutFiles) -> Result<(), StoreError>;
+
+    /// The files as they were at a time, which is the newest version that had arrived by then; without a time, the
+    /// newest.
+    async fn files(&self, account: AccountId, at: Option<UnixMillis>) -> Result<Option<Vec<u8>>, StoreError>;
+
+    /// Drops the versions of the files that no time from `before` on asks for: those that another version had followed
+    /// by then. The newest version stays, whatever its age. Of an account that is held nothing goes. How many went.
+    async fn drop_old_files(&self, account: AccountId, before: UnixMillis) -> Result<u64, StoreError>;
 
     /// Finishes what was begun, refuses what comes after, and lets go of the database.
     async fn close(&self);

@@ -41,9 +41,10 @@ impl HistoryPolicy {
     }
 
     /// Judges an account's snapshots, which are given in the order in which they are listed: the highest base first,
-    /// of equal ones the latest first; those that are off the chain among them.
+    /// of equal ones the latest first; those that are off the chain among them. One that rests on the head supersedes
+    /// nothing yet: where the head is replaced (I3), the one before it must still be there, with its log.
     #[must_use]
-    pub fn judge(&self, snapshots: &[Aged], now: UnixMillis) -> Verdict {
+    pub fn judge(&self, snapshots: &[Aged], head_seq: u64, now: UnixMillis) -> Verdict {
         let mut go = Vec::new();
         let mut records_from = 0;
         let mut rank = 0;
@@ -56,6 +57,9 @@ impl HistoryPolicy {
                 } else {
                     off_chain.push(snapshot.base_seq);
                 }
+                continue;
+            }
+            if snapshot.base_seq >= head_seq {
                 continue;
             }
             // One that is committed below another is superseded from its first moment.
@@ -113,6 +117,9 @@ mod tests {
         days: 3,
     };
 
+    /// Above all bases.
+    const HEAD: u64 = 100;
+
     fn days(days: u64) -> UnixMillis {
         UnixMillis(days * DAY_MS)
     }
@@ -133,7 +140,7 @@ mod tests {
     #[test]
     fn a_snapshot_goes_when_it_is_neither_among_the_newest_nor_young() {
         let snapshots = [aged(3, 30, 12), aged(2, 20, 11), aged(1, 10, 10)];
-        let at = |now| POLICY.judge(&snapshots, now);
+        let at = |now| POLICY.judge(&snapshots, HEAD, now);
         // 1 was superseded on day 11, so that it stays until day 14 is over.
         assert_eq!(at(days(14)).go, [0; 0]);
         let later = at(just_after(14));
@@ -149,18 +156,18 @@ mod tests {
             days: 0,
         };
         let snapshots = [aged(2, 20, 11), aged(1, 10, 1)];
-        assert_eq!(least.judge(&snapshots, days(12)).go, [0; 0]);
-        let later = least.judge(&snapshots, just_after(12));
+        assert_eq!(least.judge(&snapshots, HEAD, days(12)).go, [0; 0]);
+        let later = least.judge(&snapshots, HEAD, just_after(12));
         assert_eq!((later.go, later.records_from), (vec![1], 20));
-        assert_eq!(least.judge(&[aged(2, 20, 11)], days(99)).go, [0; 0]);
+        assert_eq!(least.judge(&[aged(2, 20, 11)], HEAD, days(99)).go, [0; 0]);
     }
 
     #[test]
     fn the_log_below_the_first_snapshot_stays_as_long_as_a_snapshot_would() {
         let first = [aged(1, 10, 10)];
-        assert_eq!(POLICY.judge(&first, days(13)).records_from, 0);
-        assert_eq!(POLICY.judge(&first, just_after(13)).records_from, 10);
-        assert_eq!(POLICY.judge(&[], days(99)).records_from, 0);
+        assert_eq!(POLICY.judge(&first, HEAD, days(13)).records_from, 0);
+        assert_eq!(POLICY.judge(&first, HEAD, just_after(13)).records_from, 10);
+        assert_eq!(POLICY.judge(&[], HEAD, days(99)).records_from, 0);
     }
 
     #[test]
@@ -170,10 +177,23 @@ mod tests {
             ..aged(9, 5, 11)
         };
         let snapshots = [aged(3, 30, 11), aged(2, 20, 11), off];
-        let young = POLICY.judge(&snapshots, days(15));
+        let young = POLICY.judge(&snapshots, HEAD, days(15));
         assert_eq!((young.go, young.records_from), (vec![], 5));
-        let old = POLICY.judge(&snapshots, just_after(15));
+        let old = POLICY.judge(&snapshots, HEAD, just_after(15));
         assert_eq!((old.go, old.records_from), (vec![9], 20));
+    }
+
+    #[test]
+    fn a_snapshot_that_rests_on_the_head_supersedes_nothing_yet() {
+        let least = HistoryPolicy {
+            snapshots: 1,
+            days: 0,
+        };
+        let snapshots = [aged(2, 20, 11), aged(1, 10, 1)];
+        let at = |head| least.judge(&snapshots, head, days(99));
+        assert_eq!((at(20).go, at(20).records_from), (vec![], 10));
+        assert_eq!((at(21).go, at(21).records_from), (vec![1], 20));
+        assert_eq!(least.judge(&snapshots[..1], 20, days(99)).records_from, 0);
     }
 
     proptest! {
@@ -187,7 +207,7 @@ mod tests {
                 .map(|(key, day)| aged(key, key.unsigned_abs() + 1, *day)).collect();
             snapshots.reverse();
             let policy = HistoryPolicy { snapshots: keep, days: at_least };
-            let verdict = policy.judge(&snapshots, days(now));
+            let verdict = policy.judge(&snapshots, HEAD, days(now));
             for (rank, snapshot) in snapshots.iter().enumerate() {
                 let gone = verdict.go.contains(&snapshot.key);
                 prop_assert!(!gone || rank >= keep.max(1));

@@ -8,7 +8,9 @@ mod accounts;
 mod append;
 mod cells;
 mod chunks;
+mod files;
 mod history;
+mod opening;
 pub mod operator;
 mod packs;
 mod proofs;
@@ -20,7 +22,7 @@ mod tests;
 mod writer;
 
 use super::{
-    AccountId, Append, Commit, HistoryPolicy, Move, PackArrival, PackIndex, PackLoad, RollUpPolicy,
+    AccountId, Append, Commit, HistoryPolicy, Move, PackArrival, PackIndex, PackLoad, PutFiles, RollUpPolicy,
     SessionRequest, Store, StoreError, StoreId, StoredRecord, Writer,
 };
 use async_trait::async_trait;
@@ -31,15 +33,17 @@ use backstop_protocol::{
     grant::SignedGrant,
     id::{AccessKey, ChunkId, PackId, SnapshotId},
 };
+pub use opening::OpenError;
+use opening::{check_durable, name};
 use proofs::Word;
 use rand_core::CryptoRng;
 use sqlx::{
-    ConnectOptions as _, Connection as _, Row as _, SqliteConnection, SqlitePool,
+    ConnectOptions as _, SqlitePool,
     migrate::{MigrateError, Migrator},
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 use std::{
-    fs::OpenOptions, io, os::unix::fs::OpenOptionsExt as _, path::Path, thread::JoinHandle, time::Duration,
+    fs::OpenOptions, os::unix::fs::OpenOptionsExt as _, path::Path, thread::JoinHandle, time::Duration,
 };
 use tokio::sync::{Mutex, mpsc, oneshot};
 use writer::Job;
@@ -54,39 +58,13 @@ const READER_WAIT: Duration = Duration::from_secs(5);
 const BUSY_WAIT: Duration = Duration::from_secs(5);
 /// How many writes may wait before callers wait to join them.
 const QUEUE: usize = 1024;
+/// Pages that a connection may keep in memory, in KiB, as SQLite writes it: ids are random, and so are the pages that chunks
+/// and their indexes touch.
+const CACHE: &str = "-16384";
 /// To how many bytes the log of SQLite's own is cut back once it was longer.
 const WAL_KEPT: &str = "67108864";
 /// Bytes of a database page.
 const PAGE: u32 = 4096;
-
-/// Why a store could not be opened.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// The database was written by a newer program.
-    #[error(
-        "the database was written by a newer backstop-server (it knows migration {0}); run that version or a later one"
-    )]
-    Newer(i64),
-    /// The migrations could not be applied.
-    #[error("cannot bring the database up to date")]
-    Migrate(#[source] MigrateError),
-    /// SQLite does not promise what an acknowledgement rests on (I1).
-    #[error(
-        "SQLite does not keep what is committed here ({setting} is {found}); move the data to a local disk"
-    )]
-    NotDurable {
-        /// The setting that is wrong.
-        setting: &'static str,
-        /// What it is.
-        found: String,
-    },
-    /// The file cannot be made or written.
-    #[error("cannot write to it")]
-    File(#[from] io::Error),
-    /// SQLite itself failed.
-    #[error("cannot open the database")]
-    Database(#[from] sqlx::Error),
-}
 
 /// A store in one SQLite file.
 pub struct SqliteStore {
@@ -120,6 +98,7 @@ impl SqliteStore {
             .pragma("journal_size_limit", WAL_KEPT)
             // What a statement would have to undo is a few pages for each append; a file for them would cost every group.
             .pragma("temp_store", "memory")
+            .pragma("cache_size", CACHE)
             .disable_statement_logging();
         if let Some(limit) = limit {
             options = options.pragma("max_page_count", (limit / u64::from(PAGE)).max(1).to_string());
@@ -169,46 +148,6 @@ impl SqliteStore {
 
 fn closing() -> StoreError {
     StoreError::Unavailable("the store does not write any more".to_owned())
-}
-
-/// SQLite's word for what I1 rests on; it may fall back silently, on a file system that has no shared memory.
-async fn check_durable(connection: &mut SqliteConnection) -> Result<(), OpenError> {
-    let journal_mode: String = sqlx::query_scalar("PRAGMA journal_mode")
-        .fetch_one(&mut *connection)
-        .await?;
-    if journal_mode != "wal" {
-        return Err(OpenError::NotDurable {
-            setting: "journal_mode",
-            found: journal_mode,
-        });
-    }
-    let synchronous: i64 = sqlx::query_scalar("PRAGMA synchronous")
-        .fetch_one(&mut *connection)
-        .await?;
-    if synchronous != 2 {
-        return Err(OpenError::NotDurable {
-            setting: "synchronous",
-            found: synchronous.to_string(),
-        });
-    }
-    Ok(())
-}
-
-async fn name(connection: &mut SqliteConnection, new_id: [u8; 16]) -> Result<StoreId, OpenError> {
-    let mut transaction = connection.begin().await?;
-    sqlx::query("INSERT INTO store (one, id) VALUES (1, ?) ON CONFLICT DO NOTHING")
-        .bind(new_id.as_slice())
-        .execute(&mut *transaction)
-        .await?;
-    let id: Vec<u8> = sqlx::query("SELECT id FROM store")
-        .fetch_one(&mut *transaction)
-        .await?
-        .try_get(0)?;
-    transaction.commit().await?;
-    let id = id
-        .try_into()
-        .map_err(|_| sqlx::Error::Decode("the store's id".into()))?;
-    Ok(StoreId(id))
 }
 
 #[async_trait]
@@ -369,6 +308,20 @@ impl Store for SqliteStore {
 
     async fn end_removal(&self, account: AccountId, pack: PackId) -> Result<(), StoreError> {
         self.submit(|answer| Job::EndRemoval(account, pack, answer)).await
+    }
+
+    async fn put_files(&self, files: PutFiles) -> Result<(), StoreError> {
+        self.submit(|answer| Job::PutFiles(Box::new(files), answer)).await
+    }
+
+    async fn files(&self, account: AccountId, at: Option<UnixMillis>) -> Result<Option<Vec<u8>>, StoreError> {
+        let mut connection = self.reads.acquire().await?;
+        files::at(&mut connection, account, at).await
+    }
+
+    async fn drop_old_files(&self, account: AccountId, before: UnixMillis) -> Result<u64, StoreError> {
+        self.submit(|answer| Job::DropOldFiles(account, before, answer))
+            .await
     }
 
     async fn close(&self) {

@@ -8,9 +8,12 @@
 
 mod appends;
 mod connections;
+mod files;
+mod history;
 mod load;
 mod openings;
 mod operations;
+mod operator;
 mod process;
 mod settings;
 mod snapshots;

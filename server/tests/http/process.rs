@@ -41,7 +41,7 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    fn start(data: &Path) -> Self {
+    pub(crate) fn start(data: &Path) -> Self {
         Self::run(command(data))
     }
 

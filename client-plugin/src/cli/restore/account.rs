@@ -72,6 +72,7 @@ pub(super) struct Account<'a> {
 
 /// An open session for reading, and as whom it was opened.
 pub(super) struct Reader {
+    pub(super) session: Session,
     identity: Arc<Identity>,
     grant: SignedGrant,
 }
@@ -170,8 +171,13 @@ impl Account<'_> {
             network,
             grant: Some(grant.clone()),
         });
-        let (_, state) = self.session(Arc::clone(&identity), None).await?;
-        Ok((Reader { identity, grant }, state))
+        let (session, state) = self.session(Arc::clone(&identity), None).await?;
+        let reader = Reader {
+            session,
+            identity,
+            grant,
+        };
+        Ok((reader, state))
     }
 
     async fn session(

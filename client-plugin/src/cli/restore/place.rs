@@ -10,6 +10,7 @@ use crate::{
     },
     directory::{Config, Directory, OutageConfig, RequireConfig, ServerConfig, ShadowConfig, Witness},
     durable,
+    files::FileName,
     keys::{KeyFile, Root},
     random::SharedRng,
     record::Require,
@@ -167,7 +168,12 @@ impl Place {
         })
     }
 
-    fn complete_hsm_secret(&self, candidate: &Candidate, args: &Args) -> io::Result<HsmSecretRest> {
+    /// Writes what came as words, where there is no secret yet.
+    pub(super) fn complete_hsm_secret(
+        &self,
+        candidate: &Candidate,
+        args: &Args,
+    ) -> io::Result<HsmSecretRest> {
         match (self.hsm_secret, &candidate.hsm_secret, &args.hsm_secret) {
             (Existing::Own, ..) => Ok(HsmSecretRest::There),
             (Existing::Locked, ..) => Ok(HsmSecretRest::ThereLocked),
@@ -221,6 +227,7 @@ impl Place {
             proxy: args.proxy.clone(),
             database: (self.database != self.node.net().join("lightningd.sqlite3"))
                 .then(|| self.database.clone()),
+            files: FileName::defaults(),
             outage: OutageConfig::default(),
             shadow: ShadowConfig::default(),
             grant: taken.grant.clone(),

@@ -2,13 +2,15 @@
 
 use super::place::{HsmSecretRest, Rest};
 use crate::{
-    cli::Here,
+    cli::{Here, history::held},
     plugin::Utc,
-    restore::{Progress, Restored},
+    restore::Restored,
 };
 use backstop_protocol::{api::AccountState, id::ServerKey};
-use indicatif::{ProgressBar, ProgressStyle};
-use std::io::{self, Write};
+use std::{
+    io::{self, Write},
+    path::Path,
+};
 
 /// Says whose backup was found.
 pub(super) fn found(
@@ -75,6 +77,9 @@ pub(super) fn restored(out: &mut dyn Write, restored: &Restored, state: &Account
             "(the database does not name its node yet)"
         },
     )?;
+    if let Some(since) = state.held_since {
+        writeln!(out, "{}", held(since))?;
+    }
     writeln!(
         out,
         "Fenced    the machine that wrote this backup until now is refused from here on"
@@ -100,24 +105,8 @@ pub(super) fn next(out: &mut dyn Write, rest: &Rest, here: &Here) -> io::Result<
         step += 1;
         writeln!(out, "  {step}. {text}")
     };
-    match hsm_secret {
-        HsmSecretRest::There | HsmSecretRest::Written => {}
-        HsmSecretRest::ThereLocked => {
-            say(format!(
-                "{path} was there and has a passphrase: make sure that it is this node's;"
-            ))?;
-        }
-        HsmSecretRest::Copy(file) => {
-            say(format!(
-                "put the secret in its place: install -m 400 {} {path}",
-                file.display()
-            ))?;
-        }
-        HsmSecretRest::Missing => {
-            say(format!(
-                "put the node's hsm_secret to {path}, or start lightningd with the node's signer;"
-            ))?;
-        }
+    if let Some(step) = secret_step(hsm_secret, &node.hsm_secret()) {
+        say(step)?;
     }
     say(format!(
         "make sure that this line is in {}:\n\n         important-plugin={}\n",
@@ -133,45 +122,27 @@ pub(super) fn next(out: &mut dyn Write, rest: &Rest, here: &Here) -> io::Result<
     out.flush()
 }
 
+/// What there is to do about `hsm_secret`, which belongs at `path`.
+pub(super) fn secret_step(rest: &HsmSecretRest, path: &Path) -> Option<String> {
+    let path = path.display();
+    match rest {
+        HsmSecretRest::There | HsmSecretRest::Written => None,
+        HsmSecretRest::ThereLocked => Some(format!(
+            "{path} was there and has a passphrase: make sure that it is this node's;"
+        )),
+        HsmSecretRest::Copy(file) => Some(format!(
+            "put the secret in its place: install -m 400 {} {path}",
+            file.display()
+        )),
+        HsmSecretRest::Missing => Some(format!(
+            "put the node's hsm_secret to {path}, or start lightningd with the node's signer;"
+        )),
+    }
+}
+
 fn received(state: &AccountState) -> String {
     state.head_received_at.map_or_else(String::new, |at| {
         let minutes = state.time.millis_since(at) / 60_000;
         format!(", received {} ({minutes} min ago by the server's clock)", Utc(at))
     })
-}
-
-/// Progress bars, where a terminal shows them.
-#[derive(Default)]
-pub(super) struct Bars {
-    bar: Option<(&'static str, ProgressBar)>,
-}
-
-impl Bars {
-    /// Shows how far it is.
-    pub(super) fn show(&mut self, progress: Progress) {
-        let (what, done, total) = match progress {
-            Progress::Snapshot { done, total } => ("snapshot, bytes", done, total),
-            Progress::Records { done, total } => ("records", done, total),
-            Progress::Checking => ("checking", 0, 0),
-        };
-        if self.bar.as_ref().is_none_or(|(shown, _)| *shown != what) {
-            self.clear();
-            let bar = ProgressBar::new(total);
-            if let Ok(style) = ProgressStyle::with_template("{msg:16} {wide_bar} {pos}/{len} {eta}") {
-                bar.set_style(style);
-            }
-            bar.set_message(what);
-            self.bar = Some((what, bar));
-        }
-        if let Some((_, bar)) = &self.bar {
-            bar.set_position(done);
-        }
-    }
-
-    /// Takes them away.
-    pub(super) fn clear(&mut self) {
-        if let Some((_, bar)) = self.bar.take() {
-            bar.finish_and_clear();
-        }
-    }
 }

@@ -1,3 +1,4 @@
+mod past;
 mod place;
 mod refused;
 mod whole;
@@ -196,7 +197,7 @@ impl World {
             keys,
             node: NODE,
             server: SERVER,
-            fenced: self.head,
+            goal: Goal::Fenced(self.head),
             until: None,
             database: &target,
         };

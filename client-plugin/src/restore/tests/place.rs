@@ -10,7 +10,7 @@ fn nothing_is_put_in_place_where_somebody_wrote_after_the_fence() {
         keys: &world.keys,
         node: NODE,
         server: SERVER,
-        fenced,
+        goal: Goal::Fenced(fenced),
         until: None,
         database: &target,
     };
@@ -30,7 +30,7 @@ fn nothing_is_put_in_place_where_somebody_wrote_after_the_fence() {
         keys: &world.keys,
         node: NODE,
         server: SERVER,
-        fenced,
+        goal: Goal::Fenced(fenced),
         until: None,
         database: &target,
     };
@@ -90,7 +90,7 @@ fn a_restore_that_is_dropped_leaves_nothing() {
         keys: &world.keys,
         node: NODE,
         server: SERVER,
-        fenced: world.head,
+        goal: Goal::Fenced(world.head),
         until: None,
         database: &target,
     };
@@ -181,7 +181,7 @@ fn a_line_that_is_cut_again_and_again_is_outlived_and_a_refusal_is_not_repeated(
         keys: &world.keys,
         node: NODE,
         server: SERVER,
-        fenced: world.head,
+        goal: Goal::Fenced(world.head),
         until: None,
         database: &target,
     };

@@ -65,8 +65,8 @@ fn an_earlier_version_is_rebuilt_as_it_was_whatever_came_after_it() {
         keys: &world.keys,
         node: NODE,
         server: SERVER,
-        fenced: world.head,
-        until: Some(until),
+        goal: Goal::Fenced(world.head),
+        until: Some(Until::Version(until)),
         database: &target,
     };
     let rebuild = |until| {
@@ -288,7 +288,7 @@ fn a_real_node_comes_back_from_nothing_and_from_its_middle() {
             keys: &world.keys,
             node,
             server: SERVER,
-            fenced: world.head,
+            goal: Goal::Fenced(world.head),
             until: None,
             database: &target,
         };

@@ -153,6 +153,7 @@ pub(in crate::store) async fn a_failed_proof_holds_everything_until_it_is_accept
     session.pack(&*store, 1, &[10, 20, 30]).await;
     rolled_up(&*store, &mut session, 1, &[10], NOW).await;
     rolled_up(&*store, &mut session, 2, &[20], NOW).await;
+    session.append(&*store, 1).await;
     let report = async |equal, now| {
         let report = ProofReport { seq: 1, equal };
         store
@@ -218,6 +219,27 @@ pub(in crate::store) async fn a_superseded_snapshot_goes_with_the_log_below_the_
     session.append(&*store, 3).await;
 }
 
+pub(in crate::store) async fn a_snapshot_that_rests_on_the_head_supersedes_nothing_yet(
+    store: Arc<dyn Store>,
+) {
+    let mut old = Session::first(&*store, 1).await;
+    old.pack(&*store, 1, &[10, 20]).await;
+    rolled_up(&*store, &mut old, 1, &[10], NOW).await;
+    let base = old.head;
+    rolled_up(&*store, &mut old, 2, &[20], NOW).await;
+    drop_all(&*store, old.account, later(99 * DAY)).await;
+    let new = Session::open(&*store, 1, claim(1, 2, 1, 2)).await;
+    store
+        .append(new.record(2, base.hash, 3, RECORD_MIN))
+        .await
+        .unwrap();
+    // What the replaced head leaves is a snapshot, and the whole log above it.
+    assert_eq!(listed(&*store, &new).await, [1]);
+    assert_eq!(new.state(&*store).await.first_seq, 1);
+    let places = store.locate(new.account, vec![ChunkId([10; 32])]).await;
+    assert!(places.unwrap()[0].is_some());
+}
+
 pub(in crate::store) async fn records_go_a_few_megabytes_at_a_time(store: Arc<dyn Store>) {
     let mut session = Session::first(&*store, 1).await;
     for _ in 0..5 {
@@ -225,6 +247,7 @@ pub(in crate::store) async fn records_go_a_few_megabytes_at_a_time(store: Arc<dy
     }
     session.pack(&*store, 1, &[10]).await;
     rolled_up(&*store, &mut session, 1, &[10], NOW).await;
+    session.append(&*store, 1).await;
     let late = later(3 * DAY);
     let first = async || store.account(session.account, NOW).await.unwrap().first_seq;
     let mut seen = vec![first().await];

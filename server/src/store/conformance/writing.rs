@@ -28,7 +28,7 @@ pub(super) fn shown(grant: Grant) -> ShownGrant {
     ShownGrant { grant, signed }
 }
 
-pub(super) fn claim(instance: u8, run: u8, expected_epoch: u64, epoch: u64) -> WriterClaim {
+pub(crate) fn claim(instance: u8, run: u8, expected_epoch: u64, epoch: u64) -> WriterClaim {
     WriterClaim {
         instance: InstanceId([instance; 16]),
         run: RunId([run; 16]),
@@ -87,7 +87,7 @@ impl Session {
         Self::open(store, node, claim(node, node, 0, 1)).await
     }
 
-    pub(super) async fn open(store: &dyn Store, node: u8, claim: WriterClaim) -> Self {
+    pub(crate) async fn open(store: &dyn Store, node: u8, claim: WriterClaim) -> Self {
         let request = append_request(node, Some(granted(node, node, Scope::Append, 1)), claim);
         let (account, state) = store.open_session(request).await.unwrap();
         Self {

@@ -48,8 +48,22 @@ pub(super) async fn open(
     if let Some(shown) = &request.grant {
         remember(connection, account.id, shown, request.now).await?;
     }
+    let state = state(connection, &account, policy, request.now).await?;
+    Ok((account.id, state))
+}
+
+/// What the server says about an account that was read.
+pub(super) async fn state(
+    connection: &mut SqliteConnection,
+    account: &Account,
+    policy: &RollUpPolicy,
+    now: UnixMillis,
+) -> Result<AccountState, StoreError> {
     let snapshot = super::snapshots::newest(connection, account.id).await?;
-    Ok((account.id, account.state(snapshot, policy, request.now)))
+    Ok(AccountState {
+        files: super::files::newest(connection, account.id).await?,
+        ..account.state(snapshot, policy, now)
+    })
 }
 
 pub(super) async fn raise_floor(

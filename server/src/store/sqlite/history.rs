@@ -24,7 +24,8 @@ pub(super) async fn drop_some(
     if account.held_since.is_some() {
         return Ok(false);
     }
-    let verdict = policy.judge(&aged(connection, account.id).await?, now);
+    let snapshots = aged(connection, account.id).await?;
+    let verdict = policy.judge(&snapshots, account.head.seq, now);
     for snapshot in &verdict.go {
         sqlx::query("UPDATE snapshots SET dropped_at = ? WHERE snapshot = ?")
             .bind(int(now.0)?)

@@ -13,6 +13,9 @@ use backstop_protocol::{
 };
 use sqlx::SqliteConnection;
 
+/// Most chunks that go in one transaction. Their ids are random, so that each takes pages of its own with it.
+const CHUNKS: u32 = 500;
+
 /// What arrived before this moment is old enough.
 fn old_at(now: UnixMillis) -> Result<i64, StoreError> {
     int(now.0.saturating_sub(GRACE_MS))
@@ -33,7 +36,7 @@ pub(super) async fn unneeded(
     )
     .bind(account.0)
     .bind(old_at(now)?)
-    .bind(ROWS)
+    .bind(CHUNKS)
     .fetch_all(connection)
     .await?;
     Ok(found)

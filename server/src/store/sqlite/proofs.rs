@@ -1,6 +1,6 @@
 //! What comparisons of the backup with the node's database found.
 
-use super::{accounts, cells::int, snapshots};
+use super::{accounts, cells::int};
 use crate::store::{AccountId, RollUpPolicy, StoreError, Writer};
 use backstop_protocol::{
     api::{AccountState, ProofReport},
@@ -39,6 +39,5 @@ pub(super) async fn take(
     .bind(word.account.0)
     .execute(&mut *connection)
     .await?;
-    let snapshot = snapshots::newest(connection, word.account).await?;
-    Ok(account.state(snapshot, policy, word.now))
+    accounts::state(connection, &account, policy, word.now).await
 }

@@ -3,7 +3,6 @@
 use super::{
     accounts,
     cells::{number, time},
-    snapshots,
 };
 use crate::store::{AccountId, RollUpPolicy, StoreError, StoredRecord};
 use backstop_protocol::{
@@ -58,11 +57,10 @@ pub(super) async fn account(
     policy: &RollUpPolicy,
     now: UnixMillis,
 ) -> Result<AccountState, StoreError> {
-    // A transaction, so that both questions see one state.
+    // A transaction, so that all questions see one state.
     let mut view = reads.begin().await?;
     let found = accounts::load(&mut view, account).await?;
-    let snapshot = snapshots::newest(&mut view, account).await?;
-    Ok(found.state(snapshot, policy, now))
+    accounts::state(&mut view, &found, policy, now).await
 }
 
 pub(super) async fn records(

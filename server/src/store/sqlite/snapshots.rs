@@ -129,7 +129,7 @@ async fn add(connection: &mut SqliteConnection, commit: &Commit, snapshot: i64) 
         let entered = sqlx::query(
             "INSERT INTO snapshot_chunks (snapshot, chunk) SELECT ?, chunks.chunk FROM json_each(?) AS listed
              CROSS JOIN chunks ON chunks.account = ? AND chunks.id = unhex(listed.value)
-             WHERE true ON CONFLICT DO NOTHING",
+             WHERE true ORDER BY chunks.chunk ON CONFLICT DO NOTHING",
         )
         .bind(snapshot)
         .bind(&listed)

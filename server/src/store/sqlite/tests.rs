@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::store::{
-    Append, Refusal, RollUpPolicy,
+    Append, GRACE_MS, Refusal, RollUpPolicy, Tail,
     conformance::{self, Session},
 };
 use backstop_protocol::{
@@ -14,6 +14,7 @@ use backstop_protocol::{
 };
 use getrandom::{SysRng, rand_core::UnwrapErr};
 use proptest::prelude::*;
+use sqlx::Connection as _;
 use std::sync::Arc;
 use tempfile::TempDir;
 
@@ -122,6 +123,87 @@ async fn a_replaced_record_is_kept_with_the_time_and_the_epoch_of_its_successor(
     .await
     .unwrap();
     assert_eq!(kept, (2, 1, 2, 1_000_000, 1_000_000));
+}
+
+#[tokio::test]
+async fn a_replaced_record_goes_when_its_time_is_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Arc::new(open(&dir, None).await.unwrap());
+    conformance::a_higher_epoch_replaces_the_last_record_and_no_other(store.clone()).await;
+    let options = SqliteConnectOptions::new().filename(dir.path().join("store"));
+    let mut connection = options.connect().await.unwrap();
+    let account = store.accounts(AccountId(0), 1).await.unwrap()[0];
+    let policy = HistoryPolicy {
+        snapshots: 0,
+        days: 3,
+    };
+    for (late, left) in [(0, 1), (1, 0)] {
+        let now = UnixMillis(1_000_000 + policy.keep_ms() + late);
+        while store.drop_history(account, &policy, now).await.unwrap() {}
+        let kept: i64 = sqlx::query_scalar("SELECT count(*) FROM replaced_records")
+            .fetch_one(&mut connection)
+            .await
+            .unwrap();
+        assert_eq!(kept, left);
+    }
+}
+
+#[tokio::test]
+async fn what_an_older_program_wrote_is_counted_when_it_is_opened() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("store");
+    let options = SqliteConnectOptions::new()
+        .filename(&file)
+        .create_if_missing(true);
+    let mut connection = options.connect().await.unwrap();
+    let first = Migrator {
+        migrations: MIGRATIONS.iter().take(1).cloned().collect(),
+        ..Migrator::DEFAULT
+    };
+    first.run(&mut connection).await.unwrap();
+    // Three records, a snapshot of the first, and an account without any.
+    sqlx::raw_sql(
+        "INSERT INTO accounts (account, node, network, created_at, epoch, instance, run, writer_since, writer_seen_at,
+            timeline, head_epoch, head_seq, head_received_at, first_seq, log_bytes)
+         VALUES (1, zeroblob(33), 'regtest', 0, 1, zeroblob(16), zeroblob(16), 0, 0, zeroblob(16), 1, 3, 30, 1, 1201);
+         INSERT INTO accounts (account, node, network, created_at) VALUES (2, zeroblob(33), 'bitcoin', 0);
+         INSERT INTO records (account, seq, epoch, hash, received_at, bytes, sealed) VALUES
+            (1, 1, 1, zeroblob(32), 10, 400, zeroblob(400)), (1, 2, 1, zeroblob(32), 20, 400, zeroblob(400)),
+            (1, 3, 1, zeroblob(32), 30, 401, zeroblob(401));
+         INSERT INTO snapshots (account, id, base_seq, base_hash, committed_at, bytes, manifest)
+         VALUES (1, zeroblob(16), 1, zeroblob(32), 15, 5000, zeroblob(400));
+         INSERT INTO packs (account, id, bytes, received_at) VALUES (1, zeroblob(32), 400, 12);",
+    )
+    .execute(&mut connection)
+    .await
+    .unwrap();
+    connection.close().await.unwrap();
+    let store = open(&dir, None).await.unwrap();
+    let mut connection = SqliteConnectOptions::new()
+        .filename(&file)
+        .connect()
+        .await
+        .unwrap();
+    let tail = Tail {
+        bytes: 801,
+        records: 2,
+        since: Some(UnixMillis(20)),
+        snapshot_bytes: 5000,
+        ordered: false,
+    };
+    let account = accounts::load(&mut connection, AccountId(1)).await.unwrap();
+    assert_eq!(account.tail, tail);
+    let empty = accounts::load(&mut connection, AccountId(2)).await.unwrap();
+    assert_eq!(empty.tail, Tail::default());
+    let removed = async |now| {
+        store
+            .begin_removals(AccountId(1), UnixMillis(now))
+            .await
+            .unwrap()
+            .len()
+    };
+    assert_eq!(removed(12 + GRACE_MS).await, 0);
+    assert_eq!(removed(13 + GRACE_MS).await, 1);
 }
 
 /// Fills the store until it refuses; returns the record that had no room.

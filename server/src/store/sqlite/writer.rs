@@ -7,13 +7,13 @@
 use super::{
     accounts,
     append::{self, GROUP_MAX},
-    chunks, history, packs,
+    chunks, files, history, packs,
     proofs::{self, Word},
     snapshots,
 };
 use crate::store::{
-    AccountId, Append, Commit, HistoryPolicy, Move, PackArrival, PackIndex, RollUpPolicy, SessionRequest,
-    StoreError,
+    AccountId, Append, Commit, HistoryPolicy, Move, PackArrival, PackIndex, PutFiles, RollUpPolicy,
+    SessionRequest, StoreError,
 };
 use backstop_protocol::{
     api::{AccountState, Appended, SnapshotInfo},
@@ -49,6 +49,8 @@ pub(super) enum Job {
     EndRemoval(AccountId, PackId, Answer<()>),
     /// Finish what waits, take nothing more, and end.
     Close,
+    PutFiles(Box<PutFiles>, Answer<()>),
+    DropOldFiles(AccountId, UnixMillis, Answer<u64>),
 }
 
 /// Starts the thread. It runs jobs until [`Job::Close`], or until every sender is gone, and nothing waits.
@@ -230,6 +232,15 @@ impl Writer {
             Job::EndRemoval(account, pack, answer) => {
                 let done =
                     self.transaction(async |connection| packs::end_removal(connection, account, pack).await);
+                let _ = answer.send(done.await);
+            }
+            Job::PutFiles(put, answer) => {
+                let done = self.transaction(async |connection| files::put(connection, &put).await);
+                let _ = answer.send(done.await);
+            }
+            Job::DropOldFiles(account, before, answer) => {
+                let done =
+                    self.transaction(async |connection| files::drop_old(connection, account, before).await);
                 let _ = answer.send(done.await);
             }
         }

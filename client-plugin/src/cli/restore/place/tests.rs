@@ -126,6 +126,7 @@ fn a_directory_set_up_for_another_node_root_or_server_is_an_obstacle() {
             require: RequireConfig::All,
             proxy: None,
             database: None,
+            files: FileName::defaults(),
             outage: OutageConfig::default(),
             shadow: ShadowConfig::default(),
             grant: secret.node_key().sign_grant(&grant),

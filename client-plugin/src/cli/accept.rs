@@ -1,0 +1,53 @@
+//! `backstop accept`: lets go of the branch that a failed comparison holds on the server. Only the writer may say so; how
+//! this command speaks for it beside the plugin is [`Seat`]'s matter.
+
+use super::{Here, NodeArgs, when::Stamp};
+use crate::{
+    node::{Ambient, Node},
+    seat::Seat,
+};
+use anyhow::ensure;
+use std::io::{self, Write};
+
+/// Accept that the backup and the node's database were found to differ, after you looked into it: the server may then
+/// drop the branch that it keeps of the time before, as its history allows.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    node: NodeArgs,
+}
+
+/// Runs the command.
+pub(super) fn command(args: &Args, here: &Here, ambient: Ambient) -> anyhow::Result<()> {
+    let files = args.node.find(here)?;
+    let node = Node::load(&files.net(), ambient)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(accept(&node, &mut io::stdout().lock()))
+}
+
+async fn accept(node: &Node, out: &mut dyn Write) -> anyhow::Result<()> {
+    let (reader, account) = node.open_reader().await?;
+    let Some(since) = account.held_since else {
+        writeln!(
+            out,
+            "Nothing is held at {}: there is nothing to accept.",
+            reader.url()
+        )?;
+        return Ok(());
+    };
+    let seat = Seat::take(node, &account).await?;
+    let account = seat.session.accept_proof().await?;
+    ensure!(
+        account.held_since.is_none(),
+        "{} still holds the branch: try again, and see `backstop status`",
+        seat.session.url()
+    );
+    writeln!(
+        out,
+        "Accepted. What was held since {} goes when the server's history ends.",
+        Stamp(since)
+    )?;
+    Ok(())
+}
