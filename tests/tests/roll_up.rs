@@ -164,6 +164,13 @@ fn a_backup_that_differs_is_told_loudly_replaced_by_the_truth_and_kept_until_acc
         spoken.status == Some(1) && spoken.stdout.contains("backstop accept"),
         "{spoken:?}"
     );
+    scene.node.command(&["accept"])?.success()?;
+    let found = account(&scene)?;
+    ensure!(found["held_since"].is_null(), "{found}");
+    ensure!(
+        found["proof"]["equal"] == false,
+        "what was found stays found: {found}"
+    );
     let restored = scene.restore("the truth")?;
     let (restored, live) = (Copy::open(&restored)?, Copy::open(&scene.node.database())?);
     let ask = "SELECT intval FROM vars WHERE name = 'last_pay_index'";

@@ -25,6 +25,10 @@ use std::{
 /// Payments before the machine dies, unless the time is over first.
 const PAYMENTS: u64 = 200;
 const PAYING: Duration = Duration::from_secs(20);
+/// How long something in the background may take.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How the plugin says that the backup is worth something.
+const PROVED: &str = "The backup is proved";
 /// Where in a call of the hook the machine may die.
 const MOMENTS: [Moment; 3] = [Moment::Sent, Moment::Continued, Moment::Committed];
 
@@ -45,12 +49,13 @@ fn demo() -> Result<()> {
     let plugin = binary("backstop")?;
     let seed = SystemClock.now().0;
 
-    let server = Server::start()?;
+    let server = Server::start_with(&["--roll-up-records", "600"])?;
     step(
         1,
         "A server",
         &format!("backstop-server, empty, on {}", server.url()),
     );
+    more("it asks for a new snapshot every 600 records, so that the log stays short");
 
     let node = Node::new(seed)?;
     node.setup(&server.url())?;
@@ -67,6 +72,24 @@ fn demo() -> Result<()> {
         "lightningd (simulated) owns a real SQLite database and commits only what the plugin lets it",
     );
     let payments = pay(&mut lightningd, &server)?;
+    let rolled_up = said_at_last(&mut lightningd, "Rolled up")?;
+    step(
+        4,
+        "It rolls up",
+        "while the node went on paying; what was sent was fetched again and opened before it counted:",
+    );
+    quote(&rolled_up);
+    let hook: Times = lightningd.hook_times().iter().copied().collect();
+    let sql = lightningd.sql_bytes();
+    let on_disk = server.bytes_on_disk()?;
+    lightningd.stop(0)?;
+    let mut lightningd = start_until_proved(&node, &options)?;
+    step(
+        5,
+        "It proves",
+        "at a start, what the backup gives is compared with the live database, table by table:",
+    );
+    quote(&said_at_last(&mut lightningd, PROVED)?);
 
     let mut chance = Rng::new(seed);
     let moment = *chance.pick(&MOMENTS).context("no moment to die at")?;
@@ -77,11 +100,9 @@ fn demo() -> Result<()> {
     });
     let death = lightningd.pay().err().context("the machine survived")?;
     ensure!(matches!(death, Death::Killed(_)), "{death}");
-    let hook: Times = lightningd.hook_times().iter().copied().collect();
-    let sql = lightningd.sql_bytes();
     lightningd.kill()?;
     step(
-        4,
+        6,
         "It dies",
         &format!(
             "kill -9 of lightningd and plugin in the middle of payment {}, {}",
@@ -100,12 +121,12 @@ fn demo() -> Result<()> {
     let said = restore(&server.url(), &to, node.network(), &secret)?.success()?;
     let took = started.elapsed();
     step(
-        5,
+        7,
         "It comes back",
         "`backstop restore` into an empty directory, from the secret and the URL alone:",
     );
     for line in said.stdout.lines().filter(|line| !line.trim().is_empty()) {
-        println!("     \u{2502} {line}");
+        quote(line);
     }
     let restored = restored_database(&to, node.network());
     let (held, last) = (version(&restored)?, version(&dead)?);
@@ -129,7 +150,7 @@ fn demo() -> Result<()> {
         again.pay()?;
     }
     step(
-        6,
+        8,
         "It goes on",
         "lightningd starts on the restored directory and makes 5 payments, backed up as before",
     );
@@ -145,7 +166,7 @@ fn demo() -> Result<()> {
         .err()
         .context("the old machine started too: two machines run one node")?;
     step(
-        7,
+        9,
         "Never twice",
         "the old machine, started all the same, is refused before it commits anything:",
     );
@@ -156,7 +177,7 @@ fn demo() -> Result<()> {
     let reason = reason
         .with_context(|| format!("the old machine was refused otherwise: {refusal}"))?
         .trim();
-    println!("     \u{2502} {reason}");
+    quote(reason);
     again.pay()?;
     again.stop(0)?;
 
@@ -184,13 +205,34 @@ fn demo() -> Result<()> {
         hook.count()
     ));
     proved(&format!(
-        "{} of SQL became {} on the server's disk; restored in {}",
+        "{} of SQL became {} on the server's disk, its own journal and history included; restored in {}",
         size(sql),
-        size(server.bytes_on_disk()?),
+        size(on_disk),
         time(took)
     ));
     println!("\nThe same on a real node: README.md, \"Run it for real, in five minutes\".");
     Ok(())
+}
+
+/// Starts lightningd on what it has until a start is one that compares: the one after an upgrade of the schema takes a
+/// snapshot instead.
+fn start_until_proved(node: &Node, options: &Options) -> Result<Lightningd> {
+    let lightningd = Lightningd::start(node, options)?;
+    lightningd.stop(0)?;
+    Ok(Lightningd::start(node, options)?)
+}
+
+/// Waits, paying, until the plugin says it; the last line that does.
+fn said_at_last(lightningd: &mut Lightningd, text: &str) -> Result<String> {
+    let started = Instant::now();
+    loop {
+        let log = lightningd.plugin().log();
+        if let Some((_, line)) = log.iter().rfind(|(_, line)| line.contains(text)) {
+            return Ok(line.clone());
+        }
+        ensure!(started.elapsed() < PATIENCE, "the plugin never said: {text}");
+        lightningd.pay()?;
+    }
 }
 
 /// A moment in words.
@@ -248,6 +290,10 @@ fn step(number: u64, what: &str, how: &str) {
 
 fn more(line: &str) {
     println!("   {:<15} {line}", "");
+}
+
+fn quote(line: &str) {
+    println!("     \u{2502} {line}");
 }
 
 fn proved(what: &str) {
