@@ -17,7 +17,7 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-const SHORT: Duration = Duration::from_millis(300);
+const SHORT: Duration = Duration::from_millis(600);
 const LONG: Duration = Duration::from_mins(1);
 
 /// A server with metrics, whose connections have so much time.
@@ -89,9 +89,9 @@ async fn who_connects_and_says_nothing_is_let_go() {
 async fn a_connection_that_is_idle_for_too_long_is_closed_and_one_in_use_is_not() {
     let server = server(|limits| limits.idle = SHORT).await;
     let mut client = Node::new(1).first(&server).await;
-    for fill in 0..4 {
+    for fill in 0..6 {
         client.append(fill).await;
-        sleep(SHORT / 2).await;
+        sleep(SHORT / 4).await;
     }
     sleep(SHORT * 2).await;
     assert!(client.connection.answer().await.is_none());
