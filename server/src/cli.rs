@@ -120,24 +120,3 @@ fn print(text: &str) {
     // Nobody has to read it.
     let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_nobody_chooses_is_what_the_library_has_as_default() {
-        let cli = Cli::try_parse_from(["backstop-server", "serve", "--data", "/nowhere"]).unwrap();
-        let Command::Serve(settings) = cli.command else {
-            panic!("{cli:?}");
-        };
-        let (chosen, default) = (
-            settings.config().unwrap(),
-            crate::Config::new(PathBuf::from("/nowhere")),
-        );
-        assert_eq!(
-            (chosen.roll_up, chosen.history),
-            (default.roll_up, default.history)
-        );
-    }
-}

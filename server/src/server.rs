@@ -44,10 +44,12 @@ pub enum ServerError {
         cause: io::Error,
     },
     /// The address cannot be listened on.
-    #[error("cannot listen on {listen}: {}", listen_advice(.cause))]
+    #[error("cannot listen on {listen}: {}", listen_advice(.cause, .flag))]
     Listen {
         /// The address.
         listen: SocketAddr,
+        /// The flag that names it.
+        flag: &'static str,
         /// Why.
         cause: io::Error,
     },
@@ -64,20 +66,14 @@ pub enum ServerError {
     Tls(#[from] TlsError),
 }
 
-fn listen_advice(cause: &io::Error) -> String {
-    match cause.kind() {
-        io::ErrorKind::AddrInUse => {
-            "another program listens there; stop it, or choose another port with --listen ADDR:PORT"
-                .to_owned()
-        }
-        io::ErrorKind::PermissionDenied => {
-            "ports below 1024 need a privilege; choose another with --listen ADDR:PORT".to_owned()
-        }
-        io::ErrorKind::AddrNotAvailable => {
-            "this machine does not have that address; choose another with --listen ADDR:PORT".to_owned()
-        }
-        _ => format!("{cause}; choose another address with --listen ADDR:PORT"),
-    }
+fn listen_advice(cause: &io::Error, flag: &str) -> String {
+    let what = match cause.kind() {
+        io::ErrorKind::AddrInUse => "another program listens there".to_owned(),
+        io::ErrorKind::PermissionDenied => "ports below 1024 need a privilege".to_owned(),
+        io::ErrorKind::AddrNotAvailable => "this machine does not have that address".to_owned(),
+        _ => cause.to_string(),
+    };
+    format!("{what}; choose another address or port with {flag} ADDR:PORT")
 }
 
 /// A server that listens, and will answer once it is [run](Server::run).
@@ -111,9 +107,14 @@ impl Server {
         let dir = data.packs();
         let packs = DirectoryPacks::open(&dir).map_err(|cause| ServerError::Packs { dir, cause })?;
         data.sync()?;
-        let (listener, local_addr) = listen(config.listen).await?;
+        let (listener, local_addr) = listen(config.listen, "--listen").await?;
+        if let Some(address) = config.metrics.filter(|address| !local(*address)) {
+            tracing::warn!(
+                "others can reach {address}, where metrics are shown in plain HTTP; they name no node"
+            );
+        }
         let metrics_listener = match config.metrics {
-            Some(address) => Some(listen(address).await?),
+            Some(address) => Some(listen(address, "--metrics").await?),
             None => None,
         };
         let sessions = Sessions::new(identity, store.id());
@@ -232,8 +233,8 @@ impl Server {
     }
 }
 
-async fn listen(listen: SocketAddr) -> Result<(TcpListener, SocketAddr), ServerError> {
-    let failed = |cause| ServerError::Listen { listen, cause };
+async fn listen(listen: SocketAddr, flag: &'static str) -> Result<(TcpListener, SocketAddr), ServerError> {
+    let failed = |cause| ServerError::Listen { listen, flag, cause };
     let listener = TcpListener::bind(listen).await.map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
     Ok((listener, address))
@@ -241,12 +242,16 @@ async fn listen(listen: SocketAddr) -> Result<(TcpListener, SocketAddr), ServerE
 
 /// Reads the certificate; without one, refuses an address that others reach, unless they may.
 pub(crate) fn check_exposure(config: &Config) -> Result<Option<Certificates>, ServerError> {
-    let loopback = config.listen.ip().to_canonical().is_loopback();
     match &config.tls {
         Some(files) => Ok(Some(Certificates::load(files.clone())?)),
-        None if loopback || config.plain_http => Ok(None),
+        None if local(config.listen) || config.plain_http => Ok(None),
         None => Err(ServerError::Exposed {
             listen: config.listen,
         }),
     }
+}
+
+/// Whether this machine alone can reach an address.
+fn local(address: SocketAddr) -> bool {
+    address.ip().to_canonical().is_loopback()
 }

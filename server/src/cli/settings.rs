@@ -159,3 +159,20 @@ impl Settings {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::{Cli, Command};
+    use clap::Parser as _;
+
+    #[test]
+    fn what_nobody_chooses_is_what_the_library_has_as_default() {
+        let cli = Cli::try_parse_from(["backstop-server", "serve", "--data=/d"]).unwrap();
+        let Command::Serve(settings) = cli.command else {
+            panic!("{cli:?}");
+        };
+        let (chosen, default) = (settings.config().unwrap(), Config::new(PathBuf::from("/d")));
+        assert_eq!(format!("{chosen:?}"), format!("{default:?}"));
+    }
+}

@@ -150,15 +150,16 @@ fn a_port_in_use_is_named_with_what_to_do() {
     let dir = tempfile::tempdir().unwrap();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = taken.local_addr().unwrap().to_string();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_backstop-server"));
-    command
-        .args(["serve", "--listen", &addr, "--data"])
-        .arg(dir.path());
-    let said = fails(command);
-    assert!(
-        said.contains(&addr) && said.contains("another program") && said.contains("--listen"),
-        "{said}"
-    );
+    for (flag, listen) in [("--listen", &addr), ("--metrics", &"127.0.0.1:0".to_owned())] {
+        let mut command = program();
+        command.args(["serve", "--listen", listen, "--metrics", &addr, "--data"]);
+        command.arg(dir.path().join(flag));
+        let said = fails(command);
+        assert!(
+            said.contains(&addr) && said.contains("another program") && said.contains(flag),
+            "{said}"
+        );
+    }
 }
 
 #[test]

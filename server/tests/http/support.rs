@@ -131,12 +131,12 @@ impl TestServer {
         }
     }
 
-    /// One value of the metrics, which must be asked for in the configuration; nought where it is not there.
-    pub(crate) async fn metric(&self, name: &str) -> f64 {
+    /// One count of the metrics, which must be asked for in the configuration; nought where it is not there.
+    pub(crate) async fn metric(&self, name: &str) -> u64 {
         let (_, text) = plain_get(self.metrics.unwrap(), "/metrics").await;
         assert!(text.ends_with("# EOF\n"), "{text}");
         let line = text.lines().find_map(|line| line.strip_prefix(name));
-        line.map_or(0.0, |value| value.trim().parse().unwrap())
+        line.map_or(0, |value| value.trim().parse().unwrap())
     }
 
     /// Asks it to stop; it may have requests to finish.
