@@ -54,7 +54,7 @@ const ROOM_LEFT: u64 = 256 << 20;
 /// others write too.
 pub fn need_room(dir: &Path, bytes: u64) -> io::Result<()> {
     let found = nix::sys::statvfs::statvfs(dir)?;
-    let free = u64::from(found.blocks_available()).saturating_mul(u64::from(found.fragment_size()));
+    let free = found.blocks_available().saturating_mul(found.fragment_size());
     if free < bytes.saturating_add(bytes / 8).saturating_add(ROOM_LEFT) {
         return Err(io::Error::from(io::ErrorKind::StorageFull));
     }

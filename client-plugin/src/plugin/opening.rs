@@ -109,16 +109,14 @@ pub(super) async fn open(
         _lock: lock,
     };
     let start = writer.go_on(judgement, &account).await?;
-    if !writer.node.config.shadow.keep {
-        // The operator may have changed his mind for want of room.
-        if let Err(error) = shadow::remove(&writer.node.directory.shadow()) {
-            stdio::log(Level::Warn, &error.to_string());
-        }
-    } else {
+    if writer.node.config.shadow.keep {
         writer.follower = start.and_then(|start| {
             let claim = writer.session.claim().copied();
             Follower::start(writer.node.clone(), claim, writer.timeline, start)
         });
+    } else if let Err(error) = shadow::remove(&writer.node.directory.shadow()) {
+        // The operator may have changed his mind for want of room.
+        stdio::log(Level::Warn, &error.to_string());
     }
     Ok(writer)
 }
