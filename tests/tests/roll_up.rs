@@ -6,7 +6,7 @@ use backstop_tests::{
     compare::Copy,
     scene::{ROLL_UP_OFTEN, Scene},
     wallet::Journal,
-    watch::{PATIENCE, account, number, pay_until_said, says, status, stop},
+    watch::{PATIENCE, account, configure, number, pay_until_said, says, status, stop},
 };
 use serde_json::Value;
 use std::{
@@ -16,14 +16,6 @@ use std::{
 
 fn shadow(scene: &Scene) -> PathBuf {
     scene.node.network_dir().join("backstop/shadow")
-}
-
-/// Changes a line of the configuration.
-fn configure(scene: &Scene, from: &str, to: &str) -> Result<()> {
-    let path = scene.node.network_dir().join("backstop/config.toml");
-    let text = std::fs::read_to_string(&path)?;
-    ensure!(text.contains(from), "{text}");
-    Ok(std::fs::write(path, text.replace(from, to))?)
 }
 
 /// Changes the live database while nobody listens.
