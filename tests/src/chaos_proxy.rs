@@ -1,5 +1,9 @@
 //! A bad network between a client and a server: it cuts, holds and delays, and never invents or repeats a byte.
 
+mod trap;
+
+pub use trap::{Moment, Step};
+
 use anyhow::Result;
 use std::{
     io::{Read, Write},
@@ -7,6 +11,7 @@ use std::{
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
+use trap::Traffic;
 
 /// Which way bytes go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +49,10 @@ struct Sky {
     closed: bool,
     /// Both ends of every connection so far.
     open: Vec<TcpStream>,
+    /// How many connections there were.
+    connections: u64,
+    /// The requests, and the one that is stopped.
+    traffic: Traffic,
 }
 
 impl Sky {
@@ -54,6 +63,14 @@ impl Sky {
             let _ = stream.shutdown(Shutdown::Both);
         }
     }
+}
+
+/// One connection.
+#[derive(Clone, Copy)]
+struct Line {
+    number: u64,
+    /// When it was made; see [`Sky::generation`].
+    generation: u64,
 }
 
 /// What happens to a piece of bytes.
@@ -84,6 +101,8 @@ impl ChaosProxy {
             refusals: 0,
             closed: false,
             open: Vec::new(),
+            connections: 0,
+            traffic: Traffic::default(),
         };
         let sky = Arc::new((Mutex::new(sky), Condvar::new()));
         let (shared, target) = (Arc::clone(&sky), target.to_owned());
@@ -119,6 +138,41 @@ impl ChaosProxy {
         while sky.refusals < count {
             sky = self.sky.1.wait(sky).unwrap_or_else(PoisonError::into_inner);
         }
+    }
+
+    /// Stops the next request that comes to this step, and what else comes over its connection; everything else passes.
+    pub fn stop_at(&self, step: Step) {
+        look(&self.sky).traffic.stop_at(step);
+    }
+
+    /// Whether a request is stopped there now.
+    pub fn has_stopped(&self) -> bool {
+        look(&self.sky).traffic.has_stopped()
+    }
+
+    /// Waits until one is, as long as `limit`. Answers whether one is.
+    pub fn wait_for_stop(&self, limit: Duration) -> bool {
+        let sky = look(&self.sky);
+        let waited = self
+            .sky
+            .1
+            .wait_timeout_while(sky, limit, |sky| !sky.traffic.has_stopped());
+        waited
+            .unwrap_or_else(PoisonError::into_inner)
+            .0
+            .traffic
+            .has_stopped()
+    }
+
+    /// Lets go what was stopped, and stops nothing more.
+    pub fn release(&self) {
+        look(&self.sky).traffic.release();
+        self.sky.1.notify_all();
+    }
+
+    /// How many requests so far began like this, such as `PUT /v1/packs/`.
+    pub fn requests(&self, beginning: &str) -> usize {
+        look(&self.sky).traffic.count(beginning)
     }
 
     /// How often connections were cut after a count of bytes.
@@ -166,35 +220,34 @@ fn connect(client: TcpStream, target: &str, sky: &Arc<(Mutex<Sky>, Condvar)>) {
     else {
         return;
     };
-    let generation = {
+    let line = {
         let mut sky = look(sky);
         sky.open.extend([client_kept, server_kept]);
-        sky.generation
+        sky.connections += 1;
+        Line {
+            number: sky.connections,
+            generation: sky.generation,
+        }
     };
     for (from, to, way) in [
         (client, server, Direction::ToServer),
         (server_again, client_again, Direction::ToClient),
     ] {
         let sky = Arc::clone(sky);
-        std::thread::spawn(move || pump(from, to, way, &sky, generation));
+        std::thread::spawn(move || pump(from, to, way, &sky, line));
     }
 }
 
 /// Passes bytes one way until either side ends or the weather ends it.
-fn pump(
-    mut from: TcpStream,
-    mut to: TcpStream,
-    way: Direction,
-    sky: &(Mutex<Sky>, Condvar),
-    generation: u64,
-) {
+fn pump(mut from: TcpStream, mut to: TcpStream, way: Direction, sky: &(Mutex<Sky>, Condvar), line: Line) {
     let mut buffer = vec![0; 16 << 10];
     while let Ok(len @ 1..) = from.read(&mut buffer) {
-        let verdict = judge(sky, way, len, generation);
+        let piece = buffer.get(..len).unwrap_or_default();
+        let verdict = judge(sky, way, piece, line);
         if let Some(delay) = verdict.delay {
             std::thread::sleep(delay);
         }
-        let wrote = to.write_all(buffer.get(..verdict.pass).unwrap_or_default());
+        let wrote = to.write_all(piece.get(..verdict.pass).unwrap_or_default());
         if verdict.end || wrote.is_err() {
             break;
         }
@@ -203,12 +256,18 @@ fn pump(
     let _ = to.shutdown(Shutdown::Both);
 }
 
-fn judge(sky: &(Mutex<Sky>, Condvar), way: Direction, len: usize, generation: u64) -> Verdict {
+fn judge(sky: &(Mutex<Sky>, Condvar), way: Direction, piece: &[u8], line: Line) -> Verdict {
+    let len = piece.len();
     let mut guard = look(sky);
-    while guard.weather == Weather::Hold && guard.generation == generation {
+    if guard.traffic.see(line.number, way, piece) {
+        sky.1.notify_all();
+    }
+    while (guard.weather == Weather::Hold || guard.traffic.holds(line.number, way))
+        && guard.generation == line.generation
+    {
         guard = sky.1.wait(guard).unwrap_or_else(PoisonError::into_inner);
     }
-    if guard.generation != generation {
+    if guard.generation != line.generation {
         return Verdict {
             pass: 0,
             delay: None,
@@ -300,6 +359,29 @@ mod tests {
         let mut back = [0; 10];
         stream.read_exact(&mut back).unwrap();
         assert_eq!(&back, b"0123456789");
+    }
+
+    #[test]
+    fn a_request_is_stopped_at_its_step_and_others_pass() {
+        let proxy = ChaosProxy::start(&echo()).unwrap();
+        let request = *b"PUT /v1/packs/00 HTTP/1.1\r\n\r\n";
+        let mut back = [0; 29];
+        for moment in [Moment::Asked, Moment::Answered] {
+            proxy.stop_at(Step {
+                request: "PUT /v1/packs/",
+                moment,
+            });
+            let [mut other, mut stream] = [(); 2].map(|()| TcpStream::connect(proxy.address).unwrap());
+            other.write_all(&[7; 29]).unwrap();
+            other.read_exact(&mut back).unwrap();
+            assert!(!proxy.has_stopped());
+            stream.write_all(&request).unwrap();
+            assert!(proxy.wait_for_stop(Duration::from_secs(10)));
+            proxy.release();
+            stream.read_exact(&mut back).unwrap();
+            assert_eq!(back, request);
+        }
+        assert_eq!(proxy.requests("PUT /v1/packs/"), 2);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Bytes on the disk behind SQLite's back, for crashes and power cuts.
+//! Bytes on the disk behind SQLite's back, for crashes and power cuts; and disks that are full.
 
 use anyhow::{Context, Result};
 use std::{
@@ -6,6 +6,7 @@ use std::{
     io::Write,
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
+    process::{Command, Stdio},
 };
 
 /// The path with `suffix` behind its name.
@@ -92,4 +93,37 @@ pub fn copy_database(from: &Path, into: &Path) -> Result<PathBuf> {
         put(&beside(&to, suffix), read(&beside(from, suffix))?)?;
     }
     Ok(to)
+}
+
+/// The words before a command that give it, and nobody else, a file system of its own at `directory` with room for so many
+/// bytes. `None` where this machine does not allow that.
+#[must_use]
+pub fn with_room(bytes: u64, directory: &Path) -> Option<Vec<String>> {
+    let mount = format!("mount -t tmpfs -o size={bytes} tmpfs \"$0\"");
+    let may = Command::new("unshare")
+        .args(["-Urm", "sh", "-c", &mount])
+        .arg(directory)
+        .stderr(Stdio::null())
+        .status();
+    if !may.is_ok_and(|status| status.success()) {
+        return None;
+    }
+    let words = ["unshare", "-Urm", "sh", "-c", &format!("{mount} && exec \"$@\"")];
+    let mut words: Vec<String> = words.iter().map(|&word| word.to_owned()).collect();
+    words.push(directory.to_str()?.to_owned());
+    Some(words)
+}
+
+/// A path as a running process sees it.
+pub fn inside(process: u32, path: &Path) -> Result<PathBuf> {
+    let root = PathBuf::from(format!("/proc/{process}/root"));
+    Ok(root.join(path.strip_prefix("/").context("an absolute path")?))
+}
+
+/// A file that takes all the room of its file system but `rest` bytes.
+pub fn fill(file: &Path, rest: u64) -> Result<()> {
+    let mut ballast = File::create(file)?;
+    while ballast.write_all(&[7; 4096]).is_ok() {}
+    let len = ballast.metadata()?.len();
+    Ok(ballast.set_len(len.saturating_sub(rest))?)
 }

@@ -42,7 +42,11 @@ impl Scene {
 
     /// The same with a server that is told more.
     pub fn with(seed: u64, journal: Journal, server: &[&str]) -> Result<Self> {
-        let server = Server::start_with(server)?;
+        Self::on(Server::start_with(server)?, seed, journal)
+    }
+
+    /// The same with a server that runs.
+    pub fn on(server: Server, seed: u64, journal: Journal) -> Result<Self> {
         let proxy = ChaosProxy::start(server.address())?;
         let node = Node::new(seed)?;
         node.setup(&proxy.url())?;

@@ -2,6 +2,7 @@
 
 use crate::binaries;
 use anyhow::{Context, Result, bail};
+use backstop_protocol::id::NodeId;
 use std::{
     io::{BufRead, BufReader, Read},
     path::{Path, PathBuf},
@@ -51,21 +52,12 @@ impl Server {
         let own = tempfile::tempdir()?;
         let data = own.path().join("data");
         std::fs::create_dir(&data)?;
-        let mount = format!("mount -t tmpfs -o size={bytes} tmpfs \"$0\"");
-        let may = Command::new("unshare")
-            .args(["-Urm", "sh", "-c", &mount])
-            .arg(&data)
-            .stderr(Stdio::null())
-            .status();
-        if !may.is_ok_and(|status| status.success()) {
+        let Some(mut prefix) = crate::disk::with_room(bytes, &data) else {
             say("this machine lets nobody mount a small file system: the full disk was not tried");
             return Ok(None);
-        }
-        let mut command = Command::new("unshare");
-        command
-            .args(["-Urm", "sh", "-c", &format!("{mount} && exec \"$@\"")])
-            .arg(&data);
-        command.arg(binaries::binary("backstop-server")?);
+        };
+        let mut command = Command::new(prefix.remove(0));
+        command.args(prefix).arg(binaries::binary("backstop-server")?);
         let arguments: Vec<String> = arguments.iter().map(|&argument| argument.to_owned()).collect();
         let (child, address) = spawn_as(command, "127.0.0.1:0", &data, &arguments)?;
         Ok(Some(Self {
@@ -124,6 +116,28 @@ impl Server {
     pub fn restart(&mut self) -> Result<()> {
         (self.child, self.address) = spawn(&self.address, &self.data, &self.arguments)?;
         Ok(())
+    }
+
+    /// Its data directory as it sees it: with the file system that was mounted for it alone. Until it ends.
+    pub fn data_inside(&self) -> Result<PathBuf> {
+        crate::disk::inside(self.child.id(), &self.data)
+    }
+
+    /// An operator orders a roll-up of a node.
+    pub fn order_roll_up(&self, node: NodeId) -> Result<()> {
+        let ordered = Command::new(binaries::binary("backstop-server")?)
+            .args(["node", "rollup", &node.to_string(), "--data"])
+            .arg(&self.data)
+            .output()?;
+        anyhow::ensure!(ordered.status.success(), "{ordered:?}");
+        Ok(())
+    }
+
+    /// The packs that it keeps, in the order of their names.
+    pub fn packs(&self) -> Result<Vec<PathBuf>> {
+        let mut packs = files_under(&self.data.join("packs"))?;
+        packs.sort();
+        Ok(packs)
     }
 
     /// Bytes of all files in its data directory.
@@ -206,16 +220,24 @@ fn drain(stream: impl Read, lines: &Sender<String>) {
 /// Bytes of all files under a directory.
 pub fn bytes_under(directory: &Path) -> Result<u64> {
     let mut sum = 0;
-    for entry in std::fs::read_dir(directory)? {
-        let entry = entry?;
-        let metadata = entry.metadata()?;
-        sum += if metadata.is_dir() {
-            bytes_under(&entry.path())?
-        } else {
-            metadata.len()
-        };
+    for file in files_under(directory)? {
+        sum += file.metadata()?.len();
     }
     Ok(sum)
+}
+
+/// All files under a directory.
+fn files_under(directory: &Path) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(directory)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            files.extend(files_under(&path)?);
+        } else {
+            files.push(path);
+        }
+    }
+    Ok(files)
 }
 
 #[expect(clippy::print_stderr, reason = "a test that did not run must say so")]

@@ -1,12 +1,12 @@
 //! The log stays short, the hook never waits for that, and the backup is proved again and again (I8, I9).
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use backstop_tests::{
     chaos_proxy::{Direction, Weather},
     compare::Copy,
-    lightningd::Lightningd,
     scene::{ROLL_UP_OFTEN, Scene},
     wallet::Journal,
+    watch::{PATIENCE, account, configure, number, pay_until_said, says, status, stop},
 };
 use serde_json::Value;
 use std::{
@@ -14,68 +14,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long something in the background may take on a busy machine.
-const PATIENCE: Duration = Duration::from_mins(1);
-
-/// Waits until the plugin says it, paying meanwhile: a roll-up begins with a batch.
-fn pay_until_said(lightningd: &mut Lightningd, text: &str) -> Result<()> {
-    let started = Instant::now();
-    while !says(lightningd, text) {
-        ensure!(
-            started.elapsed() < PATIENCE,
-            "never said: {text}\n{}",
-            lightningd.plugin().says()
-        );
-        lightningd.pay()?;
-    }
-    Ok(())
-}
-
-fn says(lightningd: &mut Lightningd, text: &str) -> bool {
-    lightningd
-        .plugin()
-        .log()
-        .iter()
-        .any(|(_, line)| line.contains(text))
-}
-
-fn status(scene: &Scene) -> Result<Value> {
-    let spoken = scene.node.command(&["status", "--json"])?;
-    serde_json::from_str(&spoken.stdout).context(spoken.stdout)
-}
-
-fn account(scene: &Scene) -> Result<Value> {
-    Ok(status(scene)?["servers"][0]["account"].clone())
-}
-
-fn number(value: &Value, pointer: &str) -> Result<u64> {
-    value
-        .pointer(pointer)
-        .and_then(Value::as_u64)
-        .with_context(|| format!("no {pointer} in {value}"))
-}
-
 fn shadow(scene: &Scene) -> PathBuf {
     scene.node.network_dir().join("backstop/shadow")
-}
-
-/// Changes a line of the configuration.
-fn configure(scene: &Scene, from: &str, to: &str) -> Result<()> {
-    let path = scene.node.network_dir().join("backstop/config.toml");
-    let text = std::fs::read_to_string(&path)?;
-    ensure!(text.contains(from), "{text}");
-    Ok(std::fs::write(path, text.replace(from, to))?)
 }
 
 /// Changes the live database while nobody listens.
 fn change(scene: &Scene, sql: &str) -> Result<()> {
     Ok(rusqlite::Connection::open(scene.node.database())?.execute_batch(sql)?)
-}
-
-fn stop(lightningd: Lightningd) -> Result<String> {
-    let (status, says) = lightningd.stop(0)?;
-    ensure!(status == 0, "the plugin ended with {status}\n{says}");
-    Ok(says)
 }
 
 /// A node past its first start, which migrates, and the snapshot that follows a migration.

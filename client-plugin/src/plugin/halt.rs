@@ -121,12 +121,16 @@ impl Halted {
         })
     }
 
-    /// A server that did not answer for as long as the operator allows.
+    /// A server that did not answer, or had no room, for as long as the operator allows.
     pub(super) fn waited(seconds: u64, error: &RemoteError) -> Self {
+        let again = if error.code() == Some(ProblemCode::StorageFull) {
+            "ask whoever runs the server to make room there, and start lightningd again then"
+        } else {
+            "start lightningd again once the server is back"
+        };
         Self(format!(
             "No server took the update for {seconds} s: {error}. The node is halted, as configured (outage.halt_after_seconds). \
-             Nothing is lost: start lightningd again once the server is back; channels are safe for as long as no payment \
-             in flight reaches its time-out, some hours."
+             Nothing is lost: {again}; channels are safe for as long as no payment in flight reaches its time-out, some hours."
         ))
     }
 }

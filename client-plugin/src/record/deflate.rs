@@ -1,4 +1,4 @@
-//! Deflate (RFC 1951, no wrapper) of one record's stream: the state is fresh for each (SPEC 5.5.1).
+//! Deflate (RFC 1951, no wrapper) of one record's stream or one chunk: the state is fresh for each (SPEC 5.5.1, 6.1).
 
 use backstop_protocol::bytes::Malformed;
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
@@ -20,12 +20,19 @@ impl Deflater {
 
     /// Replaces `out` by `stream` deflated; false where that would not be shorter than `stream`.
     pub(super) fn deflate(&mut self, stream: &[u8], out: &mut Vec<u8>) -> bool {
-        self.0.reset();
-        out.clear();
-        out.reserve(stream.len());
-        let status = self.0.compress_vec(stream, out, FlushCompress::Finish);
-        matches!(status, Ok(Status::StreamEnd)) && out.len() < stream.len()
+        shrink(&mut self.0, stream, out)
     }
+}
+
+/// Replaces `out` by `plain` deflated, with a fresh history; false where that would not be shorter than `plain`.
+pub(crate) fn shrink(compress: &mut Compress, plain: &[u8], out: &mut Vec<u8>) -> bool {
+    compress.reset();
+    out.clear();
+    // Room for whatever comes out: zlib-rs 0.6 does not reset all of its state after a stream that was cut off for lack
+    // of room, and panics after a few of them.
+    out.reserve(plain.len() + plain.len() / 8 + 64);
+    let status = compress.compress_vec(plain, out, FlushCompress::Finish);
+    matches!(status, Ok(Status::StreamEnd)) && out.len() < plain.len()
 }
 
 /// Decompresses; holds no history between records.
@@ -103,6 +110,23 @@ mod tests {
         let mut out = Vec::new();
         assert!(!Deflater::new().deflate(b"", &mut out));
         assert!(!Deflater::new().deflate(b"abc", &mut out));
+    }
+
+    #[test]
+    fn any_number_of_streams_that_do_not_shrink_come_one_after_another() {
+        let mut noise = vec![0; 1 << 20];
+        rand_core::Rng::fill_bytes(&mut crate::snapshot::testing::TestRng::new(7), &mut noise);
+        let (mut deflater, mut out) = (Deflater::new(), Vec::new());
+        for len in [16 << 10, 40_000, 100] {
+            assert!(
+                noise
+                    .chunks(len)
+                    .all(|stream| !deflater.deflate(stream, &mut out))
+            );
+        }
+        let stream = vec![7; 1000];
+        assert!(deflater.deflate(&stream, &mut out));
+        assert_eq!(Inflater::new().inflate(&out, 1000), Ok(stream));
     }
 
     proptest! {

@@ -16,7 +16,7 @@
 mod codec;
 mod content;
 mod context;
-mod deflate;
+pub(crate) mod deflate;
 mod number;
 mod open;
 pub mod padding;

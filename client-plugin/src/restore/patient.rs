@@ -7,12 +7,14 @@ use backstop_protocol::{
     chunk::ChunkPlace,
     clock::UnixMillis,
     id::{ChunkId, PackId, SnapshotId},
+    problem::ProblemCode,
     snapshot::SnapshotCommit,
 };
 use bytes::Bytes;
 use std::time::Duration;
 
-/// Asks `server` again after each of `pauses`, as long as what went wrong may pass ([`RemoteError::is_passing`]).
+/// Asks `server` again after each of `pauses`, as long as what went wrong may pass ([`RemoteError::is_passing`]) without
+/// anybody making room on the server.
 /// Every call of a restore may be repeated: reading changes nothing, and what is sent is named by its content.
 pub struct Patient<'a, S> {
     server: &'a S,
@@ -41,7 +43,9 @@ impl<'a, S> Patient<'a, S> {
     {
         for pause in self.pauses {
             match call().await {
-                Err(error) if error.is_passing() => tokio::time::sleep(*pause).await,
+                Err(error) if error.is_passing() && error.code() != Some(ProblemCode::StorageFull) => {
+                    tokio::time::sleep(*pause).await;
+                }
                 done => return done,
             }
         }

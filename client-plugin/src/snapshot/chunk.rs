@@ -9,7 +9,10 @@
 //! Equal pieces of one node's database have equal ids, so that a piece which the server holds already is not sent
 //! again; without the key an id says nothing about the piece.
 
-use crate::{keys::Keys, record::padding::padded};
+use crate::{
+    keys::Keys,
+    record::{deflate::shrink, padding::padded},
+};
 use backstop_protocol::{
     bytes::{Malformed, Reader},
     chunk::ChunkKind,
@@ -20,7 +23,7 @@ use chacha20poly1305::{
     KeyInit, XChaCha20Poly1305, XNonce,
     aead::{Aead, Payload},
 };
-use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
+use flate2::{Compress, Compression, Decompress, FlushDecompress, Status};
 use rand_core::CryptoRng;
 
 /// Bytes of the database file in one chunk; the last one of a file may be shorter.
@@ -171,13 +174,8 @@ impl<'k> Chunker<'k> {
 
     /// The piece deflated, where that makes it shorter.
     fn deflate(&mut self, plaintext: &[u8]) -> Option<Vec<u8>> {
-        self.compress.reset();
-        // No room for anything that is not shorter.
-        let mut out = Vec::with_capacity(plaintext.len().saturating_sub(1));
-        let status = self
-            .compress
-            .compress_vec(plaintext, &mut out, FlushCompress::Finish);
-        matches!(status, Ok(Status::StreamEnd)).then_some(out)
+        let mut out = Vec::new();
+        shrink(&mut self.compress, plaintext, &mut out).then_some(out)
     }
 
     fn inflate(&mut self, body: &[u8]) -> Result<Vec<u8>, Malformed> {
