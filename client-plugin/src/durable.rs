@@ -47,15 +47,16 @@ fn prepare(path: &Path, bytes: &[u8], mode: u32) -> io::Result<PathBuf> {
     Ok(temporary)
 }
 
-/// What is always left to lightningd, whose own commit must not fail for our sake.
+/// What is always left to lightningd, whose own commit must not fail for our sake; less on a small file system.
 const ROOM_LEFT: u64 = 256 << 20;
 
 /// Fails with `StorageFull` where the file system of `dir` has no room for so many bytes and some more. Not a promise:
 /// others write too.
 pub fn need_room(dir: &Path, bytes: u64) -> io::Result<()> {
     let found = nix::sys::statvfs::statvfs(dir)?;
-    let free = found.blocks_available().saturating_mul(found.fragment_size());
-    if free < bytes.saturating_add(bytes / 8).saturating_add(ROOM_LEFT) {
+    let of = |blocks: u64| blocks.saturating_mul(found.fragment_size());
+    let left = ROOM_LEFT.min(of(found.blocks()) / 20);
+    if of(found.blocks_available()) < bytes.saturating_add(bytes / 8).saturating_add(left) {
         return Err(io::Error::from(io::ErrorKind::StorageFull));
     }
     Ok(())
@@ -121,6 +122,14 @@ mod tests {
             0o400
         );
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn room_is_asked_for_before_a_disk_is_filled() {
+        let dir = tempfile::tempdir().unwrap();
+        need_room(dir.path(), 1).unwrap();
+        let none = need_room(dir.path(), u64::MAX / 2).unwrap_err();
+        assert_eq!(none.kind(), io::ErrorKind::StorageFull);
     }
 
     #[test]

@@ -58,7 +58,9 @@ pub fn status(scene: &Scene) -> Result<Value> {
 
 /// The node's account on its server, as any reader sees it.
 pub fn account(scene: &Scene) -> Result<Value> {
-    Ok(status(scene)?["servers"][0]["account"].clone())
+    let status = status(scene)?;
+    let account = status.pointer("/servers/0/account");
+    Ok(account.context("no account")?.clone())
 }
 
 /// A number in it.
