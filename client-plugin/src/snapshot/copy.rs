@@ -161,7 +161,7 @@ fn copy_files(live: &Path, to: &Path, deadline: Option<Instant>) -> Result<(), C
     Ok(())
 }
 
-/// Copies one file, piece by piece; the kernel shares blocks here where it can (copy_file_range).
+/// Copies one file, piece by piece; the kernel shares blocks here where it can (`copy_file_range`).
 fn copy_file(from: &Path, to: &Path, deadline: Option<Instant>) -> Result<(), CopyError> {
     let from = File::open(from)?;
     let mut to = OpenOptions::new()
