@@ -58,7 +58,11 @@ pub fn status(scene: &Scene) -> Result<Value> {
 
 /// The node's account on its server, as any reader sees it.
 pub fn account(scene: &Scene) -> Result<Value> {
-    Ok(status(scene)?["servers"][0]["account"].clone())
+    let status = status(scene)?;
+    let account = status.pointer("/servers/0/account");
+    account
+        .cloned()
+        .with_context(|| format!("no account in {status}"))
 }
 
 /// A number in it.
