@@ -3,6 +3,7 @@
 use crate::binaries;
 use anyhow::{Context, Result, bail};
 use backstop_protocol::id::NodeId;
+use rusqlite::{Connection, OpenFlags};
 use std::{
     io::{BufRead, BufReader, Read},
     path::{Path, PathBuf},
@@ -138,6 +139,18 @@ impl Server {
         let mut packs = files_under(&self.data.join("packs"))?;
         packs.sort();
         Ok(packs)
+    }
+
+    /// Their bytes together; nothing before the first one.
+    pub fn bytes_of_packs(&self) -> Result<u64> {
+        bytes_under(&self.data.join("packs"))
+    }
+
+    /// The record after which its newest snapshot of any node stands; nothing where it has none.
+    pub fn newest_base(&self) -> Result<Option<i64>> {
+        let database = self.data.join("backstop.sqlite3");
+        let connection = Connection::open_with_flags(database, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        Ok(connection.query_row("SELECT max(base_seq) FROM snapshots", [], |row| row.get(0))?)
     }
 
     /// Bytes of all files in its data directory.

@@ -60,7 +60,9 @@ pub fn status(scene: &Scene) -> Result<Value> {
 pub fn account(scene: &Scene) -> Result<Value> {
     let status = status(scene)?;
     let account = status.pointer("/servers/0/account");
-    Ok(account.context("no account")?.clone())
+    account
+        .cloned()
+        .with_context(|| format!("no account in {status}"))
 }
 
 /// A number in it.

@@ -32,6 +32,12 @@ fn the_benchmark_measures_everything_it_promises() -> Result<()> {
         "bytes: ",
         "server: ",
         "size of ",
+        "first snapshot: ",
+        "packs: ",
+        "roll-up: sent after 1 transaction",
+        "roll-up: sent after 1%",
+        "append in a roll-up: p99",
+        "shadow: ",
     ] {
         let row = rows
             .iter()

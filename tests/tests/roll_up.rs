@@ -6,7 +6,7 @@ use backstop_tests::{
     compare::Copy,
     scene::{ROLL_UP_OFTEN, Scene},
     wallet::Journal,
-    watch::{PATIENCE, account, configure, number, pay_until_said, says, status, stop},
+    watch::{PATIENCE, account, configure, number, pay_until_said, says, stop},
 };
 use serde_json::Value;
 use std::{
@@ -243,7 +243,7 @@ fn a_machine_that_was_taken_over_during_a_roll_up_changes_nothing_any_more() -> 
 }
 
 /// Head and snapshot as any reader sees them.
-fn account_at(scene: &Scene) -> Result<(Value, Value)> {
+fn account_at(scene: &Scene) -> Result<[Option<Value>; 2]> {
     let account = account(scene)?;
-    Ok((account["head"].clone(), account["snapshot"].clone()))
+    Ok(["/head", "/snapshot"].map(|part| account.pointer(part).cloned()))
 }

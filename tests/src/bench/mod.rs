@@ -7,7 +7,8 @@
 //! | module | noun |
 //! |---|---|
 //! | [`input`] | the batches |
-//! | [`hook`], [`bytes`], [`restore`], [`start`], [`load`] | what is measured |
+//! | [`hook`], [`bytes`], [`restore`], [`start`], [`load`], [`roll_up`] | what is measured |
+//! | [`large`] | a node with a large database |
 //! | [`process`] | the plugin's process, timed |
 //! | [`bare`], [`bare_server`] | the bare parts |
 //! | [`samples`], [`report`] | many times as two figures, figures as a table |
@@ -17,10 +18,12 @@ pub mod bare_server;
 pub mod bytes;
 pub mod hook;
 pub mod input;
+pub mod large;
 pub mod load;
 pub mod process;
 pub mod report;
 pub mod restore;
+pub mod roll_up;
 pub mod samples;
 pub mod start;
 
@@ -46,6 +49,8 @@ pub struct Effort {
     pub sessions: u8,
     /// Appends of each session in a round.
     pub appends: usize,
+    /// Lengths of the databases that are rolled up.
+    pub lengths: roll_up::Lengths,
 }
 
 impl Effort {
@@ -57,6 +62,10 @@ impl Effort {
         rounds: 5,
         sessions: 64,
         appends: 200,
+        lengths: roll_up::Lengths {
+            large: 1 << 30,
+            medium: 316_000_000,
+        },
     };
     /// Enough to see that everything runs.
     pub const QUICK: Self = Self {
@@ -66,6 +75,10 @@ impl Effort {
         rounds: 1,
         sessions: 8,
         appends: 10,
+        lengths: roll_up::Lengths {
+            large: 8 << 20,
+            medium: 4 << 20,
+        },
     };
 }
 
@@ -96,6 +109,9 @@ pub fn measure(effort: Effort, scratch: &Path, mut progress: impl FnMut(&str)) -
     progress("the server under load");
     let loaded = Server::start_on(&scratch.join("loaded server")).context("the second server")?;
     load::measure(&loaded, &bare_server, &sizes, effort, &mut report)?;
+    drop(loaded);
+    progress("roll-ups");
+    roll_up::measure(effort.lengths, &bare_server, &input, scratch, &mut report)?;
     report.machine.load_after = report::load_average()?;
     Ok(report)
 }
