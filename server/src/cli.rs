@@ -4,7 +4,7 @@ mod node;
 mod units;
 
 use crate::{
-    Config, DEFAULT_LISTEN, Server, default_data_dir,
+    Config, DEFAULT_LISTEN, DatabaseUrl, Server, default_data_dir,
     store::{HistoryPolicy, RollUpPolicy},
 };
 use anyhow::Context as _;
@@ -41,6 +41,8 @@ enum Command {
         #[arg(long, value_name = "DIR")]
         data: Option<PathBuf>,
         #[command(flatten)]
+        database: Database,
+        #[command(flatten)]
         policies: Policies,
     },
     /// What concerns one node.
@@ -48,6 +50,21 @@ enum Command {
         #[command(subcommand)]
         command: node::NodeCommand,
     },
+}
+
+/// Where records are kept.
+#[derive(Debug, Args)]
+struct Database {
+    /// Keep records in this PostgreSQL database (14 or later) instead of a SQLite file in the data directory. Servers that
+    /// share it share the data directory too. A password belongs into ~/.pgpass or the environment, not here, where
+    /// everybody on the machine can read it.
+    #[arg(
+        long = "database",
+        value_name = "postgres://...",
+        env = "BACKSTOP_SERVER_DATABASE",
+        hide_env_values = true
+    )]
+    url: Option<DatabaseUrl>,
 }
 
 /// When a node is asked for a new snapshot, and what is kept then. A roll-up is asked for as soon as one of its bounds is
@@ -99,8 +116,9 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Serve {
             listen,
             data,
+            database,
             policies,
-        } => serve(listen, data, policies).await,
+        } => serve(listen, data, database, policies).await,
         Command::Node { command } => node::run(command).await,
     }
 }
@@ -117,7 +135,12 @@ fn log_to_stderr() {
         .init();
 }
 
-async fn serve(listen: SocketAddr, data: Option<PathBuf>, policies: Policies) -> anyhow::Result<()> {
+async fn serve(
+    listen: SocketAddr,
+    data: Option<PathBuf>,
+    database: Database,
+    policies: Policies,
+) -> anyhow::Result<()> {
     let data = match data {
         Some(data) => std::path::absolute(&data).with_context(|| format!("--data {}", data.display()))?,
         None => default_data_dir()?,
@@ -126,6 +149,7 @@ async fn serve(listen: SocketAddr, data: Option<PathBuf>, policies: Policies) ->
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let config = Config {
         listen,
+        database: database.url,
         ..policies.apply(Config::new(data.clone()))
     };
     let server = Server::bind(config, Arc::new(SystemClock), &mut UnwrapErr(SysRng)).await?;

@@ -2,8 +2,10 @@
 
 use crate::store::{HistoryPolicy, RollUpPolicy};
 use std::{
+    fmt,
     net::{Ipv4Addr, SocketAddr},
     path::PathBuf,
+    str::FromStr,
     time::Duration,
 };
 
@@ -14,6 +16,36 @@ pub const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4
 /// Tor circuit, fast enough that nobody holds a connection for nothing.
 pub const BODY_RATE: u64 = 4096;
 
+/// Where a PostgreSQL database is: `postgres://user@host:5432/name`. It may hold a password, and shows itself to nobody.
+#[derive(Clone, PartialEq, Eq)]
+pub struct DatabaseUrl(String);
+
+impl DatabaseUrl {
+    /// The URL with all that is in it.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for DatabaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("DatabaseUrl(..)")
+    }
+}
+
+impl FromStr for DatabaseUrl {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text.starts_with("postgres://") || text.starts_with("postgresql://") {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err("it looks like postgres://user@host:5432/name")
+        }
+    }
+}
+
 /// What can be chosen about a server. [`Config::new`] has good values for everything but the place of the data.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -21,6 +53,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// The directory that holds everything. It is made where it is missing.
     pub data: PathBuf,
+    /// The PostgreSQL database; without one, a SQLite file in the data directory.
+    pub database: Option<DatabaseUrl>,
     /// How many bytes the SQLite file may grow to before appends are refused with `storage_full`; without a limit the
     /// disk decides.
     pub database_limit: Option<u64>,
@@ -44,6 +78,7 @@ impl Config {
         Self {
             listen: DEFAULT_LISTEN,
             data,
+            database: None,
             database_limit: None,
             roll_up: RollUpPolicy::default(),
             history: HistoryPolicy::default(),

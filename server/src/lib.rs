@@ -17,7 +17,7 @@ mod server;
 pub mod sessions;
 pub mod store;
 
-pub use config::{BODY_RATE, Config, DEFAULT_LISTEN};
+pub use config::{BODY_RATE, Config, DEFAULT_LISTEN, DatabaseUrl};
 pub use data_dir::{DataDirError, default_data_dir};
 pub use identity::IdentityError;
 pub use server::{Server, ServerError};

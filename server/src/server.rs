@@ -2,12 +2,12 @@
 
 use crate::{
     config::Config,
-    data_dir::{DataDir, DataDirError},
+    data_dir::{DataDir, DataDirError, Sharing},
     housekeeping::{Housekeeper, Housekeeping},
     http::{self, App},
     packs::DirectoryPacks,
     sessions::Sessions,
-    store::{SqliteStore, Store as _, sqlite::OpenError},
+    store::{PostgresStore, SqliteStore, Store, postgres, sqlite::OpenError},
 };
 use axum::serve::ListenerExt as _;
 use backstop_protocol::{clock::Clock, id::ServerKey};
@@ -30,6 +30,9 @@ pub enum ServerError {
         #[source]
         cause: OpenError,
     },
+    /// The PostgreSQL database cannot be used.
+    #[error("cannot use the PostgreSQL database")]
+    Postgres(#[from] postgres::OpenError),
     /// The packs cannot be used.
     #[error("cannot use the pack directory {}: {cause}; give it to the user that runs the server", .dir.display())]
     Packs {
@@ -84,15 +87,31 @@ impl Server {
         clock: Arc<dyn Clock>,
         rng: &mut (dyn CryptoRng + Send),
     ) -> Result<Self, ServerError> {
-        let data = DataDir::open(&config.data)?;
+        let sharing = match config.database {
+            None => Sharing::Alone,
+            Some(_) => Sharing::Together,
+        };
+        let mut data = DataDir::open(&config.data, sharing)?;
         let identity = data.identity(rng)?;
-        let file = data.database();
-        let store = SqliteStore::open(&file, config.database_limit, config.roll_up, rng)
-            .await
-            .map_err(|cause| ServerError::Store { file, cause })?;
+        let store: Arc<dyn Store> = match &config.database {
+            Some(url) => {
+                let key = identity.server_key();
+                Arc::new(PostgresStore::open(url.expose(), key, config.roll_up, rng).await?)
+            }
+            None => {
+                let file = data.database();
+                let store = SqliteStore::open(&file, config.database_limit, config.roll_up, rng).await;
+                Arc::new(store.map_err(|cause| ServerError::Store { file, cause })?)
+            }
+        };
         let dir = data.packs();
-        let packs = DirectoryPacks::open(&dir).map_err(|cause| ServerError::Packs { dir, cause })?;
+        let packs = match sharing {
+            Sharing::Alone => DirectoryPacks::open(&dir),
+            Sharing::Together => DirectoryPacks::open_shared(&dir, rng.next_u64(), clock.now()),
+        };
+        let packs = packs.map_err(|cause| ServerError::Packs { dir, cause })?;
         data.sync()?;
+        data.started();
         let failed = |cause| ServerError::Listen {
             listen: config.listen,
             cause,
@@ -100,7 +119,7 @@ impl Server {
         let listener = TcpListener::bind(config.listen).await.map_err(failed)?;
         let local_addr = listener.local_addr().map_err(failed)?;
         let sessions = Sessions::new(identity, store.id());
-        let (store, packs) = (Arc::new(store), Arc::new(packs));
+        let packs = Arc::new(packs);
         let (housekeeping, wake) = Housekeeping::new();
         let housekeeper = Housekeeper::new(
             store.clone(),

@@ -4,7 +4,7 @@ use crate::{
     Config,
     data_dir::database_in,
     default_data_dir,
-    store::{Account, sqlite::operator::order_roll_up},
+    store::{Account, postgres, sqlite},
 };
 use anyhow::Context as _;
 use backstop_protocol::{
@@ -35,18 +35,24 @@ pub(super) struct Rollup {
     /// Where the server keeps everything [default: as for serve].
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
+    #[command(flatten)]
+    database: super::Database,
 }
 
 pub(super) async fn run(command: NodeCommand) -> anyhow::Result<()> {
     let NodeCommand::Rollup(rollup) = command;
-    let data = match rollup.data {
-        Some(data) => data,
-        None => default_data_dir()?,
-    };
     let now = SystemClock.now();
-    let account = order_roll_up(&database_in(&data), rollup.node, rollup.network, now)
-        .await
-        .context("no roll-up was ordered")?;
+    let ordered = match &rollup.database.url {
+        Some(url) => postgres::operator::order_roll_up(url.expose(), rollup.node, rollup.network, now).await,
+        None => {
+            let data = match rollup.data {
+                Some(data) => data,
+                None => default_data_dir()?,
+            };
+            sqlite::operator::order_roll_up(&database_in(&data), rollup.node, rollup.network, now).await
+        }
+    };
+    let account = ordered.context("no roll-up was ordered")?;
     let mut stdout = io::stdout();
     // Nobody has to read it.
     let _ = stdout

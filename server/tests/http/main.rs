@@ -12,6 +12,7 @@ mod history;
 mod load;
 mod openings;
 mod operator;
+mod postgres;
 mod process;
 mod snapshots;
 mod support;

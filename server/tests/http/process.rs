@@ -26,6 +26,13 @@ pub(crate) fn command(data: &Path) -> Command {
     command
 }
 
+/// The same over a PostgreSQL database.
+pub(crate) fn command_over(data: &Path, url: &str) -> Command {
+    let mut command = command(data);
+    command.args(["--database", url]);
+    command
+}
+
 /// The program, killed with the test.
 pub(crate) struct Process {
     pub(crate) child: Child,
@@ -35,7 +42,16 @@ pub(crate) struct Process {
 
 impl Process {
     pub(crate) fn start(data: &Path) -> Self {
-        let mut child = command(data).spawn().unwrap();
+        Self::spawn(command(data))
+    }
+
+    /// The same over a PostgreSQL database.
+    pub(crate) fn start_over(data: &Path, url: &str) -> Self {
+        Self::spawn(command_over(data, url))
+    }
+
+    fn spawn(mut command: Command) -> Self {
+        let mut child = command.spawn().unwrap();
         let mut greeting = String::new();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         while !greeting.contains("nothing is lost") {

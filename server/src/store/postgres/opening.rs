@@ -92,8 +92,8 @@ pub(super) fn pool(most: u32) -> PgPoolOptions {
         .max_lifetime(CONNECTION_LIFE)
         .after_connect(|connection, _| {
             Box::pin(async move {
-                match check_durable(connection).await {
-                    Ok(_) => Ok(()),
+                match check_flushes(connection).await {
+                    Ok(()) => Ok(()),
                     Err(OpenError::Database(error)) => Err(error),
                     Err(error) => Err(sqlx::Error::Configuration(error.into())),
                 }
@@ -101,20 +101,26 @@ pub(super) fn pool(most: u32) -> PgPoolOptions {
         })
 }
 
-/// PostgreSQL's word for what I1 rests on; whether commits wait for a standby to apply them too.
-pub(super) async fn check_durable(connection: &mut PgConnection) -> Result<bool, OpenError> {
-    let row: PgRow = raw_sql(
-        "SELECT current_setting('fsync'), current_setting('full_page_writes'), current_setting('synchronous_commit')",
-    )
-    .fetch_one(connection)
-    .await?;
+/// PostgreSQL's word for what I1 rests on and no transaction can ask for itself.
+async fn check_flushes(connection: &mut PgConnection) -> Result<(), OpenError> {
+    let row: PgRow = raw_sql("SELECT current_setting('fsync'), current_setting('full_page_writes')")
+        .fetch_one(connection)
+        .await?;
     for (at, setting) in ["fsync", "full_page_writes"].into_iter().enumerate() {
         let found: String = row.try_get(at)?;
         if found != "on" {
             return Err(OpenError::NotDurable { setting, found });
         }
     }
-    let found: String = row.try_get(2)?;
+    Ok(())
+}
+
+/// The whole of what I1 rests on; whether commits wait for a standby to apply them too. Every transaction asks for a
+/// durable commit by itself; where it is off for all others, somebody wants another database than we do.
+pub(super) async fn check_durable(connection: &mut PgConnection) -> Result<bool, OpenError> {
+    check_flushes(connection).await?;
+    let row: PgRow = raw_sql("SHOW synchronous_commit").fetch_one(connection).await?;
+    let found: String = row.try_get(0)?;
     match found.as_str() {
         "on" => Ok(false),
         "remote_apply" => Ok(true),
