@@ -93,16 +93,13 @@ impl Server {
         };
         let mut data = DataDir::open(&config.data, sharing)?;
         let identity = data.identity(rng)?;
-        let store: Arc<dyn Store> = match &config.database {
-            Some(url) => {
-                let key = identity.server_key();
-                Arc::new(PostgresStore::open(url.expose(), key, config.roll_up, rng).await?)
-            }
-            None => {
-                let file = data.database();
-                let store = SqliteStore::open(&file, config.database_limit, config.roll_up, rng).await;
-                Arc::new(store.map_err(|cause| ServerError::Store { file, cause })?)
-            }
+        let store: Arc<dyn Store> = if let Some(url) = &config.database {
+            let key = identity.server_key();
+            Arc::new(PostgresStore::open(url.expose(), key, config.roll_up, rng).await?)
+        } else {
+            let file = data.database();
+            let store = SqliteStore::open(&file, config.database_limit, config.roll_up, rng).await;
+            Arc::new(store.map_err(|cause| ServerError::Store { file, cause })?)
         };
         let dir = data.packs();
         let packs = match sharing {

@@ -42,15 +42,14 @@ pub(super) struct Rollup {
 pub(super) async fn run(command: NodeCommand) -> anyhow::Result<()> {
     let NodeCommand::Rollup(rollup) = command;
     let now = SystemClock.now();
-    let ordered = match &rollup.database.url {
-        Some(url) => postgres::operator::order_roll_up(url.expose(), rollup.node, rollup.network, now).await,
-        None => {
-            let data = match rollup.data {
-                Some(data) => data,
-                None => default_data_dir()?,
-            };
-            sqlite::operator::order_roll_up(&database_in(&data), rollup.node, rollup.network, now).await
-        }
+    let Rollup {
+        node, network, data, ..
+    } = rollup;
+    let ordered = if let Some(url) = &rollup.database.url {
+        postgres::operator::order_roll_up(url.expose(), node, network, now).await
+    } else {
+        let data = data.map_or_else(default_data_dir, Ok)?;
+        sqlite::operator::order_roll_up(&database_in(&data), node, network, now).await
     };
     let account = ordered.context("no roll-up was ordered")?;
     let mut stdout = io::stdout();

@@ -24,11 +24,11 @@ const MIGRATION_LOCK: &str = "SELECT pg_advisory_xact_lock(hashtext('backstop mi
 /// Why a store could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// The URL names no database.
+    /// The URL names no database. It may hold a password, and is not repeated.
     #[error(
-        "the URL of the database is wrong ({0}); it looks like postgres://user:password@host:5432/backstop"
+        "the URL of the database is none of PostgreSQL's; it looks like postgres://user@host:5432/backstop"
     )]
-    Url(String),
+    Url,
     /// Older than 14.
     #[error("the database is PostgreSQL {0}; backstop-server needs 14 or later")]
     TooOld(String),
@@ -74,9 +74,13 @@ pub enum OpenError {
 
 /// Where the database is, from its URL.
 pub(super) fn options(url: &str) -> Result<PgConnectOptions, OpenError> {
-    let options: PgConnectOptions = url
-        .parse()
-        .map_err(|error: sqlx::Error| OpenError::Url(error.to_string()))?;
+    if !["postgres://", "postgresql://"]
+        .iter()
+        .any(|scheme| url.starts_with(scheme))
+    {
+        return Err(OpenError::Url);
+    }
+    let options: PgConnectOptions = url.parse().map_err(|_| OpenError::Url)?;
     Ok(options
         .application_name("backstop-server")
         // A pooler hands each transaction another session: none may hold statements, and none may start with settings.

@@ -238,16 +238,16 @@ async fn an_account_that_is_busy_elsewhere_holds_up_its_own_appends_alone() {
     let mut transaction = sqlx::Connection::begin(&mut elsewhere).await.unwrap();
     accounts::lock(&mut transaction, busy.account).await.unwrap();
     let record = busy.next(1);
-    let held = tokio::spawn({
+    let waiting = tokio::spawn({
         let (store, record) = (store.clone(), record.clone());
         async move { store.append(record).await }
     });
     for fill in 1..=20 {
         free.append(&*store, fill).await;
     }
-    assert!(!held.is_finished());
+    assert!(!waiting.is_finished());
     transaction.rollback().await.unwrap();
-    let head = held.await.unwrap().unwrap().head;
+    let head = waiting.await.unwrap().unwrap().head;
     assert_eq!(head, record.header.head(record.hash));
 }
 
