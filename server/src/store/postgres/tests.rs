@@ -2,6 +2,7 @@
 
 #[path = "../../../tests/http/support/cluster.rs"]
 mod cluster;
+mod pooler;
 
 use super::*;
 use crate::store::{

@@ -26,7 +26,8 @@ logging_collector = off
 /// A cluster that runs.
 pub(crate) struct Cluster {
     bin: PathBuf,
-    dir: PathBuf,
+    /// Where it lies, with its socket.
+    pub(crate) dir: PathBuf,
     databases: AtomicU32,
     /// Ends the cluster when its input ends, which it does with this program.
     _guard: Child,
@@ -49,7 +50,7 @@ fn bin() -> PathBuf {
 }
 
 /// A program as a user that PostgreSQL does not refuse.
-fn unprivileged(program: impl Into<PathBuf>) -> Command {
+pub(crate) fn unprivileged(program: impl Into<PathBuf>) -> Command {
     let program: PathBuf = program.into();
     let mut command = if Uid::effective().is_root() {
         let mut command = Command::new("runuser");
