@@ -66,35 +66,66 @@ pub fn default_data_dir() -> Result<PathBuf, DataDirError> {
 pub(crate) struct DataDir {
     path: PathBuf,
     _lock: File,
+    /// Held while a server starts.
+    starting: Option<File>,
+}
+
+/// With whom a data directory is shared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sharing {
+    /// With nobody: the database is in it.
+    Alone,
+    /// With other servers over the same database elsewhere.
+    Together,
 }
 
 impl DataDir {
-    /// Makes the directory where it is missing, mode 0700, and keeps every other server out of it. The lock is the
-    /// kernel's: it goes with the process, however that ends.
-    pub(crate) fn open(path: &Path) -> Result<Self, DataDirError> {
+    /// Makes the directory where it is missing, mode 0700, and keeps every other server out of it, or out of it as long as
+    /// it does not share. The lock is the kernel's: it goes with the process, however that ends. Servers that share start
+    /// one after the other, so that one of them makes the identity and the others find it.
+    pub(crate) fn open(path: &Path, sharing: Sharing) -> Result<Self, DataDirError> {
         let dir = path.to_owned();
         durable::create_dir(path).map_err(|cause| DataDirError::Create {
             dir: dir.clone(),
             cause,
         })?;
-        let lock = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(path.join("lock"))
-            .map_err(|cause| DataDirError::NotWritable {
-                dir: dir.clone(),
-                cause,
-            })?;
-        match lock.try_lock() {
+        let not_writable = |cause| DataDirError::NotWritable {
+            dir: dir.clone(),
+            cause,
+        };
+        let file = |name| {
+            let mut options = OpenOptions::new();
+            options
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .mode(0o600);
+            options.open(path.join(name))
+        };
+        let lock = file("lock").map_err(not_writable)?;
+        let (locked, starting) = match sharing {
+            Sharing::Alone => (lock.try_lock(), None),
+            Sharing::Together => {
+                let starting = file("starting").map_err(not_writable)?;
+                starting.lock().map_err(not_writable)?;
+                (lock.try_lock_shared(), Some(starting))
+            }
+        };
+        match locked {
             Ok(()) => Ok(Self {
-                path: dir,
+                path: dir.clone(),
                 _lock: lock,
+                starting,
             }),
-            Err(TryLockError::WouldBlock) => Err(DataDirError::InUse { dir }),
-            Err(TryLockError::Error(cause)) => Err(DataDirError::NotWritable { dir, cause }),
+            Err(TryLockError::WouldBlock) => Err(DataDirError::InUse { dir: dir.clone() }),
+            Err(TryLockError::Error(cause)) => Err(not_writable(cause)),
         }
+    }
+
+    /// Lets the next server start.
+    pub(crate) fn started(&mut self) {
+        self.starting = None;
     }
 
     /// The server's identity, made at the first start.
@@ -134,17 +165,32 @@ mod tests {
     fn a_second_server_is_kept_out_until_the_first_is_gone() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("data");
-        let first = DataDir::open(&path).unwrap();
-        assert!(matches!(DataDir::open(&path), Err(DataDirError::InUse { .. })));
+        let open = |sharing| DataDir::open(&path, sharing);
+        let first = open(Sharing::Alone).unwrap();
+        for sharing in [Sharing::Alone, Sharing::Together] {
+            assert!(matches!(open(sharing), Err(DataDirError::InUse { .. })));
+        }
         drop(first);
-        assert!(DataDir::open(&path).is_ok());
+        assert!(open(Sharing::Alone).is_ok());
+    }
+
+    #[test]
+    fn servers_that_share_a_directory_keep_out_those_that_do_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = |sharing| DataDir::open(dir.path(), sharing);
+        let mut first = open(Sharing::Together).unwrap();
+        first.started();
+        let second = open(Sharing::Together).unwrap();
+        assert!(matches!(open(Sharing::Alone), Err(DataDirError::InUse { .. })));
+        drop((first, second));
+        assert!(open(Sharing::Alone).is_ok());
     }
 
     #[test]
     fn a_directory_that_cannot_be_made_is_named_with_what_to_do() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("file"), "").unwrap();
-        let error = DataDir::open(&dir.path().join("file/data"))
+        let error = DataDir::open(&dir.path().join("file/data"), Sharing::Alone)
             .unwrap_err()
             .to_string();
         assert!(

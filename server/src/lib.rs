@@ -21,7 +21,7 @@ pub mod sessions;
 pub mod store;
 mod transport;
 
-pub use config::{BODY_RATE, Config, DEFAULT_LISTEN};
+pub use config::{BODY_RATE, Config, DEFAULT_LISTEN, DatabaseUrl};
 pub use data_dir::{DataDirError, default_data_dir};
 pub use identity::IdentityError;
 pub use server::{Server, ServerError};

@@ -2,14 +2,14 @@
 
 use crate::{
     config::Config,
-    data_dir::{DataDir, DataDirError},
+    data_dir::{DataDir, DataDirError, Sharing},
     housekeeping::{Housekeeper, Housekeeping},
     http::{self, App},
     metrics::{ConnectionMetrics, Metrics},
     operations::{self, Operations},
     packs::DirectoryPacks,
     sessions::Sessions,
-    store::{SqliteStore, Store as _, sqlite::OpenError},
+    store::{PostgresStore, SqliteStore, Store, postgres, sqlite::OpenError},
     transport::{Certificates, Limits, Proxies, TlsError, Transport},
 };
 use backstop_protocol::{clock::Clock, id::ServerKey};
@@ -35,6 +35,9 @@ pub enum ServerError {
         #[source]
         cause: OpenError,
     },
+    /// The PostgreSQL database cannot be used.
+    #[error("cannot use the PostgreSQL database")]
+    Postgres(#[from] postgres::OpenError),
     /// The packs cannot be used.
     #[error("cannot use the pack directory {}: {cause}; give it to the user that runs the server", .dir.display())]
     Packs {
@@ -98,15 +101,28 @@ impl Server {
         rng: &mut (dyn CryptoRng + Send),
     ) -> Result<Self, ServerError> {
         let certificates = check_exposure(&config)?.map(Arc::new);
-        let data = DataDir::open(&config.data)?;
+        let sharing = match config.database {
+            None => Sharing::Alone,
+            Some(_) => Sharing::Together,
+        };
+        let mut data = DataDir::open(&config.data, sharing)?;
         let identity = data.identity(rng)?;
-        let file = data.database();
-        let store = SqliteStore::open(&file, config.database_limit, config.roll_up, rng)
-            .await
-            .map_err(|cause| ServerError::Store { file, cause })?;
+        let store: Arc<dyn Store> = if let Some(url) = &config.database {
+            let key = identity.server_key();
+            Arc::new(PostgresStore::open(url.expose(), key, config.roll_up, rng).await?)
+        } else {
+            let file = data.database();
+            let store = SqliteStore::open(&file, config.database_limit, config.roll_up, rng).await;
+            Arc::new(store.map_err(|cause| ServerError::Store { file, cause })?)
+        };
         let dir = data.packs();
-        let packs = DirectoryPacks::open(&dir).map_err(|cause| ServerError::Packs { dir, cause })?;
+        let packs = match sharing {
+            Sharing::Alone => DirectoryPacks::open(&dir),
+            Sharing::Together => DirectoryPacks::open_shared(&dir, rng.next_u64(), clock.now()),
+        };
+        let packs = packs.map_err(|cause| ServerError::Packs { dir, cause })?;
         data.sync()?;
+        data.started();
         let (listener, local_addr) = listen(config.listen, "--listen").await?;
         if let Some(address) = config.metrics.filter(|address| !local(*address)) {
             tracing::warn!(
@@ -118,7 +134,7 @@ impl Server {
             None => None,
         };
         let sessions = Sessions::new(identity, store.id());
-        let (store, packs) = (Arc::new(store), Arc::new(packs));
+        let packs = Arc::new(packs);
         let (housekeeping, wake) = Housekeeping::new();
         let housekeeper = Housekeeper::new(
             store.clone(),

@@ -1,10 +1,10 @@
 //! `backstop-server node …`: an operator's word on one node, while the server runs.
 
 use crate::{
-    Config,
+    Config, DatabaseUrl,
     data_dir::database_in,
     default_data_dir,
-    store::{Account, sqlite::operator::order_roll_up},
+    store::{Account, postgres, sqlite},
 };
 use anyhow::Context as _;
 use backstop_protocol::{
@@ -35,18 +35,29 @@ pub(super) struct Rollup {
     /// Where the server keeps everything [default: as for serve].
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
+    /// The PostgreSQL database, where the server keeps records in one.
+    #[arg(
+        long,
+        value_name = "postgres://...",
+        env = "BACKSTOP_SERVER_DATABASE",
+        hide_env_values = true
+    )]
+    database: Option<DatabaseUrl>,
 }
 
 pub(super) async fn run(command: NodeCommand) -> anyhow::Result<()> {
     let NodeCommand::Rollup(rollup) = command;
-    let data = match rollup.data {
-        Some(data) => data,
-        None => default_data_dir()?,
-    };
     let now = SystemClock.now();
-    let account = order_roll_up(&database_in(&data), rollup.node, rollup.network, now)
-        .await
-        .context("no roll-up was ordered")?;
+    let Rollup {
+        node, network, data, ..
+    } = rollup;
+    let ordered = if let Some(url) = &rollup.database {
+        postgres::operator::order_roll_up(url.expose(), node, network, now).await
+    } else {
+        let data = data.map_or_else(default_data_dir, Ok)?;
+        sqlite::operator::order_roll_up(&database_in(&data), node, network, now).await
+    };
+    let account = ordered.context("no roll-up was ordered")?;
     let mut stdout = io::stdout();
     // Nobody has to read it.
     let _ = stdout

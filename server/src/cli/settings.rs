@@ -2,7 +2,7 @@
 
 use super::units;
 use crate::{
-    Cidr, Config, DEFAULT_LISTEN, Limits, TlsFiles, default_data_dir,
+    Cidr, Config, DEFAULT_LISTEN, DatabaseUrl, Limits, TlsFiles, default_data_dir,
     store::{HistoryPolicy, RollUpPolicy},
 };
 use anyhow::Context as _;
@@ -19,6 +19,11 @@ pub(super) struct Settings {
     /// /var/lib/backstop-server.
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
+    /// Keep records in this PostgreSQL database (14 or later) instead of a SQLite file in the data directory. Servers that
+    /// share it share the data directory too. A password belongs into ~/.pgpass or the environment: a command line is
+    /// read by everybody on the machine.
+    #[arg(long, value_name = "postgres://...", hide_env_values = true)]
+    database: Option<DatabaseUrl>,
     /// What is logged: error, warn, info, debug or trace, or a filter as tracing-subscriber reads it. `RUST_LOG` stands for
     /// it where neither flag nor environment name it.
     #[arg(long, value_name = "FILTER", default_value = "info", value_parser = super::log::filter)]
@@ -134,6 +139,7 @@ impl Settings {
         };
         Ok(Config {
             listen: self.listen,
+            database: self.database.clone(),
             tls,
             plain_http: exposure.plain_http,
             trusted_proxies: exposure.trusted_proxy.clone(),

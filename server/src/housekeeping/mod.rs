@@ -206,10 +206,14 @@ impl Housekeeper {
     }
 
     /// Marked in the database first, then the file, then the row: whoever stores a pack of this name meanwhile is told
-    /// to wait, and a server that dies in between finds the mark.
+    /// to wait, and a server that dies in between finds the mark. Of several servers one has it at a time: a file that was
+    /// stored again after the row's end is nobody's to remove.
     async fn remove(&self, account: AccountId, pack: PackId) -> Result<(), HousekeepingError> {
+        let Some(removal) = self.store.hold_removal(account, pack).await? else {
+            return Ok(());
+        };
         self.packs.remove(account, pack).await?;
-        Ok(self.store.end_removal(account, pack).await?)
+        Ok(removal.end().await?)
     }
 }
 

@@ -5,7 +5,7 @@ use crate::{
     packs::{PackError, PackRange},
     sessions::Session,
     store::{
-        AccountId, Append, Commit, HistoryPolicy, Move, PackArrival, PackIndex, PackLoad, PutFiles,
+        AccountId, Append, Commit, HistoryPolicy, Move, PackArrival, PackIndex, PackLoad, PutFiles, Removal,
         SessionRequest, StoreError, StoreId, StoredRecord, Writer,
     },
 };
@@ -111,7 +111,7 @@ impl Store for FaultyStore {
     async fn begin_removals(&self, _: AccountId, _: UnixMillis) -> Result<Vec<PackId>, StoreError> {
         away()
     }
-    async fn end_removal(&self, _: AccountId, _: PackId) -> Result<(), StoreError> {
+    async fn hold_removal(&self, _: AccountId, _: PackId) -> Result<Option<Box<dyn Removal>>, StoreError> {
         away()
     }
     async fn put_files(&self, _: PutFiles) -> Result<(), StoreError> {

@@ -3,16 +3,17 @@
 use super::{PackError, PackRange, PackStore};
 use crate::{durable, store::AccountId};
 use async_trait::async_trait;
-use backstop_protocol::id::PackId;
+use backstop_protocol::{clock::UnixMillis, id::PackId};
 use bytes::Bytes;
 use std::{
-    fs::File,
+    fs::{File, Metadata},
     io::{self, Read as _, Seek as _, SeekFrom},
     path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::UNIX_EPOCH,
 };
 
 /// Packs below one directory.
@@ -20,20 +21,45 @@ use std::{
 pub struct DirectoryPacks {
     root: Arc<Path>,
     temporaries: Arc<Path>,
+    /// What this process's temporary names begin with.
+    process: u64,
     written: Arc<AtomicU64>,
 }
+
+/// What a process that shares the directory left unfinished goes after this time, milliseconds.
+const LEFT_MS: u64 = 24 * 60 * 60 * 1000;
 
 impl DirectoryPacks {
     /// Makes the directory where it is missing, and removes what an earlier process did not finish.
     pub fn open(root: &Path) -> io::Result<Self> {
+        Self::over(root, 0, |_| true)
+    }
+
+    /// The same, beside other processes over the same directory: each has a random `process` of its own, and what is left of
+    /// one goes when it is a day old at `now`.
+    pub fn open_shared(root: &Path, process: u64, now: UnixMillis) -> io::Result<Self> {
+        let old = now.0.saturating_sub(LEFT_MS);
+        Self::over(root, process, |file| {
+            let modified = file.modified().ok();
+            let age = modified.and_then(|at| at.duration_since(UNIX_EPOCH).ok());
+            age.is_some_and(|at| at.as_millis() < u128::from(old))
+        })
+    }
+
+    fn over(root: &Path, process: u64, left: impl Fn(&Metadata) -> bool) -> io::Result<Self> {
         let temporaries = root.join("temporary");
         durable::create_dir(&temporaries)?;
-        for left in std::fs::read_dir(&temporaries)? {
-            std::fs::remove_file(left?.path())?;
+        for found in std::fs::read_dir(&temporaries)? {
+            let found = found?;
+            // Gone is gone, whoever was faster.
+            if found.metadata().is_ok_and(|file| left(&file)) {
+                durable::remove(&found.path())?;
+            }
         }
         Ok(Self {
             root: root.into(),
             temporaries: temporaries.into(),
+            process,
             written: Arc::default(),
         })
     }
@@ -50,7 +76,7 @@ impl PackStore for DirectoryPacks {
     async fn put(&self, account: AccountId, pack: PackId, bytes: Bytes) -> Result<(), PackError> {
         let to = self.path(account, pack);
         let number = self.written.fetch_add(1, Ordering::Relaxed);
-        let temporary = self.temporaries.join(number.to_string());
+        let temporary = self.temporaries.join(format!("{:016x}-{number}", self.process));
         blocking(move || {
             if let Some(dir) = to.parent() {
                 durable::create_dir(dir)?;

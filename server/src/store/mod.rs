@@ -1,4 +1,4 @@
-//! What the server remembers, behind one trait with several databases to come.
+//! What the server remembers, behind one trait with two databases: a SQLite file, and PostgreSQL.
 //!
 //! **One method is one transaction.** A method either did all of what it says, durably (I1), or changed nothing.
 //! A caller that goes away before the answer does not undo it: writes run to their end.
@@ -8,11 +8,16 @@
 //! The caller has checked everything that needs no database: signatures, MACs, formats, limits, hashes.
 
 mod account;
+mod cells;
 mod error;
 mod grant;
+mod group;
+pub mod operator;
+pub mod postgres;
 mod retention;
 mod roll_up;
 pub mod sqlite;
+mod word;
 
 #[cfg(test)]
 pub(crate) mod conformance;
@@ -20,6 +25,7 @@ pub(crate) mod conformance;
 pub use account::{Account, Seat};
 pub use error::{Refusal, StoreError};
 pub use grant::{ShownGrant, judge_grant, judge_remembered};
+pub use postgres::PostgresStore;
 pub use retention::{Aged, GRACE_MS, HistoryPolicy, Verdict};
 pub use roll_up::{RollUpPolicy, Tail};
 pub use sqlite::SqliteStore;
@@ -220,6 +226,13 @@ pub struct PutFiles {
     pub now: UnixMillis,
 }
 
+/// A marked pack that is being removed from the pack store. Dropped, it stays marked.
+#[async_trait]
+pub trait Removal: Send {
+    /// Forgets the pack, which is gone from the pack store.
+    async fn end(self: Box<Self>) -> Result<(), StoreError>;
+}
+
 /// A database of accounts, logs, chunks and snapshots.
 ///
 /// Every method may fail with [`StoreError::Full`] (nothing was changed), [`StoreError::Unavailable`] (try again) and
@@ -354,8 +367,13 @@ pub trait Store: Send + Sync + 'static {
     /// and answers all that are marked: also what an earlier process left so.
     async fn begin_removals(&self, account: AccountId, now: UnixMillis) -> Result<Vec<PackId>, StoreError>;
 
-    /// Forgets a pack that was marked so and is removed from the pack store.
-    async fn end_removal(&self, account: AccountId, pack: PackId) -> Result<(), StoreError>;
+    /// Takes a pack that was marked so, to remove it from the pack store: until the answer is ended or dropped, nobody else
+    /// removes it, and nobody stores a pack of its name. `None` where it is marked no more, or somebody else has it.
+    async fn hold_removal(
+        &self,
+        account: AccountId,
+        pack: PackId,
+    ) -> Result<Option<Box<dyn Removal>>, StoreError>;
 
     /// Stores a version of the files beside the database. The very bytes of the newest version again change nothing.
     ///

@@ -7,6 +7,7 @@
 mod accounts;
 mod append;
 mod cells;
+pub(super) use cells::trouble;
 mod chunks;
 mod files;
 mod history;
@@ -22,8 +23,8 @@ mod tests;
 mod writer;
 
 use super::{
-    AccountId, Append, Commit, HistoryPolicy, Move, PackArrival, PackIndex, PackLoad, PutFiles, RollUpPolicy,
-    SessionRequest, Store, StoreError, StoreId, StoredRecord, Writer,
+    AccountId, Append, Commit, HistoryPolicy, Move, PackArrival, PackIndex, PackLoad, PutFiles, Removal,
+    RollUpPolicy, SessionRequest, Store, StoreError, StoreId, StoredRecord, Writer, word::Word,
 };
 use async_trait::async_trait;
 use backstop_protocol::{
@@ -35,7 +36,6 @@ use backstop_protocol::{
 };
 pub use opening::OpenError;
 use opening::{check_durable, name};
-use proofs::Word;
 use rand_core::CryptoRng;
 use sqlx::{
     ConnectOptions as _, SqlitePool,
@@ -140,9 +140,33 @@ impl SqliteStore {
         &self,
         job: impl FnOnce(oneshot::Sender<Result<T, StoreError>>) -> Job,
     ) -> Result<T, StoreError> {
-        let (answer, answered) = oneshot::channel();
-        self.jobs.send(job(answer)).await.map_err(|_| closing())?;
-        answered.await.map_err(|_| closing())?
+        submit(&self.jobs, job).await
+    }
+}
+
+async fn submit<T>(
+    jobs: &mpsc::Sender<Job>,
+    job: impl FnOnce(oneshot::Sender<Result<T, StoreError>>) -> Job,
+) -> Result<T, StoreError> {
+    let (answer, answered) = oneshot::channel();
+    jobs.send(job(answer)).await.map_err(|_| closing())?;
+    answered.await.map_err(|_| closing())?
+}
+
+/// A pack that is being removed.
+struct Marked {
+    jobs: mpsc::Sender<Job>,
+    account: AccountId,
+    pack: PackId,
+}
+
+#[async_trait]
+impl Removal for Marked {
+    async fn end(self: Box<Self>) -> Result<(), StoreError> {
+        submit(&self.jobs, |answer| {
+            Job::EndRemoval(self.account, self.pack, answer)
+        })
+        .await
     }
 }
 
@@ -306,8 +330,16 @@ impl Store for SqliteStore {
             .await
     }
 
-    async fn end_removal(&self, account: AccountId, pack: PackId) -> Result<(), StoreError> {
-        self.submit(|answer| Job::EndRemoval(account, pack, answer)).await
+    async fn hold_removal(
+        &self,
+        account: AccountId,
+        pack: PackId,
+    ) -> Result<Option<Box<dyn Removal>>, StoreError> {
+        let mut connection = self.reads.acquire().await?;
+        // No other process has this file, and this one looks after an account in one place.
+        let marked = packs::is_marked(&mut connection, account, pack).await?;
+        let jobs = self.jobs.clone();
+        Ok(marked.then(|| -> Box<dyn Removal> { Box::new(Marked { jobs, account, pack }) }))
     }
 
     async fn put_files(&self, files: PutFiles) -> Result<(), StoreError> {

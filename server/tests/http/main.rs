@@ -14,6 +14,7 @@ mod load;
 mod openings;
 mod operations;
 mod operator;
+mod postgres;
 mod process;
 mod settings;
 mod snapshots;

@@ -33,6 +33,13 @@ pub(crate) fn command(data: &Path) -> Command {
     command
 }
 
+/// The same over a PostgreSQL database.
+pub(crate) fn command_over(data: &Path, url: &str) -> Command {
+    let mut command = command(data);
+    command.args(["--database", url]);
+    command
+}
+
 /// The program, killed with the test.
 pub(crate) struct Process {
     pub(crate) child: Child,
@@ -43,6 +50,11 @@ pub(crate) struct Process {
 impl Process {
     pub(crate) fn start(data: &Path) -> Self {
         Self::run(command(data))
+    }
+
+    /// The same over a PostgreSQL database.
+    pub(crate) fn start_over(data: &Path, url: &str) -> Self {
+        Self::run(command_over(data, url))
     }
 
     /// Runs a command that prints a greeting.

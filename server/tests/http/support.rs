@@ -2,10 +2,12 @@
 //! mistake of both sides does not hide itself.
 
 mod client;
+mod cluster;
 mod node;
 mod wire;
 
 pub(crate) use client::{Client, pack};
+pub(crate) use cluster::Cluster;
 pub(crate) use node::Node;
 pub(crate) use wire::{Answer, Connection};
 

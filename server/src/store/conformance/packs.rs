@@ -103,6 +103,10 @@ pub(in crate::store) async fn a_pack_without_chunks_is_removed_a_day_after_it_wa
     assert_eq!(both, [PackId([1; 32]), PackId([2; 32])]);
 }
 
+async fn hold(store: &dyn Store, session: &Session, pack: PackId) -> Option<Box<dyn Removal>> {
+    store.hold_removal(session.account, pack).await.unwrap()
+}
+
 pub(in crate::store) async fn a_pack_that_is_being_removed_is_refused_until_it_is_gone(
     store: Arc<dyn Store>,
 ) {
@@ -111,7 +115,7 @@ pub(in crate::store) async fn a_pack_that_is_being_removed_is_refused_until_it_i
     let late = later(2 * DAY);
     let pack = PackId([1; 32]);
     // One that is in use is not forgotten by mistake.
-    store.end_removal(session.account, pack).await.unwrap();
+    assert!(hold(&*store, &session, pack).await.is_none());
     assert_eq!(store.begin_removals(session.account, late).await.unwrap(), [pack]);
     let away = |outcome| matches!(outcome, Err(StoreError::Unavailable(_)));
     assert!(away(store.register_pack(arrival(&session, 1, late)).await));
@@ -132,7 +136,11 @@ pub(in crate::store) async fn a_pack_that_is_being_removed_is_refused_until_it_i
     assert!(away(store.move_chunks(moved).await));
     // An earlier process left the mark; it is found.
     assert_eq!(store.begin_removals(session.account, late).await.unwrap(), [pack]);
-    store.end_removal(session.account, pack).await.unwrap();
+    let removal = hold(&*store, &session, pack).await.unwrap();
+    // Nor while its file is going.
+    assert!(away(store.register_pack(arrival(&session, 1, late)).await));
+    removal.end().await.unwrap();
+    assert!(hold(&*store, &session, pack).await.is_none());
     assert_eq!(store.begin_removals(session.account, late).await.unwrap(), []);
     store.register_pack(arrival(&session, 1, late)).await.unwrap();
     store.index_pack(index).await.unwrap();

@@ -1,18 +1,13 @@
 //! Accounts and grants in SQLite.
 
-use super::cells::{Query, bytes, id, int, nulls, number, rows, time};
+pub(super) use super::cells::account as read;
+use super::cells::{Query, int, millis, nulls, rows};
 use crate::store::{
-    Account, AccountId, Refusal, RollUpPolicy, Seat, SessionRequest, ShownGrant, StoreError, Tail, Writer,
-    judge_grant, judge_remembered,
+    Account, AccountId, Refusal, RollUpPolicy, SessionRequest, ShownGrant, StoreError, judge_grant,
+    judge_remembered,
 };
-use backstop_protocol::{
-    api::{AccountState, Proof},
-    clock::UnixMillis,
-    grant::Grant,
-    head::Head,
-    id::{AccessKey, InstanceId, Network, NodeId, RecordHash, RunId, TimelineId},
-};
-use sqlx::{Row as _, SqliteConnection, sqlite::SqliteRow};
+use backstop_protocol::{api::AccountState, clock::UnixMillis, grant::Grant, id::AccessKey};
+use sqlx::{Row as _, SqliteConnection};
 use std::sync::LazyLock;
 
 pub(super) async fn open(
@@ -142,7 +137,6 @@ pub(super) fn update(accounts: usize) -> String {
 /// Binds one row of [`update`].
 pub(super) fn bind<'q>(query: Query<'q>, account: &Account) -> Result<Query<'q>, StoreError> {
     let seat = account.seat.as_ref();
-    let millis = |at: Option<UnixMillis>| at.map(|at| int(at.0)).transpose();
     Ok(query
         .bind(account.id.0)
         .bind(int(account.epoch())?)
@@ -219,63 +213,4 @@ async fn remembered(
         .iter()
         .map(|text| text.parse().map_err(|_| StoreError::corrupt("grant")))
         .collect()
-}
-
-/// Reads a whole row of `accounts`.
-pub(super) fn read(row: &SqliteRow) -> Result<Account, StoreError> {
-    let network: &str = row.try_get("network")?;
-    let proof = time(row, "proof_at")?
-        .map(|at| -> Result<Proof, StoreError> {
-            Ok(Proof {
-                at,
-                seq: number(row, "proof_seq")?,
-                equal: row.try_get("proof_equal")?,
-            })
-        })
-        .transpose()?;
-    let seat = match (
-        bytes(row, "instance")?,
-        bytes(row, "run")?,
-        time(row, "writer_since")?,
-        time(row, "writer_seen_at")?,
-    ) {
-        (Some(instance), Some(run), Some(since), Some(seen_at)) => Some(Seat {
-            writer: Writer {
-                instance: InstanceId(instance),
-                run: RunId(run),
-                epoch: number(row, "epoch")?,
-            },
-            since,
-            seen_at,
-        }),
-        _ => None,
-    };
-    Ok(Account {
-        id: AccountId(row.try_get("account")?),
-        node: NodeId(id(row, "node")?),
-        network: network
-            .parse::<Network>()
-            .map_err(|_| StoreError::corrupt("network"))?,
-        grant_floor: number(row, "grant_floor")?,
-        seat,
-        timeline: bytes(row, "timeline")?.map(TimelineId),
-        head: Head {
-            epoch: number(row, "head_epoch")?,
-            seq: number(row, "head_seq")?,
-            hash: RecordHash(id(row, "head_hash")?),
-        },
-        before_head: RecordHash(id(row, "head_prev")?),
-        head_received_at: time(row, "head_received_at")?,
-        first_seq: number(row, "first_seq")?,
-        log_bytes: number(row, "log_bytes")?,
-        tail: Tail {
-            bytes: number(row, "tail_bytes")?,
-            records: number(row, "tail_records")?,
-            since: time(row, "tail_since")?,
-            snapshot_bytes: number(row, "snapshot_bytes")?,
-            ordered: time(row, "roll_up_ordered_at")?.is_some(),
-        },
-        proof,
-        held_since: time(row, "held_since")?,
-    })
 }

@@ -5,22 +5,17 @@
 
 use super::{
     accounts,
-    cells::{Query, int, nulls, number, rows},
+    cells::{Query, int, length, nulls, number, rows},
     tail,
 };
-use crate::store::{Account, AccountId, Append, Refusal, RollUpPolicy, StoreError};
-use backstop_protocol::{api::Appended, id::RecordHash, record::Placement};
-use sqlx::SqliteConnection;
-use std::{
-    collections::{HashMap, HashSet},
-    sync::LazyLock,
+pub(super) use crate::store::group::{GROUP_MAX, Outcome};
+use crate::store::{
+    Account, AccountId, Append, RollUpPolicy, StoreError,
+    group::{Group, Log},
 };
-
-/// Most appends that commit together.
-pub(super) const GROUP_MAX: usize = 512;
-
-/// What becomes of one append of a group: success, or a refusal that concerns it alone.
-pub(super) type Outcome = Result<Appended, Refusal>;
+use backstop_protocol::id::RecordHash;
+use sqlx::SqliteConnection;
+use std::{collections::HashMap, sync::LazyLock};
 
 /// The columns of a record, in the order in which [`bind`] binds them.
 const COLUMNS: [&str; 7] = [
@@ -79,43 +74,23 @@ impl Statements {
     }
 }
 
-/// A group under way.
-struct Group<'a> {
-    connection: &'a mut SqliteConnection,
-    /// Each read once and written once.
-    accounts: HashMap<AccountId, Account>,
-    changed: HashSet<AccountId>,
-    /// Records that were found good and are not written yet.
-    waiting: Vec<&'a Append>,
-}
+/// The logs, on the connection whose transaction it is.
+struct Logs<'c>(&'c mut SqliteConnection);
 
-/// Judges each append against the account as the ones before it in the group left it, writes what is good, and
-/// commits. An error of the database is the whole group's, and leaves the transaction to the caller; refusals are
-/// each append's own, and wrote nothing. At most [`GROUP_MAX`] appends.
+/// Judges each append, writes what is good, and commits. An error of the database is the whole group's, and leaves the
+/// transaction to the caller; refusals are each append's own, and wrote nothing. At most [`GROUP_MAX`] appends.
 pub(super) async fn group(
     connection: &mut SqliteConnection,
     appends: &[Box<Append>],
     policy: &RollUpPolicy,
 ) -> Result<Vec<Outcome>, StoreError> {
-    let mut group = Group {
-        accounts: begin(connection, appends).await?,
-        connection,
-        changed: HashSet::new(),
-        waiting: Vec::with_capacity(appends.len()),
-    };
-    let mut outcomes = Vec::with_capacity(appends.len());
+    let mut group = Group::new(begin(connection, appends).await?);
+    let mut logs = Logs(connection);
     for append in appends {
-        outcomes.push(group.judge(append).await?);
+        group.judge(&mut logs, append).await?;
     }
-    let accounts = group.commit().await?;
-    // Every success answers with the head as the transaction left it.
-    let with_heads = appends.iter().zip(outcomes).map(|(append, outcome)| {
-        outcome.and_then(|()| {
-            let account = accounts.get(&append.account).ok_or(Refusal::NotFound)?;
-            Ok(account.appended(policy, append.now))
-        })
-    });
-    Ok(with_heads.collect())
+    commit(connection, &group).await?;
+    Ok(group.outcomes(policy))
 }
 
 async fn begin(
@@ -134,65 +109,43 @@ async fn begin(
         .collect()
 }
 
-impl<'a> Group<'a> {
-    async fn judge(&mut self, append: &'a Append) -> Result<Result<(), Refusal>, StoreError> {
-        let Some(account) = self.accounts.get_mut(&append.account) else {
-            return Ok(Err(Refusal::NotFound));
-        };
-        let placement = match account.place(append) {
-            Ok(placement) => placement,
-            Err(refusal) => return Ok(Err(refusal)),
-        };
-        let replaced = match placement {
-            Placement::Same => return Ok(Ok(())),
-            Placement::Next => 0,
-            Placement::Refused => {
-                write_waiting(self.connection, &mut self.waiting).await?;
-                let held = holds(self.connection, append).await?;
-                return Ok(if held { Ok(()) } else { Err(account.not_next()) });
-            }
-            Placement::Replaces => {
-                write_waiting(self.connection, &mut self.waiting).await?;
-                set_aside(self.connection, account, append).await?
-            }
-        };
-        account.advance(append, replaced);
-        self.waiting.push(append);
-        self.changed.insert(append.account);
-        Ok(Ok(()))
-    }
-
-    /// Writes what is left to be written and commits; returns the accounts as they are then.
-    async fn commit(self) -> Result<HashMap<AccountId, Account>, StoreError> {
-        let statements = Statements::of(self.waiting.len().max(self.changed.len()))?;
-        let mut query = sqlx::query(statements.commit.as_str());
-        for append in &self.waiting {
-            query = bind(query, append)?;
-        }
-        query = nulls(query, (statements.size - self.waiting.len()) * COLUMNS.len());
-        for account in self.changed.iter().filter_map(|id| self.accounts.get(id)) {
-            query = accounts::bind(query, account)?;
-        }
-        query = accounts::bind_none(query, statements.size - self.changed.len());
-        query.execute(self.connection).await?;
-        Ok(self.accounts)
-    }
-}
-
-/// Makes the log in the database the one against which the next append is judged.
-async fn write_waiting(
-    connection: &mut SqliteConnection,
-    waiting: &mut Vec<&Append>,
-) -> Result<(), StoreError> {
-    if waiting.is_empty() {
-        return Ok(());
-    }
-    let mut query = sqlx::query(Statements::of(waiting.len())?.insert.as_str());
-    for append in waiting.drain(..) {
+/// Writes what is left to be written and commits.
+async fn commit(connection: &mut SqliteConnection, group: &Group<'_>) -> Result<(), StoreError> {
+    let (records, accounts) = (&group.waiting, group.changed());
+    let statements = Statements::of(records.len().max(accounts.len()))?;
+    let mut query = sqlx::query(statements.commit.as_str());
+    for append in records {
         query = bind(query, append)?;
     }
+    query = nulls(query, (statements.size - records.len()) * COLUMNS.len());
+    for account in &accounts {
+        query = accounts::bind(query, account)?;
+    }
+    query = accounts::bind_none(query, statements.size - accounts.len());
     query.execute(connection).await?;
     Ok(())
+}
+
+impl Log for Logs<'_> {
+    async fn write(&mut self, records: &[&Append]) -> Result<(), StoreError> {
+        let statements = Statements::of(records.len())?;
+        let mut query = sqlx::query(statements.insert.as_str());
+        for append in records {
+            query = bind(query, append)?;
+        }
+        nulls(query, (statements.size - records.len()) * COLUMNS.len())
+            .execute(&mut *self.0)
+            .await?;
+        Ok(())
+    }
+
+    async fn holds(&mut self, append: &Append) -> Result<bool, StoreError> {
+        holds(self.0, append).await
+    }
+
+    async fn set_aside(&mut self, account: &mut Account, append: &Append) -> Result<u64, StoreError> {
+        set_aside(self.0, account, append).await
+    }
 }
 
 /// Binds one record.
@@ -203,11 +156,10 @@ fn bind<'q>(query: Query<'q>, append: &Append) -> Result<Query<'q>, StoreError> 
         .bind(int(append.header.epoch)?)
         .bind(append.hash.0.to_vec())
         .bind(int(append.now.0)?)
-        .bind(i64::try_from(append.sealed.len()).map_err(|_| StoreError::corrupt("length"))?)
+        .bind(length(&append.sealed)?)
         .bind(append.sealed.to_vec()))
 }
 
-/// Whether the log holds these very bytes at their seq (I4).
 async fn holds(connection: &mut SqliteConnection, append: &Append) -> Result<bool, StoreError> {
     let found = sqlx::query("SELECT 1 FROM records WHERE account = ? AND seq = ? AND hash = ?")
         .bind(append.account.0)
@@ -218,7 +170,6 @@ async fn holds(connection: &mut SqliteConnection, append: &Append) -> Result<boo
     Ok(found.is_some())
 }
 
-/// Moves the head aside (I3); returns its length. A snapshot that rests on it is on no chain any more.
 async fn set_aside(
     connection: &mut SqliteConnection,
     account: &mut Account,

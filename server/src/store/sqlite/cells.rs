@@ -1,10 +1,11 @@
-//! Between SQLite's values and ours: 64-bit numbers without a sign, identifiers, errors.
+//! Between SQLite's values and ours, beyond what is alike in every database: lists, errors.
 
 use crate::store::StoreError;
-use backstop_protocol::clock::UnixMillis;
+pub(super) use crate::store::cells::*;
 use sqlx::{
-    Row as _, Sqlite,
-    sqlite::{SqliteArguments, SqliteRow},
+    Sqlite,
+    error::DatabaseError as _,
+    sqlite::{SqliteArguments, SqliteError},
 };
 use std::fmt::Write as _;
 
@@ -15,21 +16,21 @@ const FULL: i32 = 13;
 /// `SQLITE_IOERR_SHMSIZE`: no room for the index of the write-ahead log.
 const NO_ROOM_FOR_SHM: i32 = 4874;
 
-impl From<sqlx::Error> for StoreError {
-    fn from(error: sqlx::Error) -> Self {
-        let code = match &error {
-            sqlx::Error::Database(cause) => cause.code().and_then(|code| code.parse::<i32>().ok()),
-            sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed => {
-                return Self::Unavailable(error.to_string());
-            }
-            _ => None,
-        };
-        match code {
-            // The low byte is the primary code.
-            Some(code) if code & 0xff == FULL || code == NO_ROOM_FOR_SHM => Self::Full,
-            Some(code) if BUSY.contains(&(code & 0xff)) => Self::Unavailable(error.to_string()),
-            _ => Self::Failed(Box::new(error)),
-        }
+/// What an error of SQLite means, where it is one.
+pub(in crate::store) fn trouble(error: &sqlx::Error) -> Option<StoreError> {
+    let sqlx::Error::Database(cause) = error else {
+        return None;
+    };
+    let code = cause
+        .try_downcast_ref::<SqliteError>()?
+        .code()?
+        .parse::<i32>()
+        .ok()?;
+    match code {
+        // The low byte is the primary code.
+        code if code & 0xff == FULL || code == NO_ROOM_FOR_SHM => Some(StoreError::Full),
+        code if BUSY.contains(&(code & 0xff)) => Some(StoreError::Unavailable(error.to_string())),
+        _ => None,
     }
 }
 
@@ -45,40 +46,6 @@ pub(super) fn rows(rows: usize, values: usize) -> String {
 /// Binds NULL so many times.
 pub(super) fn nulls(query: Query<'_>, values: usize) -> Query<'_> {
     (0..values).fold(query, |query, _| query.bind(None::<i64>))
-}
-
-/// A number of ours as SQLite keeps it. What came over the network was bounded when it was parsed.
-pub(super) fn int(value: u64) -> Result<i64, StoreError> {
-    i64::try_from(value).map_err(|_| StoreError::corrupt("signed 64-bit number"))
-}
-
-/// A column that holds a number of ours.
-pub(super) fn number(row: &SqliteRow, column: &'static str) -> Result<u64, StoreError> {
-    u64::try_from(row.try_get::<i64, _>(column)?).map_err(|_| StoreError::corrupt(column))
-}
-
-/// A column that holds a time, or nothing.
-pub(super) fn time(row: &SqliteRow, column: &'static str) -> Result<Option<UnixMillis>, StoreError> {
-    row.try_get::<Option<i64>, _>(column)?
-        .map(|value| u64::try_from(value).map(UnixMillis))
-        .transpose()
-        .map_err(|_| StoreError::corrupt(column))
-}
-
-/// A column that holds the bytes of an identifier, or nothing.
-pub(super) fn bytes<const N: usize>(
-    row: &SqliteRow,
-    column: &'static str,
-) -> Result<Option<[u8; N]>, StoreError> {
-    row.try_get::<Option<&[u8]>, _>(column)?
-        .map(<[u8; N]>::try_from)
-        .transpose()
-        .map_err(|_| StoreError::corrupt(column))
-}
-
-/// A column that must hold the bytes of an identifier.
-pub(super) fn id<const N: usize>(row: &SqliteRow, column: &'static str) -> Result<[u8; N], StoreError> {
-    bytes(row, column)?.ok_or_else(|| StoreError::corrupt(column))
 }
 
 /// A JSON array of hex, which SQLite takes apart again with `json_each` and `unhex`: one statement for any number.

@@ -2,16 +2,14 @@
 
 use super::{
     accounts,
-    cells::{int, number, time},
+    cells::{aged, int, oldest},
 };
 use crate::store::{Account, AccountId, Aged, HistoryPolicy, StoreError};
 use backstop_protocol::clock::UnixMillis;
-use sqlx::{Row as _, SqliteConnection};
+use sqlx::SqliteConnection;
 
 /// Most rows that go in one transaction.
 pub(super) const ROWS: u32 = 2_000;
-/// Beyond so many bytes of records a transaction takes no more.
-const BYTES: u64 = 16 << 20;
 
 /// One step. `true` where there may be more to do.
 pub(super) async fn drop_some(
@@ -24,7 +22,7 @@ pub(super) async fn drop_some(
     if account.held_since.is_some() {
         return Ok(false);
     }
-    let snapshots = aged(connection, account.id).await?;
+    let snapshots = present(connection, account.id).await?;
     let verdict = policy.judge(&snapshots, account.head.seq, now);
     for snapshot in &verdict.go {
         sqlx::query("UPDATE snapshots SET dropped_at = ? WHERE snapshot = ?")
@@ -38,7 +36,7 @@ pub(super) async fn drop_some(
         || drop_replaced(connection, account.id, policy, now).await?)
 }
 
-async fn aged(connection: &mut SqliteConnection, account: AccountId) -> Result<Vec<Aged>, StoreError> {
+async fn present(connection: &mut SqliteConnection, account: AccountId) -> Result<Vec<Aged>, StoreError> {
     let rows = sqlx::query(
         "SELECT snapshot, base_seq, committed_at, off_chain_at FROM snapshots
          WHERE account = ? AND dropped_at IS NULL ORDER BY base_seq DESC, snapshot DESC",
@@ -46,14 +44,6 @@ async fn aged(connection: &mut SqliteConnection, account: AccountId) -> Result<V
     .bind(account.0)
     .fetch_all(connection)
     .await?;
-    let aged = |row: &sqlx::sqlite::SqliteRow| -> Result<Aged, StoreError> {
-        Ok(Aged {
-            key: row.try_get("snapshot")?,
-            base_seq: number(row, "base_seq")?,
-            committed_at: time(row, "committed_at")?.unwrap_or_default(),
-            off_chain_at: time(row, "off_chain_at")?,
-        })
-    };
     rows.iter().map(aged).collect()
 }
 
@@ -105,15 +95,7 @@ async fn drop_records(
             .bind(ROWS)
             .fetch_all(&mut *connection)
             .await?;
-    let (mut freed, mut last) = (0_u64, None);
-    for row in &rows {
-        if freed >= BYTES {
-            break;
-        }
-        freed = freed.saturating_add(number(row, "bytes")?);
-        last = Some(number(row, "seq")?);
-    }
-    let Some(last) = last else {
+    let Some((last, freed)) = oldest(&rows)? else {
         return Ok(false);
     };
     sqlx::query("DELETE FROM records WHERE account = ? AND seq <= ?")

@@ -174,6 +174,19 @@ pub(super) async fn begin_removals(
     rows.iter().map(|row| Ok(PackId(id(row, "id")?))).collect()
 }
 
+pub(super) async fn is_marked(
+    connection: &mut SqliteConnection,
+    account: AccountId,
+    pack: PackId,
+) -> Result<bool, StoreError> {
+    let found = sqlx::query("SELECT 1 FROM packs WHERE account = ? AND id = ? AND removing_at IS NOT NULL")
+        .bind(account.0)
+        .bind(pack.0.as_slice())
+        .fetch_optional(connection)
+        .await?;
+    Ok(found.is_some())
+}
+
 pub(super) async fn end_removal(
     connection: &mut SqliteConnection,
     account: AccountId,

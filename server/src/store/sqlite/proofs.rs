@@ -1,22 +1,9 @@
 //! What comparisons of the backup with the node's database found.
 
 use super::{accounts, cells::int};
-use crate::store::{AccountId, RollUpPolicy, StoreError, Writer};
-use backstop_protocol::{
-    api::{AccountState, ProofReport},
-    clock::UnixMillis,
-};
+use crate::store::{RollUpPolicy, StoreError, word::Word};
+use backstop_protocol::api::AccountState;
 use sqlx::SqliteConnection;
-
-/// A report, or a person's word that the last failure is accepted.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Word {
-    pub(super) account: AccountId,
-    pub(super) writer: Writer,
-    /// `None`: accepted.
-    pub(super) report: Option<ProofReport>,
-    pub(super) now: UnixMillis,
-}
 
 pub(super) async fn take(
     connection: &mut SqliteConnection,
@@ -24,10 +11,7 @@ pub(super) async fn take(
     policy: &RollUpPolicy,
 ) -> Result<AccountState, StoreError> {
     let mut account = accounts::load(connection, word.account).await?;
-    match word.report {
-        Some(report) => account.prove(&word.writer, report, word.now)?,
-        None => account.accept(&word.writer)?,
-    }
+    account.hear(word)?;
     let proof = account.proof;
     sqlx::query(
         "UPDATE accounts SET proof_at = ?, proof_seq = ?, proof_equal = ?, held_since = ? WHERE account = ?",

@@ -2,7 +2,7 @@
 
 use super::{
     accounts,
-    cells::{number, time},
+    cells::{page_end, time},
 };
 use crate::store::{AccountId, RollUpPolicy, StoreError, StoredRecord};
 use backstop_protocol::{
@@ -83,17 +83,7 @@ pub(super) async fn records(
             .bind(most)
             .fetch_all(&mut *view)
             .await?;
-    let mut last = None;
-    let mut total = 0_u64;
-    let max_bytes = u64::try_from(max_bytes).unwrap_or(u64::MAX);
-    for row in &lengths {
-        total = total.saturating_add(number(row, "bytes")?);
-        if last.is_some() && total > max_bytes {
-            break;
-        }
-        last = Some(row.try_get::<i64, _>("seq")?);
-    }
-    let Some(last) = last else {
+    let Some(last) = page_end(&lengths, max_bytes)? else {
         return Ok(Vec::new());
     };
     let rows = sqlx::query(

@@ -2,13 +2,13 @@
 
 use super::{
     accounts,
-    cells::{hex_array, id, int, number, time},
+    cells::{hex_array, id, info, int, time},
     tail,
 };
 use crate::store::{AccountId, Commit, Refusal, StoreError};
 use backstop_protocol::{
     api::{MISSING_MAX, SnapshotInfo},
-    id::{ChunkId, RecordHash, SnapshotId},
+    id::{ChunkId, SnapshotId},
 };
 use sqlx::{Row as _, SqliteConnection, sqlite::SqliteRow};
 
@@ -237,14 +237,4 @@ async fn named(
         .fetch_optional(connection)
         .await?;
     Ok(row)
-}
-
-fn info(row: &SqliteRow) -> Result<SnapshotInfo, StoreError> {
-    Ok(SnapshotInfo {
-        snapshot: SnapshotId(id(row, "id")?),
-        base_seq: number(row, "base_seq")?,
-        base_hash: RecordHash(id(row, "base_hash")?),
-        committed_at: time(row, "committed_at")?.unwrap_or_default(),
-        bytes: number(row, "bytes")?,
-    })
 }

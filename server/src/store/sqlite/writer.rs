@@ -7,13 +7,11 @@
 use super::{
     accounts,
     append::{self, GROUP_MAX},
-    chunks, files, history, packs,
-    proofs::{self, Word},
-    snapshots,
+    chunks, files, history, packs, proofs, snapshots,
 };
 use crate::store::{
     AccountId, Append, Commit, HistoryPolicy, Move, PackArrival, PackIndex, PutFiles, RollUpPolicy,
-    SessionRequest, StoreError,
+    SessionRequest, StoreError, group::GROUP_BYTES, word::Word,
 };
 use backstop_protocol::{
     api::{AccountState, Appended, SnapshotInfo},
@@ -26,9 +24,6 @@ use std::{
     thread::{self, JoinHandle},
 };
 use tokio::sync::{mpsc, oneshot};
-
-/// After how many bytes a group takes no more.
-const GROUP_BYTES: usize = 32 << 20;
 
 type Answer<T> = oneshot::Sender<Result<T, StoreError>>;
 type WaitingAppend = (Box<Append>, Answer<Appended>);

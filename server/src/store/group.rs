@@ -1,0 +1,107 @@
+//! A group of appends that commit together, judged in order. No SQL: a database lends its log.
+
+use super::{Account, AccountId, Append, Refusal, RollUpPolicy, StoreError};
+use backstop_protocol::{api::Appended, record::Placement};
+use std::collections::{HashMap, HashSet};
+
+/// Most appends that commit together.
+pub(super) const GROUP_MAX: usize = 512;
+/// After how many bytes a group takes no more.
+pub(super) const GROUP_BYTES: usize = 32 << 20;
+
+/// What becomes of one append of a group: success, or a refusal that concerns it alone.
+pub(super) type Outcome = Result<Appended, Refusal>;
+
+/// The logs in a database, inside one transaction.
+pub(super) trait Log {
+    /// Writes records alone.
+    async fn write(&mut self, records: &[&Append]) -> Result<(), StoreError>;
+
+    /// Whether the log holds these very bytes at their seq (I4).
+    async fn holds(&mut self, append: &Append) -> Result<bool, StoreError>;
+
+    /// Moves the head aside (I3); returns its length. A snapshot that rests on it is on no chain any more, and the
+    /// account's tail is what remains.
+    async fn set_aside(&mut self, account: &mut Account, append: &Append) -> Result<u64, StoreError>;
+}
+
+/// A group under way.
+pub(super) struct Group<'a> {
+    /// Each read once and written once.
+    pub(super) accounts: HashMap<AccountId, Account>,
+    changed: HashSet<AccountId>,
+    /// Records that were found good and are not written yet.
+    pub(super) waiting: Vec<&'a Append>,
+    judged: Vec<(&'a Append, Result<(), Refusal>)>,
+}
+
+impl<'a> Group<'a> {
+    /// Over accounts that nobody else changes until the transaction ends.
+    pub(super) fn new(accounts: HashMap<AccountId, Account>) -> Self {
+        Self {
+            accounts,
+            changed: HashSet::new(),
+            waiting: Vec::new(),
+            judged: Vec::new(),
+        }
+    }
+
+    /// Judges an append against the account as the ones before it in the group left it. A refused one changes nothing.
+    pub(super) async fn judge(&mut self, log: &mut impl Log, append: &'a Append) -> Result<(), StoreError> {
+        let outcome = self.outcome(log, append).await?;
+        self.judged.push((append, outcome));
+        Ok(())
+    }
+
+    async fn outcome(
+        &mut self,
+        log: &mut impl Log,
+        append: &'a Append,
+    ) -> Result<Result<(), Refusal>, StoreError> {
+        let Some(account) = self.accounts.get_mut(&append.account) else {
+            return Ok(Err(Refusal::NotFound));
+        };
+        let placement = match account.place(append) {
+            Ok(placement) => placement,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        // The log in the database must be the one against which the next append is judged.
+        if matches!(placement, Placement::Refused | Placement::Replaces) && !self.waiting.is_empty() {
+            log.write(&self.waiting).await?;
+            self.waiting.clear();
+        }
+        let replaced = match placement {
+            Placement::Same => return Ok(Ok(())),
+            Placement::Next => 0,
+            Placement::Refused => {
+                let held = log.holds(append).await?;
+                return Ok(if held { Ok(()) } else { Err(account.not_next()) });
+            }
+            Placement::Replaces => log.set_aside(account, append).await?,
+        };
+        account.advance(append, replaced);
+        self.waiting.push(append);
+        self.changed.insert(append.account);
+        Ok(Ok(()))
+    }
+
+    /// The accounts that differ from what the database has.
+    pub(super) fn changed(&self) -> Vec<&Account> {
+        self.changed
+            .iter()
+            .filter_map(|id| self.accounts.get(id))
+            .collect()
+    }
+
+    /// What became of each, in their order: every success answers with the head as the transaction left it.
+    pub(super) fn outcomes(self, policy: &RollUpPolicy) -> Vec<Outcome> {
+        let Self { accounts, judged, .. } = self;
+        let with_head = |(append, outcome): (&Append, Result<(), Refusal>)| {
+            outcome.and_then(|()| {
+                let account = accounts.get(&append.account).ok_or(Refusal::NotFound)?;
+                Ok(account.appended(policy, append.now))
+            })
+        };
+        judged.into_iter().map(with_head).collect()
+    }
+}

@@ -1,0 +1,149 @@
+//! Appending to logs, a group in one transaction: its accounts are locked and read by one statement, its records and
+//! accounts written by two, however large it is.
+
+use super::{
+    accounts,
+    cells::{account as read, int, length, number, query},
+    tail,
+};
+use crate::store::{
+    Account, AccountId, Append, RollUpPolicy, StoreError,
+    group::{Group, Log, Outcome},
+};
+use backstop_protocol::id::RecordHash;
+use sqlx::PgConnection;
+use std::collections::HashMap;
+
+/// Appends that commit together, and what a roll-up is decided by.
+pub(super) struct Request {
+    pub(super) appends: Vec<Append>,
+    pub(super) policy: RollUpPolicy,
+    /// Whether to wait where another transaction has an account; else its appends are left for later.
+    pub(super) waits: bool,
+}
+
+/// Judges each append and writes what is good. An error of the database is the whole group's; refusals are each append's
+/// own, and wrote nothing. `None` for one whose account is not there, or at work in another transaction.
+pub(super) async fn group(
+    connection: &mut PgConnection,
+    request: &Request,
+) -> Result<Vec<Option<Outcome>>, StoreError> {
+    let mut group = Group::new(lock(connection, request).await?);
+    let mut logs = Logs(connection);
+    let here: Vec<bool> = request
+        .appends
+        .iter()
+        .map(|append| request.waits || group.accounts.contains_key(&append.account))
+        .collect();
+    for (append, _) in request.appends.iter().zip(&here).filter(|(_, here)| **here) {
+        group.judge(&mut logs, append).await?;
+    }
+    if !group.waiting.is_empty() {
+        logs.write(&group.waiting).await?;
+    }
+    let changed = group.changed();
+    if !changed.is_empty() {
+        accounts::write(connection, &changed).await?;
+    }
+    let mut outcomes = group.outcomes(&request.policy).into_iter();
+    Ok(here
+        .into_iter()
+        .map(|here| here.then(|| outcomes.next()).flatten())
+        .collect())
+}
+
+/// The group's accounts, each locked until the end. A group waits for no lock: one account that is busy elsewhere, as
+/// while a large snapshot is committed, holds up its own appends and no others'.
+async fn lock(
+    connection: &mut PgConnection,
+    request: &Request,
+) -> Result<HashMap<AccountId, Account>, StoreError> {
+    let ids: Vec<i64> = request.appends.iter().map(|append| append.account.0).collect();
+    let statement = if request.waits {
+        "SELECT * FROM accounts WHERE account = ANY($1) ORDER BY account FOR UPDATE"
+    } else {
+        "SELECT * FROM accounts WHERE account = ANY($1) ORDER BY account FOR UPDATE SKIP LOCKED"
+    };
+    let found = query(statement).bind(ids).fetch_all(connection).await?;
+    found
+        .iter()
+        .map(|row| read(row).map(|account| (account.id, account)))
+        .collect()
+}
+
+/// The logs, on the connection whose transaction it is.
+struct Logs<'c>(&'c mut PgConnection);
+
+impl Log for Logs<'_> {
+    async fn write(&mut self, records: &[&Append]) -> Result<(), StoreError> {
+        let numbers = |of: &dyn Fn(&Append) -> u64| -> Result<Vec<i64>, StoreError> {
+            records.iter().map(|append| int(of(append))).collect()
+        };
+        let blobs = |of: &dyn for<'a> Fn(&'a Append) -> &'a [u8]| -> Vec<Vec<u8>> {
+            records.iter().map(|append| of(append).to_vec()).collect()
+        };
+        let accounts: Vec<i64> = records.iter().map(|append| append.account.0).collect();
+        let lengths = records.iter().map(|append| length(&append.sealed));
+        query(
+            "INSERT INTO records (account, seq, epoch, hash, received_at, bytes, sealed)
+             SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bytea[], $5::bigint[], $6::bigint[],
+                $7::bytea[])",
+        )
+        .bind(accounts)
+        .bind(numbers(&|append| append.header.seq)?)
+        .bind(numbers(&|append| append.header.epoch)?)
+        .bind(blobs(&|append| &append.hash.0))
+        .bind(numbers(&|append| append.now.0)?)
+        .bind(lengths.collect::<Result<Vec<_>, _>>()?)
+        .bind(blobs(&|append| &append.sealed))
+        .execute(&mut *self.0)
+        .await?;
+        Ok(())
+    }
+
+    async fn holds(&mut self, append: &Append) -> Result<bool, StoreError> {
+        let found = query("SELECT 1 FROM records WHERE account = $1 AND seq = $2 AND hash = $3")
+            .bind(append.account.0)
+            .bind(int(append.header.seq)?)
+            .bind(append.hash.0.as_slice())
+            .fetch_optional(&mut *self.0)
+            .await?;
+        Ok(found.is_some())
+    }
+
+    async fn set_aside(&mut self, account: &mut Account, append: &Append) -> Result<u64, StoreError> {
+        let old: RecordHash = account.head.hash;
+        let (seq, now) = (int(append.header.seq)?, int(append.now.0)?);
+        let gone = query(
+            "WITH gone AS (DELETE FROM records WHERE account = $1 AND seq = $2 AND hash = $3 RETURNING *)
+             INSERT INTO replaced_records
+                (account, seq, epoch, hash, received_at, replaced_at, replaced_by, bytes, sealed)
+             SELECT account, seq, epoch, hash, received_at, $4, $5, bytes, sealed FROM gone RETURNING bytes",
+        )
+        .bind(append.account.0)
+        .bind(seq)
+        .bind(old.0.as_slice())
+        .bind(now)
+        .bind(int(append.header.epoch)?)
+        .fetch_optional(&mut *self.0)
+        .await?
+        .ok_or_else(|| StoreError::corrupt("head"))?;
+        let bytes = number(&gone, "bytes")?;
+        let off_chain = query(
+            "UPDATE snapshots SET off_chain_at = $1 WHERE account = $2 AND base_seq = $3 AND base_hash = $4",
+        )
+        .bind(now)
+        .bind(append.account.0)
+        .bind(seq)
+        .bind(old.0.as_slice())
+        .execute(&mut *self.0)
+        .await?;
+        if off_chain.rows_affected() == 0 {
+            account.tail.take_back(bytes);
+        } else {
+            // The tail reaches down to another snapshot now.
+            account.tail = tail::measure(self.0, account).await?;
+        }
+        Ok(bytes)
+    }
+}

@@ -1,0 +1,80 @@
+//! The files beside the database, version by version.
+
+use super::{
+    accounts,
+    cells::{length, number, query, scalar, time},
+};
+use crate::store::{AccountId, PutFiles, StoreError};
+use backstop_protocol::{api::FilesInfo, clock::UnixMillis};
+use sqlx::PgConnection;
+
+pub(super) async fn put(connection: &mut PgConnection, put: &PutFiles) -> Result<(), StoreError> {
+    let account = accounts::lock(connection, put.account).await?;
+    account.check_writer(&put.writer)?;
+    if at(connection, put.account, None).await?.as_deref() == Some(put.sealed.as_ref()) {
+        return Ok(());
+    }
+    query("INSERT INTO files (account, received_at, bytes, sealed) VALUES ($1, $2, $3, $4)")
+        .bind(put.account.0)
+        .bind(i64::try_from(put.now.0).map_err(|_| StoreError::corrupt("time"))?)
+        .bind(length(&put.sealed)?)
+        .bind(put.sealed.as_ref())
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// The last version that had arrived by then, by the order of arrival: a clock that was set back hides none.
+pub(super) async fn at(
+    connection: &mut PgConnection,
+    account: AccountId,
+    at: Option<UnixMillis>,
+) -> Result<Option<Vec<u8>>, StoreError> {
+    let by = at
+        .map_or(Ok(i64::MAX), |at| i64::try_from(at.0))
+        .unwrap_or(i64::MAX);
+    Ok(scalar(
+        "SELECT sealed FROM files WHERE account = $1 AND received_at <= $2 ORDER BY version DESC LIMIT 1",
+    )
+    .bind(account.0)
+    .bind(by)
+    .fetch_optional(connection)
+    .await?)
+}
+
+pub(super) async fn newest(
+    connection: &mut PgConnection,
+    account: AccountId,
+) -> Result<Option<FilesInfo>, StoreError> {
+    let row = query("SELECT received_at, bytes FROM files WHERE account = $1 ORDER BY version DESC LIMIT 1")
+        .bind(account.0)
+        .fetch_optional(connection)
+        .await?;
+    row.map(|row| {
+        Ok(FilesInfo {
+            received_at: time(&row, "received_at")?.unwrap_or_default(),
+            bytes: number(&row, "bytes")?,
+        })
+    })
+    .transpose()
+}
+
+pub(super) async fn drop_old(
+    connection: &mut PgConnection,
+    account: AccountId,
+    before: UnixMillis,
+) -> Result<u64, StoreError> {
+    if accounts::lock(connection, account).await?.held_since.is_some() {
+        return Ok(0);
+    }
+    let done = query(
+        "DELETE FROM files WHERE account = $1 AND version < (
+            SELECT max(version) FROM files WHERE account = $1 AND received_at <= $2
+         )",
+    )
+    .bind(account.0)
+    .bind(i64::try_from(before.0).unwrap_or(i64::MAX))
+    .execute(connection)
+    .await?;
+    Ok(done.rows_affected())
+}

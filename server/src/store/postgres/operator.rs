@@ -1,0 +1,48 @@
+//! What an operator's command does to the database of servers that may be running: one short transaction each.
+
+use super::{
+    cells::{account as read, int, query},
+    opening::{is_current, options},
+};
+use crate::store::{
+    Account,
+    operator::{OperatorError, choose},
+};
+use backstop_protocol::{
+    clock::UnixMillis,
+    id::{Network, NodeId},
+};
+use sqlx::{ConnectOptions as _, Connection as _};
+
+/// Orders a roll-up of a node: its next append is answered so, until a snapshot is committed. Answers the account as it
+/// stood. Without a network the node must be there on one alone.
+pub async fn order_roll_up(
+    url: &str,
+    node: NodeId,
+    network: Option<Network>,
+    now: UnixMillis,
+) -> Result<Account, OperatorError> {
+    let options = options(url).map_err(|error| OperatorError::Url(error.to_string()))?;
+    let mut connection = options.connect().await?;
+    let mut transaction = connection
+        .begin_with("BEGIN; SET LOCAL synchronous_commit = on; SET LOCAL lock_timeout = '30s'")
+        .await?;
+    // Nothing is migrated here: a server that runs would not know of it.
+    if !is_current(&mut transaction).await.unwrap_or_default() {
+        return Err(OperatorError::OtherVersion);
+    }
+    let rows = query("SELECT * FROM accounts WHERE node = $1 ORDER BY network, account FOR UPDATE")
+        .bind(node.0.as_slice())
+        .fetch_all(&mut *transaction)
+        .await?;
+    let accounts = rows.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+    let account = choose(accounts, node, network)?;
+    query("UPDATE accounts SET roll_up_ordered_at = $1 WHERE account = $2")
+        .bind(int(now.0)?)
+        .bind(account.id.0)
+        .execute(&mut *transaction)
+        .await?;
+    transaction.commit().await?;
+    connection.close().await?;
+    Ok(account)
+}

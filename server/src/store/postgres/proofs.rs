@@ -1,0 +1,30 @@
+//! What comparisons of the backup with the node's database found.
+
+use super::{
+    accounts,
+    cells::{int, millis, query},
+};
+use crate::store::{RollUpPolicy, StoreError, word::Word};
+use backstop_protocol::api::AccountState;
+use sqlx::PgConnection;
+
+pub(super) async fn take(
+    connection: &mut PgConnection,
+    word: &Word,
+    policy: &RollUpPolicy,
+) -> Result<AccountState, StoreError> {
+    let mut account = accounts::lock(connection, word.account).await?;
+    account.hear(word)?;
+    let proof = account.proof;
+    query(
+        "UPDATE accounts SET proof_at = $1, proof_seq = $2, proof_equal = $3, held_since = $4 WHERE account = $5",
+    )
+    .bind(millis(proof.map(|proof| proof.at))?)
+    .bind(proof.map(|proof| int(proof.seq)).transpose()?)
+    .bind(proof.map(|proof| proof.equal))
+    .bind(millis(account.held_since)?)
+    .bind(word.account.0)
+    .execute(&mut *connection)
+    .await?;
+    accounts::state(connection, &account, policy, word.now).await
+}

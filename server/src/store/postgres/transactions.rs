@@ -1,0 +1,130 @@
+//! Transactions: the one way in which the database is talked to, so that nothing rests on the session between two of them
+//! and a pooler may stand in front.
+
+use super::cells::conflicts;
+use crate::store::StoreError;
+use sqlx::{Connection as _, PgConnection, PgPool, Postgres, pool::PoolConnection};
+use std::{pin::Pin, time::Duration};
+use tokio::time::{sleep, timeout};
+
+/// How often a transaction is run that others get in the way of.
+const ATTEMPTS: u32 = 8;
+/// Rest before the second attempt, which doubles with each.
+const REST: Duration = Duration::from_millis(5);
+/// How long a transaction may take; the largest commits of snapshots take seconds. Where the network swallows what is
+/// sent, nothing else would end it.
+const LONGEST: Duration = Duration::from_mins(5);
+/// All questions of a reader see one state.
+const READ: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+
+/// How a transaction that writes begins, where the server waits for a standby to apply what is committed.
+const WRITE_APPLIED: &str = "BEGIN ISOLATION LEVEL READ COMMITTED;
+    SET LOCAL synchronous_commit = remote_apply;
+    SET LOCAL lock_timeout = '30s'; SET LOCAL idle_in_transaction_session_timeout = '60s'";
+/// And elsewhere. Said each time, so that no change of the configuration takes it away (I1). Each statement sees what
+/// was committed before it: once the account's row is locked, nothing of the account is old.
+const WRITE: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL synchronous_commit = on;
+    SET LOCAL lock_timeout = '30s'; SET LOCAL idle_in_transaction_session_timeout = '60s'";
+
+/// What is done inside a transaction.
+pub(super) type Work<'c, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'c>>;
+
+/// A transaction's work on a request; run again from the start where another transaction was in the way.
+pub(super) type Job<R, T> = for<'c> fn(&'c mut PgConnection, &'c R) -> Work<'c, T>;
+
+/// Connections, and how transactions begin on them.
+#[derive(Clone)]
+pub(super) struct Database {
+    pub(super) pool: PgPool,
+    write: &'static str,
+}
+
+impl Database {
+    /// `applied`: the configuration waits for standbys to apply what is committed, and so does each transaction.
+    pub(super) fn new(pool: PgPool, applied: bool) -> Self {
+        let write = if applied { WRITE_APPLIED } else { WRITE };
+        Self { pool, write }
+    }
+
+    /// Reads in one consistent view.
+    pub(super) async fn read<R: Sync, T>(&self, request: &R, job: Job<R, T>) -> Result<T, StoreError> {
+        self.once(READ, request, job).await
+    }
+
+    /// Writes, to the end, whether or not the caller waits for it. Success is returned after the commit alone (I1).
+    pub(super) async fn write<R, T>(&self, request: R, job: Job<R, T>) -> Result<T, StoreError>
+    where
+        R: Send + Sync + 'static,
+        T: Send + 'static,
+    {
+        let database = self.clone();
+        let running = tokio::spawn(async move { database.attempts(&request, job).await });
+        running
+            .await
+            .unwrap_or_else(|broken| Err(StoreError::Failed(Box::new(broken))))
+    }
+
+    /// Writes as long as somebody waits for it.
+    pub(super) async fn attempts<R: Sync, T>(&self, request: &R, job: Job<R, T>) -> Result<T, StoreError> {
+        let mut rest = REST;
+        for _ in 1..ATTEMPTS {
+            match self.once(self.write, request, job).await {
+                Err(error) if conflicts(&error) => {
+                    tracing::debug!(%error, "a transaction was in the way; it is run again");
+                }
+                done => return done,
+            }
+            sleep(rest).await;
+            rest *= 2;
+        }
+        let last = self.once(self.write, request, job).await;
+        last.map_err(|error| {
+            if conflicts(&error) {
+                StoreError::Unavailable("other transactions were in the way too often".to_owned())
+            } else {
+                error
+            }
+        })
+    }
+
+    /// A transaction that stays open until it is told to end.
+    pub(super) async fn begin(&self) -> Result<sqlx::Transaction<'static, Postgres>, StoreError> {
+        Ok(self.pool.begin_with(self.write).await?)
+    }
+
+    async fn once<R: Sync, T>(
+        &self,
+        begin: &'static str,
+        request: &R,
+        job: Job<R, T>,
+    ) -> Result<T, StoreError> {
+        let mut connection = self.pool.acquire().await?;
+        if let Ok(done) = timeout(LONGEST, transaction(&mut connection, begin, request, job)).await {
+            return done;
+        }
+        // Nobody knows what it is doing. Its end rolls back what is not committed.
+        drop(connection.detach());
+        Err(StoreError::Unavailable("the database took too long".to_owned()))
+    }
+}
+
+async fn transaction<R: Sync, T>(
+    connection: &mut PoolConnection<Postgres>,
+    begin: &'static str,
+    request: &R,
+    job: Job<R, T>,
+) -> Result<T, StoreError> {
+    let mut transaction = connection.begin_with(begin).await?;
+    let done = job(&mut transaction, request).await;
+    match done {
+        Ok(value) => {
+            transaction.commit().await?;
+            Ok(value)
+        }
+        Err(error) => {
+            // A connection that is lost has rolled back; the reason counts.
+            let _ = transaction.rollback().await;
+            Err(error)
+        }
+    }
+}
