@@ -26,7 +26,7 @@ use std::{
 const PAYMENTS: u64 = 200;
 const PAYING: Duration = Duration::from_secs(20);
 /// How long something in the background may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// How the plugin says that the backup is worth something.
 const PROVED: &str = "The backup is proved";
 /// Where in a call of the hook the machine may die.

@@ -9,10 +9,12 @@ mod worker;
 
 pub(super) use proof::ProofCopy;
 
+use super::stdio::{self, Level};
 use crate::{node::Node, record::Content, snapshot::Base};
 use backstop_protocol::{head::Head, id::TimelineId, session::WriterClaim};
 use bytes::Bytes;
 use std::{
+    panic::AssertUnwindSafe,
     path::PathBuf,
     sync::{
         Arc,
@@ -96,7 +98,16 @@ impl Follower {
         let worker = worker::Worker::new(node, claim, timeline, heard, shared.clone());
         thread::Builder::new()
             .name("shadow".to_owned())
-            .spawn(move || worker.run(start))
+            .spawn(move || {
+                let ended = std::panic::catch_unwind(AssertUnwindSafe(|| worker.run(start)));
+                if ended.is_err() {
+                    stdio::log(
+                        Level::Error,
+                        "The thread that makes roll-ups broke off, which is a fault of this program: please report it. The \
+                         backup goes on, its log grows; roll-ups go on after the next restart of lightningd.",
+                    );
+                }
+            })
             .ok()?;
         Some(Self { events, shared })
     }
