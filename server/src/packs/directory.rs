@@ -200,4 +200,21 @@ mod tests {
         DirectoryPacks::open(dir.path()).unwrap();
         assert!(!left.exists());
     }
+
+    #[tokio::test]
+    async fn what_another_process_is_writing_is_left_alone_until_it_is_a_day_old() {
+        let dir = tempfile::tempdir().unwrap();
+        DirectoryPacks::open(dir.path()).unwrap();
+        let unfinished = dir.path().join("temporary/theirs");
+        std::fs::write(&unfinished, "half").unwrap();
+        let written = unfinished.metadata().unwrap().modified().unwrap();
+        let written = written.duration_since(UNIX_EPOCH).unwrap().as_millis();
+        let at = |millis| UnixMillis(u64::try_from(written).unwrap() + millis);
+        let packs = DirectoryPacks::open_shared(dir.path(), 1, at(LEFT_MS)).unwrap();
+        assert!(unfinished.exists());
+        packs.put(MINE, PACK, Bytes::from_static(b"whole")).await.unwrap();
+        let other = DirectoryPacks::open_shared(dir.path(), 2, at(LEFT_MS + 1)).unwrap();
+        assert!(!unfinished.exists());
+        assert_eq!(other.get(MINE, PACK, None).await.unwrap().unwrap(), "whole");
+    }
 }

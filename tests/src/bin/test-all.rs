@@ -34,7 +34,20 @@ const NEEDS: &[Need] = &[
         package: "git",
         reason: "tells which migrations were released",
     },
+    Need {
+        programs: &["initdb"],
+        package: "postgresql",
+        reason: "is one of the server's databases: tests start clusters of their own",
+    },
+    Need {
+        programs: &["pgbouncer"],
+        package: "pgbouncer",
+        reason: "stands between the server and PostgreSQL in one of the tests",
+    },
 ];
+
+/// Where Debian and Ubuntu put each version of PostgreSQL.
+const POSTGRESQL: &str = "/usr/lib/postgresql";
 
 fn main() -> ExitCode {
     match run() {
@@ -47,7 +60,7 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<()> {
-    install(&missing(NEEDS, &search_path()))?;
+    install(&missing(NEEDS, &folders()))?;
     let root = Path::new(env!("CARGO_MANIFEST_DIR"))
         .parent()
         .context("tests/ lies in the workspace")?;
@@ -100,6 +113,15 @@ fn say_fixtures(root: &Path) {
 
 fn search_path() -> Vec<PathBuf> {
     env::var_os("PATH").map_or_else(Vec::new, |path| env::split_paths(&path).collect())
+}
+
+/// Where programs are looked for: also where no user's path leads.
+fn folders() -> Vec<PathBuf> {
+    let versions = std::fs::read_dir(POSTGRESQL).into_iter().flatten().flatten();
+    let mut folders = search_path();
+    folders.push(PathBuf::from("/usr/sbin"));
+    folders.extend(versions.map(|version| version.path().join("bin")));
+    folders
 }
 
 /// The needs of which no program lies in any of the folders.
@@ -173,7 +195,9 @@ mod tests {
     #[test]
     fn a_need_is_met_by_any_of_its_programs_in_any_folder() {
         let (empty, full) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        std::fs::write(full.path().join("gcc"), "").unwrap();
+        for program in ["gcc", "initdb", "pgbouncer"] {
+            std::fs::write(full.path().join(program), "").unwrap();
+        }
         let packages = |folders: &[&Path]| {
             let folders: Vec<_> = folders.iter().map(|f| f.to_path_buf()).collect();
             missing(NEEDS, &folders)
@@ -182,7 +206,8 @@ mod tests {
                 .collect::<Vec<_>>()
         };
         assert_eq!(packages(&[empty.path(), full.path()]), ["git"]);
-        assert_eq!(packages(&[empty.path()]), ["build-essential", "git"]);
-        assert_eq!(packages(&[]), ["build-essential", "git"]);
+        let all = ["build-essential", "git", "postgresql", "pgbouncer"];
+        assert_eq!(packages(&[empty.path()]), all);
+        assert_eq!(packages(&[]), all);
     }
 }

@@ -16,9 +16,10 @@ const FULL: &str = "53100";
 const AWAY: [&str; 11] = [
     "25006", "55P03", "57014", "53300", "53200", "53400", "57P01", "57P02", "57P03", "25P03", "57P05",
 ];
-/// Two transactions were in each other's way: a deadlock, a serialization failure, or one key entered twice at once.
-/// The whole transaction is run again.
-const CONFLICTS: [&str; 3] = ["40001", "40P01", "23505"];
+/// Two transactions were in each other's way: a serialization failure, a deadlock.
+const IN_THE_WAY: [&str; 2] = ["40001", "40P01"];
+/// One key was entered twice: by two transactions at once, of which the second finds it when it is run again.
+const TWICE: &str = "23505";
 
 fn code(error: &sqlx::Error) -> Option<&str> {
     let sqlx::Error::Database(cause) = error else {
@@ -44,15 +45,21 @@ pub(in crate::store) fn trouble(error: &sqlx::Error) -> Option<StoreError> {
     }
 }
 
-/// Whether the transaction that failed so may succeed when it is run again.
-pub(super) fn conflicts(error: &StoreError) -> bool {
+fn code_of(error: &StoreError) -> Option<&str> {
     let StoreError::Failed(cause) = error else {
-        return false;
+        return None;
     };
-    cause
-        .downcast_ref::<sqlx::Error>()
-        .and_then(code)
-        .is_some_and(|code| CONFLICTS.contains(&code))
+    cause.downcast_ref::<sqlx::Error>().and_then(code)
+}
+
+/// Whether another transaction was in the way, and nothing else is wrong.
+pub(super) fn in_the_way(error: &StoreError) -> bool {
+    code_of(error).is_some_and(|code| IN_THE_WAY.contains(&code))
+}
+
+/// Whether the whole transaction that failed so may succeed when it is run again.
+pub(super) fn conflicts(error: &StoreError) -> bool {
+    in_the_way(error) || code_of(error) == Some(TWICE)
 }
 
 /// A statement to which values are being bound.

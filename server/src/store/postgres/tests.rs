@@ -312,6 +312,64 @@ async fn a_transaction_that_a_deadlock_ended_is_run_again() {
     assert!(deadlocks >= 1, "no deadlock came about");
 }
 
+/// Lets each new record fail with an error of PostgreSQL's own, as long as the condition holds.
+async fn fail_records(url: &str, condition: &str, code: &str) {
+    let statements = format!(
+        "DROP TRIGGER IF EXISTS fail ON records;
+         CREATE SEQUENCE IF NOT EXISTS tries;
+         SELECT setval('tries', 1);
+         CREATE OR REPLACE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+            IF {condition} THEN RAISE EXCEPTION 'as told' USING ERRCODE = '{code}'; END IF;
+            RETURN new;
+         END $$;
+         CREATE TRIGGER fail BEFORE INSERT ON records FOR EACH ROW EXECUTE FUNCTION fail()"
+    );
+    let mut connection = other(url).await;
+    let done = raw_sql(sqlx::AssertSqlSafe(statements)).execute(&mut connection);
+    done.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_serialization_failure_is_tried_again_but_not_for_ever() {
+    let (store, url) = new().await;
+    let mut session = Session::first(&*store, 1).await;
+    // A sequence counts on where a transaction is rolled back.
+    fail_records(&url, "nextval('tries') <= 3", "40001").await;
+    session.append(&*store, 1).await;
+    fail_records(&url, "true", "40001").await;
+    let next = session.next(2);
+    let given_up = store.append(next.clone()).await;
+    assert!(
+        matches!(given_up, Err(StoreError::Unavailable(_))),
+        "{given_up:?}"
+    );
+    fail_records(&url, "false", "40001").await;
+    store.append(next).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_full_disk_refuses_the_record_that_has_no_room_and_no_other() {
+    let (store, url) = new().await;
+    fail_records(&url, "new.bytes > 5000", "53100").await;
+    let mut sent = Vec::new();
+    for node in 1..=8 {
+        let session = Session::first(&*store, node).await;
+        let len = if node == 4 { 8000 } else { 400 };
+        let record = session.record(1, session.head.hash, node, len);
+        let store = store.clone();
+        sent.push(tokio::spawn(async move { (node, store.append(record).await) }));
+    }
+    for outcome in sent {
+        let (node, outcome) = outcome.await.unwrap();
+        assert_eq!(
+            matches!(outcome, Err(StoreError::Full)),
+            node == 4,
+            "{node}: {outcome:?}"
+        );
+        assert_eq!(outcome.is_ok(), node != 4);
+    }
+}
+
 #[tokio::test]
 async fn one_process_removes_a_pack_and_no_other_touches_what_is_stored_again() {
     let (one, url) = new().await;

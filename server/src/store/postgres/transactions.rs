@@ -1,7 +1,7 @@
 //! Transactions: the one way in which the database is talked to, so that nothing rests on the session between two of them
 //! and a pooler may stand in front.
 
-use super::cells::conflicts;
+use super::cells::{conflicts, in_the_way};
 use crate::store::StoreError;
 use sqlx::{Connection as _, PgConnection, PgPool, Postgres, pool::PoolConnection};
 use std::{pin::Pin, time::Duration};
@@ -79,7 +79,7 @@ impl Database {
         }
         let last = self.once(self.write, request, job).await;
         last.map_err(|error| {
-            if conflicts(&error) {
+            if in_the_way(&error) {
                 StoreError::Unavailable("other transactions were in the way too often".to_owned())
             } else {
                 error

@@ -80,9 +80,7 @@ impl Cluster {
     /// One more, for a test that stops it or changes its settings.
     pub(crate) fn start() -> Self {
         let bin = bin();
-        let dir = PathBuf::from(output(
-            unprivileged("mktemp").args(["-d", "/tmp/backstop-postgres.XXXXXX"]),
-        ));
+        let dir = PathBuf::from(output(unprivileged("mktemp").args(["-d", "-p", "/tmp"])));
         let script = "read -r _; \"$0/pg_ctl\" -s -D \"$1/data\" stop -m immediate; rm -rf \"$1\"";
         let guard = unprivileged("sh")
             .args(["-c", script])
