@@ -172,6 +172,57 @@ fn a_lost_or_damaged_shadow_is_made_again_from_the_backup() -> Result<()> {
     scene.check()
 }
 
+/// Damages a record on the server that no start reads, but a restore does; the shadow, which has it, is lost.
+fn break_the_log(scene: &Scene) -> Result<()> {
+    let server = rusqlite::Connection::open(scene.server.data_inside()?.join("backstop.sqlite3"))?;
+    let damaged = server.execute(
+        "UPDATE records SET sealed = CAST(substr(sealed, 1, bytes - 1) || x'00' AS BLOB) WHERE seq = (SELECT max(seq) - 8 FROM records)",
+        [],
+    )?;
+    ensure!(damaged == 1);
+    Ok(std::fs::remove_dir_all(shadow(scene))?)
+}
+
+#[test]
+fn a_backup_that_cannot_be_restored_is_told_and_replaced_by_a_start_that_compares() -> Result<()> {
+    let mut scene = grown(12, &[])?;
+    break_the_log(&scene)?;
+    ensure!(scene.node.command(&["verify"])?.success().is_err());
+    let mut lightningd = scene.start(2)?;
+    pay_until_said(&mut lightningd, "THE BACKUP WAS WRONG")?;
+    pay_until_said(&mut lightningd, "Rolled up")?;
+    stop(lightningd)?;
+    let found = account(&scene)?;
+    ensure!(
+        found["proof"]["equal"] == false && found["held_since"].is_u64(),
+        "{found}"
+    );
+    scene.check()
+}
+
+#[test]
+fn a_backup_that_cannot_be_restored_is_told_at_any_start_and_replaced_by_the_next() -> Result<()> {
+    let mut scene = grown(13, &[])?;
+    let mut lightningd = scene.start(2)?;
+    pay_until_said(&mut lightningd, "The backup is proved")?;
+    stop(lightningd)?;
+    break_the_log(&scene)?;
+    // No comparison is due, so there is no copy of the live database at hand.
+    let mut lightningd = scene.start(3)?;
+    pay_until_said(&mut lightningd, "THE BACKUP CANNOT BE RESTORED")?;
+    stop(lightningd)?;
+    ensure!(account(&scene)?["proof"]["equal"] == false);
+    let mut lightningd = scene.start(4)?;
+    ensure!(
+        says(&mut lightningd, "was found to differ"),
+        "{}",
+        lightningd.plugin().says()
+    );
+    lightningd.pay()?;
+    stop(lightningd)?;
+    scene.check()
+}
+
 #[test]
 fn without_a_shadow_a_roll_up_waits_for_the_next_start() -> Result<()> {
     let mut scene = Scene::with(10, Journal::Delete, ROLL_UP_OFTEN)?;

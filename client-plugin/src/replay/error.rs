@@ -12,6 +12,19 @@ pub struct SqliteError {
 }
 
 impl SqliteError {
+    /// Whether a statement failed for what it says and what the database holds: every error but those of the machine.
+    #[must_use]
+    pub fn blames_statement(self) -> bool {
+        matches!(
+            self.code & 0xff,
+            ffi::SQLITE_ERROR
+                | ffi::SQLITE_CONSTRAINT
+                | ffi::SQLITE_MISMATCH
+                | ffi::SQLITE_RANGE
+                | ffi::SQLITE_TOOBIG
+        )
+    }
+
     /// Whether there was no room for the file: the disk is full, or a limit on files was hit.
     #[must_use]
     pub fn is_full(self) -> bool {
@@ -82,6 +95,19 @@ impl ReplayError {
             Self::Statement { reason, .. } => reason.is_full(),
             Self::Io(error) => is_full(error),
             _ => false,
+        }
+    }
+
+    /// Whether the batch does not fit the database, as opposed to a database that cannot be written or read.
+    #[must_use]
+    pub fn blames_batch(&self) -> bool {
+        match self {
+            Self::Forbidden(_) | Self::Version { .. } => true,
+            Self::Statement { reason, .. } => match **reason {
+                Self::Sqlite(error) => error.blames_statement(),
+                _ => reason.blames_batch(),
+            },
+            Self::Sqlite(_) | Self::Io(_) => false,
         }
     }
 }

@@ -208,6 +208,29 @@ pub enum BadChain {
 }
 
 impl RestoreError {
+    /// Whether what the server holds leads to no database, as opposed to a machine or a line that fails.
+    #[must_use]
+    pub fn blames_backup(&self) -> bool {
+        match self {
+            Self::NoBase { .. }
+            | Self::Gap { .. }
+            | Self::Chain(_)
+            | Self::Record { .. }
+            | Self::Manifest { .. }
+            | Self::Foreign(_)
+            | Self::Damaged(_)
+            | Self::Orphan { .. }
+            | Self::Node { .. }
+            | Self::Version { .. } => true,
+            Self::Replay { error, .. } => error.blames_batch(),
+            Self::Fetch(error) => matches!(
+                error,
+                FetchError::Missing(_) | FetchError::Damaged { .. } | FetchError::Place(_)
+            ),
+            _ => false,
+        }
+    }
+
     /// An I/O error at `path`; a full disk by its own name.
     pub(super) fn io(path: impl Into<PathBuf>, error: io::Error) -> Self {
         let path = path.into();

@@ -81,6 +81,18 @@ impl ShadowError {
             _ => false,
         }
     }
+
+    /// Whether what the server gave is at fault, and not this machine or the line, given that the shadow was made of
+    /// nothing else.
+    #[must_use]
+    pub fn blames_backup(&self) -> bool {
+        match self {
+            Self::Replay(error) => error.blames_batch(),
+            Self::Gap | Self::Chain(_) | Self::Record(_) => true,
+            Self::Rebuild(error) => error.blames_backup(),
+            Self::Io(_) | Self::Directory(_) | Self::Remote(_) => false,
+        }
+    }
 }
 
 /// The database, open, and the record that it has reached.

@@ -5,6 +5,7 @@
 
 mod proof;
 mod roll_up;
+mod trouble;
 mod worker;
 
 pub(super) use proof::ProofCopy;

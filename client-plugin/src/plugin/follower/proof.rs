@@ -1,6 +1,6 @@
 //! The proof of the backup: what it gives, beside what lightningd has.
 
-use super::worker::{Trouble, Worker};
+use super::{trouble::Trouble, worker::Worker};
 use crate::{
     plugin::stdio::{self, Level},
     remote::{RemoteError, Session},
@@ -78,15 +78,72 @@ pub(super) async fn compare(
         let _ = copy::remove(&file);
         return Ok(shadow);
     };
+    tell_wrong(&difference, proof);
+    take_over(worker, shadow, &file, proof)
+}
+
+/// The same where `shadow`, which was made of the backup, got stuck with `trouble` before it stood where the copy was
+/// taken: nor would a restore get there.
+pub(super) async fn replace(
+    worker: &mut Worker,
+    session: &Session,
+    shadow: Shadow,
+    proof: &ProofCopy,
+    trouble: Trouble,
+) -> Result<Shadow, Trouble> {
+    let file = match copy::recover(&proof.taken, proof.expected) {
+        Ok(Copied::Copy(file)) => file,
+        Ok(Copied::BrandNew) => return Err(trouble),
+        Err(error) => {
+            tell_unusable(&error);
+            return Err(trouble);
+        }
+    };
+    let report = ProofReport {
+        seq: proof.head.seq,
+        equal: false,
+    };
+    tell_server(session, report).await?;
+    tell_wrong(&trouble, proof);
+    take_over(worker, shadow, &file, proof)
+}
+
+/// Without a copy of the live database nothing can replace a backup that leads nowhere before the next start. The server
+/// must know: from then on it drops nothing, and that start takes a snapshot of the live database.
+pub(super) async fn tell_unusable_backup(session: &Session, trouble: Trouble) -> Trouble {
+    let told = async {
+        let report = ProofReport {
+            seq: session.account().await?.head.seq,
+            equal: false,
+        };
+        tell_server(session, report).await
+    };
+    match (told.await, trouble) {
+        (Err(error), _) => error.into(),
+        (Ok(()), Trouble::Shadow(error)) => Trouble::Unusable(Box::new(error)),
+        (Ok(()), trouble) => trouble,
+    }
+}
+
+fn tell_wrong(what: &dyn std::fmt::Display, proof: &ProofCopy) {
     stdio::log(
         Level::Error,
         &format!(
-            "THE BACKUP WAS WRONG: {difference}, comparing what it gives after record {} with the node's own database. The \
+            "THE BACKUP WAS WRONG: {what}, where it should give the node's own database as it stood after record {}. The \
              node goes on, and a new snapshot of its own database is uploaded now: from then on that is what a restore \
              gives. What the backup held before is kept on the server. Please report this; then type: backstop accept",
             proof.head.seq
         ),
     );
+}
+
+/// The copy becomes the shadow, of which a roll-up is wanted at once.
+fn take_over(
+    worker: &mut Worker,
+    shadow: Shadow,
+    copy: &std::path::Path,
+    proof: &ProofCopy,
+) -> Result<Shadow, Trouble> {
     let (base, policy) = (
         Base {
             timeline: worker.timeline,
@@ -97,7 +154,7 @@ pub(super) async fn compare(
     );
     drop(shadow);
     worker.unproved = true;
-    let shadow = Shadow::adopt(&worker.node.directory.shadow(), &file, base, policy)?;
+    let shadow = Shadow::adopt(&worker.node.directory.shadow(), copy, base, policy)?;
     worker.shared.wanted.store(true, Ordering::Relaxed);
     Ok(shadow)
 }

@@ -1,6 +1,9 @@
 //! One roll-up: the shadow stands still, becomes a snapshot, and goes on.
 
-use super::worker::{Trouble, Worker, is_fenced};
+use super::{
+    trouble::{Trouble, is_fenced},
+    worker::Worker,
+};
 use crate::{
     plugin::stdio::{self, Level},
     remote::Session,

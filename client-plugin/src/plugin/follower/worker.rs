@@ -1,16 +1,16 @@
 //! The thread's loop: what it does with what it hears.
 
-use super::{Event, Shared, Start, proof};
+use super::{Event, Shared, Start, proof, trouble::Trouble};
 use crate::{
     node::Node,
     plugin::stdio::{self, Level},
     record::Content,
-    remote::{RemoteError, Session},
+    remote::Session,
     restore::{BadChain, Patient},
-    shadow::{self, Shadow, ShadowError},
+    shadow::{self, Shadow},
     snapshot,
 };
-use backstop_protocol::{head::Head, id::TimelineId, problem::ProblemCode, session::WriterClaim};
+use backstop_protocol::{head::Head, id::TimelineId, session::WriterClaim};
 use std::{
     sync::{Arc, atomic::Ordering},
     time::Duration,
@@ -26,41 +26,6 @@ const LONGEST_PAUSE: Duration = Duration::from_mins(30);
 /// How much this thread gives way to all others.
 const NICE: i32 = 10;
 
-/// Why the shadow cannot go on as it is.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum Trouble {
-    #[error(transparent)]
-    Shadow(#[from] ShadowError),
-    #[error(transparent)]
-    Remote(#[from] RemoteError),
-    /// The backup was found wrong, and the shadow that was right is gone. Of the backup none can be made now.
-    #[error("the copy of the database that was to replace the wrong backup is lost")]
-    Unproved,
-}
-
-impl Trouble {
-    /// Whether this run is not the writer any more. The hook says so where it matters.
-    fn is_end(&self) -> bool {
-        match self {
-            Self::Remote(error) | Self::Shadow(ShadowError::Remote(error)) => is_fenced(error),
-            Self::Shadow(_) | Self::Unproved => false,
-        }
-    }
-
-    /// Whether the shadow itself is as good as before.
-    fn spares_shadow(&self) -> bool {
-        matches!(self, Self::Remote(_) | Self::Shadow(ShadowError::Remote(_)))
-    }
-}
-
-/// Whether another run is the writer.
-pub(super) fn is_fenced(error: &RemoteError) -> bool {
-    matches!(
-        error.code(),
-        Some(ProblemCode::Fenced | ProblemCode::OtherInstance | ProblemCode::EpochMismatch)
-    )
-}
-
 /// The thread's own.
 pub(super) struct Worker {
     pub(super) node: Arc<Node>,
@@ -73,6 +38,8 @@ pub(super) struct Worker {
     /// The backup was found wrong in this run, and no roll-up has replaced it yet: the shadow is the truth, the backup
     /// is not.
     pub(super) unproved: bool,
+    /// The shadow was made of the backup since it was last taken up: what does not fit it is the backup's fault.
+    rebuilt: bool,
     /// Until when no roll-up is tried, after one that failed.
     pub(super) put_off: Option<Instant>,
     pub(super) pause: Duration,
@@ -94,6 +61,7 @@ impl Worker {
             shared,
             start: None,
             unproved: false,
+            rebuilt: false,
             put_off: None,
             pause: FIRST_PAUSE,
         }
@@ -132,14 +100,14 @@ impl Worker {
             if began.elapsed() > LONGEST_PAUSE {
                 pause = FIRST_PAUSE;
             }
-            self.tell(&trouble, pause);
+            trouble.tell(&self.node.directory, pause);
             if !trouble.spares_shadow() {
                 self.forget_start();
                 if let Err(error) = shadow::clear(&self.node.directory.shadow()) {
                     stdio::log(Level::Warn, &error.to_string());
                 }
             }
-            if matches!(trouble, Trouble::Unproved) {
+            if trouble.lasts() {
                 pause = Duration::MAX;
             }
             if !self.wait(pause).await {
@@ -161,35 +129,6 @@ impl Worker {
         };
         // What cannot be removed now is overwritten by the next copy.
         let _ = snapshot::copy::remove(&copy);
-    }
-
-    fn tell(&self, trouble: &Trouble, pause: Duration) {
-        let seconds = pause.as_secs();
-        let message = match trouble {
-            Trouble::Shadow(error) if error.is_full() => format!(
-                "This machine's disk has no room for the shadow of the database, so roll-ups are put off: the log on the \
-                 server grows meanwhile. The backup goes on and is complete; nothing is lost. Make room; it is tried again \
-                 in {seconds} s. To do without: shadow.keep = false in {}",
-                self.node.directory.path().join("config.toml").display()
-            ),
-            Trouble::Unproved => format!(
-                "{trouble}. The node goes on, and what a restore gives is still wrong: restart lightningd now. Its start \
-                 uploads a snapshot of its own database, and the backup is right from then on."
-            ),
-            Trouble::Remote(error) | Trouble::Shadow(ShadowError::Remote(error)) => format!(
-                "Roll-ups are put off: {error}. The backup itself goes on where batches are acknowledged; tried again in \
-                 {seconds} s"
-            ),
-            Trouble::Shadow(error) => format!(
-                "The shadow of the database is made again from the backup in {seconds} s: {error}. The backup goes on; \
-                 nothing is lost."
-            ),
-        };
-        let level = match trouble {
-            Trouble::Unproved => Level::Error,
-            _ => Level::Warn,
-        };
-        stdio::log(level, &message);
     }
 
     /// Waits, and lets go of what is handed over meanwhile. `false`: the run ends.
@@ -216,7 +155,18 @@ impl Worker {
     /// Follows the log. `Ok`: the run ends.
     async fn follow(&mut self) -> Result<(), Trouble> {
         let (session, _) = self.node.open(self.claim).await?;
-        let mut shadow = Some(self.begin(&session).await?);
+        self.rebuilt = false;
+        match self.follow_over(&session).await {
+            Err(trouble) if self.rebuilt && trouble.blames_backup() => {
+                self.unproved = true;
+                Err(proof::tell_unusable_backup(&session, trouble).await)
+            }
+            ended => ended,
+        }
+    }
+
+    async fn follow_over(&mut self, session: &Session) -> Result<(), Trouble> {
+        let mut shadow = Some(self.begin(session).await?);
         self.start = None;
         let mut save = tokio::time::interval(SAVE_EVERY);
         save.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -247,15 +197,15 @@ impl Worker {
                 }) => {
                     self.let_go(cost);
                     if matches!(content, Content::Gap(_)) || head.seq > present.position().seq + 1 {
-                        self.catch_up(&session, present, head.seq).await?;
+                        self.catch_up(session, present, head.seq).await?;
                     } else if head.seq == present.position().seq + 1 {
                         present.take(head, &content, &sealed)?;
                     }
                 }
                 Some(Event::RollUp { head }) => {
-                    self.catch_up_to(&session, present, head).await?;
+                    self.catch_up_to(session, present, head).await?;
                     if let Some(present) = shadow.take() {
-                        shadow = Some(self.roll_up(&session, present).await?);
+                        shadow = Some(self.roll_up(session, present).await?);
                     }
                 }
             }
@@ -321,23 +271,33 @@ impl Worker {
             // An old shadow may be damaged, or older than the log: one that is made of the backup now is neither.
             drop(shadow);
             shadow = self.rebuild(session).await?;
-            self.catch_up_to(session, &mut shadow, head).await?;
-        }
-        match &self.start {
-            Some(Start::Continue {
-                proof: Some(copy), ..
-            }) => {
-                let copy = copy.clone();
-                proof::compare(self, session, shadow, &copy).await
+            if let Err(trouble) = self.catch_up_to(session, &mut shadow, head).await {
+                return match self.proof_copy() {
+                    Some(copy) if trouble.blames_backup() => {
+                        proof::replace(self, session, shadow, &copy, trouble).await
+                    }
+                    _ => Err(trouble),
+                };
             }
-            _ => Ok(shadow),
+        }
+        match self.proof_copy() {
+            Some(copy) => proof::compare(self, session, shadow, &copy).await,
+            None => Ok(shadow),
         }
     }
 
-    async fn rebuild(&self, session: &Session) -> Result<Shadow, Trouble> {
-        if self.unproved {
-            return Err(Trouble::Unproved);
+    fn proof_copy(&self) -> Option<proof::ProofCopy> {
+        match &self.start {
+            Some(Start::Continue { proof, .. }) => proof.clone(),
+            _ => None,
         }
+    }
+
+    async fn rebuild(&mut self, session: &Session) -> Result<Shadow, Trouble> {
+        if self.unproved {
+            return Err(Trouble::CopyLost);
+        }
+        self.rebuilt = true;
         let server = Patient::new(session, Patient::<Session>::PAUSES);
         let account = session.account().await?;
         let dir = self.node.directory.shadow();
