@@ -13,13 +13,22 @@ use std::{
 /// Writes `bytes` to `path` so that after a power cut it holds either what it held before or all of `bytes`.
 /// The file gets `mode`, whatever the umask leaves of it.
 pub fn write(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
-    let temporary = prepare(path, bytes, mode)?;
-    rename(&temporary, path)
+    write_with(path, mode, |file| file.write_all(bytes))
+}
+
+/// Like [`write()`], where `content` writes what the file is to hold.
+pub fn write_with<E: From<io::Error>>(
+    path: &Path,
+    mode: u32,
+    content: impl FnOnce(&mut File) -> Result<(), E>,
+) -> Result<(), E> {
+    let temporary = prepare(path, mode, content)?;
+    Ok(rename(&temporary, path)?)
 }
 
 /// Like [`write()`], but refuses with `AlreadyExists` where `path` exists.
 pub fn write_new(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
-    let temporary = prepare(path, bytes, mode)?;
+    let temporary = prepare(path, mode, |file| file.write_all(bytes))?;
     let renamed = rename_new(&temporary, path);
     if renamed.is_err() {
         // It may hold a secret; the first error is the one to report.
@@ -29,7 +38,11 @@ pub fn write_new(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
 }
 
 /// Writes and flushes what is to be renamed to `path`.
-fn prepare(path: &Path, bytes: &[u8], mode: u32) -> io::Result<PathBuf> {
+fn prepare<E: From<io::Error>>(
+    path: &Path,
+    mode: u32,
+    content: impl FnOnce(&mut File) -> Result<(), E>,
+) -> Result<PathBuf, E> {
     let temporary = temporary(path);
     remove_leftover(&temporary)?;
     let mut file = OpenOptions::new()
@@ -37,7 +50,7 @@ fn prepare(path: &Path, bytes: &[u8], mode: u32) -> io::Result<PathBuf> {
         .create_new(true)
         .mode(mode)
         .open(&temporary)?;
-    let written = file.write_all(bytes).and_then(|()| file.sync_all());
+    let written = content(&mut file).and_then(|()| Ok(file.sync_all()?));
     drop(file);
     if let Err(error) = written {
         // The half-written file is ours and of no use; the first error is the one to report.

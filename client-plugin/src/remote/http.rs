@@ -1,6 +1,6 @@
 //! The HTTP client under everything: one connection pool, one set of time-outs, bounded answers.
 
-use super::RemoteError;
+use super::{RemoteError, body::Body};
 use backstop_protocol::{
     api::{JSON_MAX, MAC_HEADER},
     problem::Problem,
@@ -127,7 +127,7 @@ impl Http {
         &self,
         method: Method,
         path: &str,
-        body: Bytes,
+        body: Body<'_>,
         authorization: Option<String>,
         most: usize,
     ) -> Result<RawAnswer, RemoteError> {
@@ -135,7 +135,10 @@ impl Http {
         if let Some(authorization) = authorization {
             request = request.header(header::AUTHORIZATION, authorization);
         }
-        let patience = self.timeout + Duration::from_secs(body.len() as u64 / SLOWEST_LINE);
+        let patience = self.timeout + Duration::from_secs(body.len() / SLOWEST_LINE);
+        let body = body
+            .to_reqwest()
+            .map_err(|error| self.unreachable(format!("what is to be sent cannot be read: {error}")))?;
         let mut response = self.within(patience, request.body(body).send()).await?;
         let status = response.status();
         let mac = response.headers().get(MAC_HEADER).and_then(|value| {
@@ -172,7 +175,9 @@ impl Http {
 
     /// An unauthenticated `GET` of a JSON document.
     pub(super) async fn get_json<T: DeserializeOwned>(&self, path: &str) -> Result<T, RemoteError> {
-        let answer = self.send(Method::GET, path, Bytes::new(), None, JSON_MAX).await?;
+        let answer = self
+            .send(Method::GET, path, Bytes::new().into(), None, JSON_MAX)
+            .await?;
         if answer.status.is_success() {
             return serde_json::from_slice(&answer.body).map_err(|error| self.nonsense(error.to_string()));
         }

@@ -3,10 +3,12 @@
 //! Only an answer that carries the session's MAC is believed; anything else, whatever it says, is no answer. So a hop
 //! on plain HTTP can delay a node but can neither let it commit nor halt it.
 
+mod body;
 mod error;
 mod http;
 mod session;
 
+pub use body::BodyFile;
 pub use error::RemoteError;
 pub use http::Connect;
 pub use session::{Identity, Session};

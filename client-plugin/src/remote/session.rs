@@ -1,7 +1,8 @@
 //! A session: opened by a signature, then a MAC on every request and every answer.
 
 use super::{
-    Connect, RemoteError,
+    BodyFile, Connect, RemoteError,
+    body::Body,
     http::{Http, RawAnswer},
 };
 use crate::{keys::Keys, random::SharedRng};
@@ -14,7 +15,6 @@ use backstop_protocol::{
     id::{ChunkId, Network, NodeId, PackId, ServerKey, SnapshotId},
     problem::ProblemCode,
     session::{Opening, PairSecret, SessionKey, WriterClaim},
-    snapshot::SnapshotCommit,
 };
 use bytes::Bytes;
 use reqwest::Method;
@@ -156,7 +156,13 @@ impl Session {
         let started = Instant::now();
         let answer = self
             .http
-            .send(Method::POST, api::SESSIONS, body.into(), None, api::JSON_MAX)
+            .send(
+                Method::POST,
+                api::SESSIONS,
+                Bytes::from(body).into(),
+                None,
+                api::JSON_MAX,
+            )
             .await?;
         if !proves(&answer, &key, &[0; 32]) {
             return Err(self.unproved(&answer));
@@ -235,9 +241,10 @@ impl Session {
     }
 
     /// Makes a snapshot whose chunks are all there the newest one.
-    pub async fn commit_snapshot(&self, commit: &SnapshotCommit) -> Result<SnapshotInfo, RemoteError> {
-        self.json(Method::POST, api::SNAPSHOTS, commit.encode().into())
-            .await
+    pub async fn commit_snapshot(&self, commit: &BodyFile) -> Result<SnapshotInfo, RemoteError> {
+        let body = Body::File(commit);
+        let info = self.call_with(Method::POST, api::SNAPSHOTS, body, api::JSON_MAX);
+        serde_json::from_slice(&info.await?).map_err(|error| self.http.nonsense(error.to_string()))
     }
 
     /// The complete snapshots, newest first.
@@ -290,8 +297,18 @@ impl Session {
         serde_json::from_slice(&body).map_err(|error| self.http.nonsense(error.to_string()))
     }
 
-    /// One call within the session; renews an old token, once.
     async fn call(&self, method: Method, path: &str, body: Bytes, most: usize) -> Result<Bytes, RemoteError> {
+        self.call_with(method, path, body.into(), most).await
+    }
+
+    /// One call within the session; renews an old token, once.
+    async fn call_with(
+        &self,
+        method: Method,
+        path: &str,
+        body: Body<'_>,
+        most: usize,
+    ) -> Result<Bytes, RemoteError> {
         let token = self.token();
         if token.until <= Instant::now() {
             self.renew_instead_of(&token).await?;
@@ -310,14 +327,14 @@ impl Session {
         &self,
         method: Method,
         path: &str,
-        body: Bytes,
+        body: Body<'_>,
         most: usize,
     ) -> Result<Bytes, RemoteError> {
         let token = self.token();
         let counter = self.counter.fetch_add(1, Ordering::Relaxed);
         let mac = token
             .key
-            .request_mac(method.as_str(), path, counter, &hash::sha256(&body));
+            .request_mac(method.as_str(), path, counter, &body.hash());
         let authorization = format!(
             "{} {} {counter} {}",
             api::AUTH_SCHEME,

@@ -1,13 +1,15 @@
 //! A server whose answers are counted: what a restore costs the line.
 
 use super::server::BackupServer;
-use crate::{remote::RemoteError, snapshot::ChunkServer};
+use crate::{
+    remote::{BodyFile, RemoteError},
+    snapshot::ChunkServer,
+};
 use backstop_protocol::{
     api::{AccountState, SnapshotInfo},
     chunk::ChunkPlace,
     clock::UnixMillis,
     id::{ChunkId, PackId, SnapshotId},
-    snapshot::SnapshotCommit,
 };
 use bytes::Bytes;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -54,7 +56,7 @@ impl<S: ChunkServer> ChunkServer for Counted<'_, S> {
         Ok(bytes)
     }
 
-    async fn commit_snapshot(&self, commit: &SnapshotCommit) -> Result<SnapshotInfo, RemoteError> {
+    async fn commit_snapshot(&self, commit: &BodyFile) -> Result<SnapshotInfo, RemoteError> {
         self.server.commit_snapshot(commit).await
     }
 }

@@ -280,6 +280,7 @@ pub(crate) fn fetching(database: &Path, error: FetchError) -> RestoreError {
     match error {
         FetchError::Io(error) => RestoreError::io(database, error),
         FetchError::Remote(error) => error.into(),
+        FetchError::Scratch(error) if error.is_full() => RestoreError::Full,
         other => RestoreError::Fetch(other),
     }
 }

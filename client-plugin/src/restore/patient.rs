@@ -1,14 +1,16 @@
 //! A server that is asked again: a long download must not fail for one lost connection.
 
 use super::server::BackupServer;
-use crate::{remote::RemoteError, snapshot::ChunkServer};
+use crate::{
+    remote::{BodyFile, RemoteError},
+    snapshot::ChunkServer,
+};
 use backstop_protocol::{
     api::{AccountState, SnapshotInfo},
     chunk::ChunkPlace,
     clock::UnixMillis,
     id::{ChunkId, PackId, SnapshotId},
     problem::ProblemCode,
-    snapshot::SnapshotCommit,
 };
 use bytes::Bytes;
 use std::time::Duration;
@@ -66,7 +68,7 @@ impl<S: ChunkServer> ChunkServer for Patient<'_, S> {
         self.insist(|| self.server.get_pack(pack, range)).await
     }
 
-    async fn commit_snapshot(&self, commit: &SnapshotCommit) -> Result<SnapshotInfo, RemoteError> {
+    async fn commit_snapshot(&self, commit: &BodyFile) -> Result<SnapshotInfo, RemoteError> {
         self.insist(|| self.server.commit_snapshot(commit)).await
     }
 }

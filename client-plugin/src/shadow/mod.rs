@@ -11,13 +11,11 @@
 //! | `chunks` | the chunks of the newest snapshot, so that the next one's list travels as a difference |
 
 mod catch_up;
-mod chunks;
 mod position;
 #[cfg(test)]
 mod tests;
 
 pub use catch_up::{catch_up, rebuild};
-pub use chunks::KnownChunks;
 pub use position::Position;
 
 use crate::{
@@ -246,6 +244,12 @@ impl Frozen {
     pub fn thaw(self) -> Result<Shadow, ShadowError> {
         Shadow::at(&self.dir, self.position)
     }
+}
+
+/// Where the chunks of the newest snapshot are written down ([`crate::snapshot::KnownChunks`]).
+#[must_use]
+pub fn known_chunks(dir: &Path) -> PathBuf {
+    dir.join("chunks")
 }
 
 /// Removes the shadow where none is to be kept.

@@ -7,7 +7,7 @@ use crate::{
         tests::{RUN, TIMELINE, World, wait},
     },
 };
-use backstop_protocol::id::{ChunkId, ServerKey, SnapshotId};
+use backstop_protocol::id::{ServerKey, SnapshotId};
 use proptest::prelude::*;
 use std::fs;
 
@@ -187,24 +187,6 @@ fn the_last_policy_is_remembered_because_the_log_may_forget_it() {
     assert_eq!(shadow.position().policy(), Some(sealed.as_slice()));
 }
 
-#[test]
-fn the_chunks_of_a_snapshot_are_read_as_they_were_written() {
-    let dir = tempfile::tempdir().unwrap();
-    assert_eq!(KnownChunks::read(dir.path()), None);
-    let known = KnownChunks {
-        snapshot: SnapshotId([1; 16]),
-        chunks: vec![ChunkId([1; 32]), ChunkId([2; 32])],
-    };
-    known.write(dir.path()).unwrap();
-    assert_eq!(KnownChunks::read(dir.path()), Some(known.clone()));
-    let unsorted = KnownChunks {
-        chunks: vec![ChunkId([2; 32]), ChunkId([2; 32])],
-        ..known
-    };
-    unsorted.write(dir.path()).unwrap();
-    assert_eq!(KnownChunks::read(dir.path()), None);
-}
-
 proptest! {
     #[test]
     fn whatever_stands_in_the_files_nothing_breaks(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
@@ -212,7 +194,7 @@ proptest! {
         fs::write(dir.path().join("chunks"), &bytes).unwrap();
         fs::write(dir.path().join("position"), &bytes).unwrap();
         fs::write(dir.path().join(DATABASE), &bytes).unwrap();
-        let _ = KnownChunks::read(dir.path());
+        let _ = crate::snapshot::KnownChunks::open(&known_chunks(dir.path()));
         prop_assert!(Shadow::open(dir.path(), TIMELINE).unwrap().is_none());
     }
 }

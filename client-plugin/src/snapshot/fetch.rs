@@ -2,19 +2,20 @@
 
 use super::{
     chunk::{BadChunk, CHUNK_LEN, Chunker, LIST_IDS},
-    index::data_len,
+    index::{Piece, data_len, list_len},
     manifest::Manifest,
+    scratch::{Scratch, ScratchError},
     server::ChunkServer,
 };
-use crate::{keys::Keys, remote::RemoteError};
+use crate::{keys::Keys, remote::RemoteError, replay::SqliteError};
 use backstop_protocol::{
     api::{LOCATE_MAX, PACK_MAX, PACK_TARGET, SEALED_CHUNK_MAX, SEALED_CHUNK_MIN},
     chunk::{ChunkKind, parse_ids},
     id::{ChunkId, PackId, SnapshotId},
     problem::ProblemCode,
 };
+use rusqlite::{OptionalExtension as _, params};
 use std::{
-    collections::HashMap,
     fmt,
     fs::OpenOptions,
     io,
@@ -78,15 +79,20 @@ pub enum FetchError {
     /// The file could not be written.
     #[error("the database file could not be written: {0}")]
     Io(#[from] io::Error),
+    /// The list of chunks beside the file could not be kept.
+    #[error("the list of what is to be downloaded could not be kept: {0}")]
+    Scratch(#[from] ScratchError),
 }
 
-impl FetchError {
-    /// The same error, where the chunks that were asked for have other places in the file than in the asking.
-    pub(super) fn at_place(mut self, place: impl FnOnce(u32) -> u32) -> Self {
-        if let Self::Missing(spot) | Self::Place(spot) | Self::Damaged { spot, .. } = &mut self {
-            spot.at = place(spot.at);
-        }
-        self
+impl From<SqliteError> for FetchError {
+    fn from(error: SqliteError) -> Self {
+        Self::Scratch(error.into())
+    }
+}
+
+impl From<rusqlite::Error> for FetchError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Scratch(error.into())
     }
 }
 
@@ -105,25 +111,22 @@ pub async fn fetch(
         .mode(0o600)
         .open(to)?;
     let fetched = async {
-        let mut fetcher = Fetcher::new(server, keys, manifest.snapshot);
-        let data = fetcher.data_ids(manifest).await?;
+        let mut fetcher = Fetcher::beside(server, keys, manifest, to)?;
+        for (id, at) in manifest.lists.iter().zip(0..) {
+            want(&fetcher.scratch, ChunkKind::List, *id, at)?;
+        }
+        fetcher.fetch(ChunkKind::List, &mut want_listed).await?;
         let total = manifest.database_len;
         file.set_len(total)?;
         let mut done = 0;
         progress(done, total);
-        let len = |at| data_len(total, at);
-        let mut write = |at: u32, piece: &[u8]| {
+        let mut write = |_: &Scratch, at: u32, piece: &[u8]| {
             file.write_all_at(piece, u64::from(at) * CHUNK_LEN as u64)?;
             done += piece.len() as u64;
             progress(done, total);
             Ok(())
         };
-        let pieces = Pieces {
-            kind: ChunkKind::Data,
-            ids: &data,
-            len: &len,
-        };
-        fetcher.fetch(&pieces, &mut write).await?;
+        fetcher.fetch(ChunkKind::Data, &mut write).await?;
         file.sync_all()?;
         Ok(())
     }
@@ -135,232 +138,261 @@ pub async fn fetch(
     fetched
 }
 
-/// Fetches chunks and opens them.
+const TABLES: &str = "
+    -- What is still to be fetched, with all its places among those of its kind.
+    CREATE TABLE place (kind INTEGER NOT NULL, id BLOB NOT NULL, at INTEGER NOT NULL,
+        PRIMARY KEY (kind, id, at)) WITHOUT ROWID;
+    -- Where that lies on the server.
+    CREATE TABLE located (pack BLOB NOT NULL, start INTEGER NOT NULL, len INTEGER NOT NULL, id BLOB NOT NULL,
+        PRIMARY KEY (pack, start, id)) WITHOUT ROWID;
+";
+
+/// Fetches chunks and opens them. What it knows about each lies on disk.
 pub(super) struct Fetcher<'a, 'k, S> {
     server: &'a S,
     chunker: Chunker<'k>,
     snapshot: SnapshotId,
+    /// Length of the database, bytes.
+    database_len: u64,
+    scratch: Scratch,
 }
 
-/// Chunks of one kind, as they stand in the file.
-pub(super) struct Pieces<'a> {
-    pub(super) kind: ChunkKind,
-    pub(super) ids: &'a [ChunkId],
-    /// Length of each by its place, bytes.
-    pub(super) len: &'a (dyn Fn(u32) -> usize + Sync),
+/// What is done with a chunk that came: for its place, with what is known about the others.
+type Keep<'f> = dyn FnMut(&Scratch, u32, &[u8]) -> Result<(), FetchError> + Send + 'f;
+
+/// Notes that the next fetch is to bring a chunk, for this place.
+fn want(scratch: &Scratch, kind: ChunkKind, id: ChunkId, at: u32) -> Result<(), FetchError> {
+    scratch.execute(
+        "INSERT OR IGNORE INTO place VALUES (?1, ?2, ?3)",
+        params![kind as u8, id.0, at],
+    )?;
+    Ok(())
 }
 
-/// A chunk to be fetched: few bytes, for a large database has many.
-struct Wanted {
-    /// Index of its pack.
-    pack: u32,
-    offset: u32,
+/// The same for all chunks of a list.
+fn want_listed(scratch: &Scratch, at: u32, list: &[u8]) -> Result<(), FetchError> {
+    let ids = parse_ids(list, LIST_IDS).map_err(io::Error::other)?;
+    let first = at.saturating_mul(LIST_IDS as u32);
+    for (id, at) in ids.into_iter().zip(first..) {
+        want(scratch, ChunkKind::Data, id, at)?;
+    }
+    Ok(())
+}
+
+/// A chunk within a pack.
+struct Located {
+    start: u32,
     len: u32,
-    /// Index of its first place in [`Order`].
-    first: u32,
+    id: ChunkId,
 }
 
-impl Wanted {
+impl Located {
     fn end(&self) -> u32 {
-        self.offset.saturating_add(self.len)
-    }
-}
-
-/// All places, sorted by the ids that stand there: that order says nothing about the file, and equal ids are neighbours.
-struct Order<'a> {
-    ids: &'a [ChunkId],
-    places: Vec<u32>,
-}
-
-impl<'a> Order<'a> {
-    fn of(ids: &'a [ChunkId]) -> Self {
-        let mut places: Vec<u32> = (0..).take(ids.len()).collect();
-        places.sort_unstable_by_key(|at| (ids.get(*at as usize), *at));
-        Self { ids, places }
-    }
-
-    /// Each id once, with the index of its first place.
-    fn distinct(&self) -> Vec<(ChunkId, u32)> {
-        let sorted = self
-            .places
-            .iter()
-            .filter_map(|at| self.ids.get(*at as usize))
-            .copied();
-        let mut distinct: Vec<_> = sorted.zip(0..).collect();
-        distinct.dedup_by_key(|(id, _)| *id);
-        distinct
-    }
-
-    /// The id whose places begin at index `first`, and these places.
-    fn at(&self, first: u32) -> (Option<ChunkId>, impl Iterator<Item = u32>) {
-        let rest = self
-            .places
-            .get(first as usize..)
-            .unwrap_or_default()
-            .iter()
-            .copied();
-        let id = rest
-            .clone()
-            .next()
-            .and_then(|at| self.ids.get(at as usize))
-            .copied();
-        (
-            id,
-            rest.take_while(move |at| self.ids.get(*at as usize).copied() == id),
-        )
+        self.start.saturating_add(self.len)
     }
 }
 
 impl<'a, 'k, S: ChunkServer> Fetcher<'a, 'k, S> {
-    pub(super) fn new(server: &'a S, keys: &'k Keys, snapshot: SnapshotId) -> Self {
+    /// For the chunks of a whole database, which is to be written to `to`.
+    fn beside(server: &'a S, keys: &'k Keys, manifest: &Manifest, to: &Path) -> Result<Self, FetchError> {
+        let scratch = Scratch::beside(to, TABLES)?;
+        Ok(Self::with(
+            server,
+            keys,
+            manifest.snapshot,
+            manifest.database_len,
+            scratch,
+        ))
+    }
+
+    /// For few chunks.
+    pub(super) fn small(
+        server: &'a S,
+        keys: &'k Keys,
+        snapshot: SnapshotId,
+        database_len: u64,
+    ) -> Result<Self, FetchError> {
+        Ok(Self::with(
+            server,
+            keys,
+            snapshot,
+            database_len,
+            Scratch::small(TABLES)?,
+        ))
+    }
+
+    fn with(
+        server: &'a S,
+        keys: &'k Keys,
+        snapshot: SnapshotId,
+        database_len: u64,
+        scratch: Scratch,
+    ) -> Self {
         Self {
             server,
             chunker: Chunker::new(keys),
             snapshot,
+            database_len,
+            scratch,
         }
     }
 
-    /// The ids of all data chunks, in file order, from the lists.
-    async fn data_ids(&mut self, manifest: &Manifest) -> Result<Vec<ChunkId>, FetchError> {
-        let chunks = usize::try_from(manifest.chunks()).unwrap_or(usize::MAX);
-        let len = |at| {
-            let before = LIST_IDS.saturating_mul(at as usize);
-            chunks.saturating_sub(before).min(LIST_IDS) * ChunkId::LEN
-        };
-        let mut lists = vec![Vec::new(); manifest.lists.len()];
-        let mut keep = |at: u32, list: &[u8]| {
-            if let Some(ids) = lists.get_mut(at as usize) {
-                *ids = parse_ids(list, LIST_IDS).map_err(io::Error::other)?;
-            }
-            Ok(())
-        };
-        let pieces = Pieces {
-            kind: ChunkKind::List,
-            ids: &manifest.lists,
-            len: &len,
-        };
-        self.fetch(&pieces, &mut keep).await?;
-        Ok(lists.concat())
+    /// Fetches some chunks of one kind and checks them; nothing is kept.
+    pub(super) async fn fetch_some(
+        &mut self,
+        kind: ChunkKind,
+        pieces: impl Iterator<Item = &Piece>,
+    ) -> Result<(), FetchError> {
+        for piece in pieces {
+            want(&self.scratch, kind, piece.id, piece.at)?;
+        }
+        self.fetch(kind, &mut |_, _, _| Ok(())).await
     }
 
-    /// Fetches each distinct piece once and hands it to `keep` with each of its places.
-    pub(super) async fn fetch(
-        &mut self,
-        pieces: &Pieces<'_>,
-        keep: &mut (dyn FnMut(u32, &[u8]) -> io::Result<()> + Send),
-    ) -> Result<(), FetchError> {
-        let order = Order::of(pieces.ids);
-        let mut fetched = vec![false; pieces.ids.len()];
+    /// Fetches each distinct chunk of a kind that is wanted once, and hands it to `keep` with each of its places.
+    async fn fetch(&mut self, kind: ChunkKind, keep: &mut Keep<'_>) -> Result<(), FetchError> {
         let mut moved = None;
         loop {
-            let (packs, mut wanted) = self.locate(pieces.kind, &order).await?;
-            wanted.retain(|wanted| !fetched.get(wanted.first as usize).copied().unwrap_or_default());
-            let before = wanted.len();
-            let Err(error) = self
-                .fetch_located(pieces, &order, &packs, &wanted, &mut fetched, keep)
-                .await
-            else {
+            let wanted = self.locate(kind).await?;
+            if wanted == 0 {
                 return Ok(());
-            };
-            // The server may have gathered chunks into another pack since they were located (SPEC 6.6): they are
-            // located again as long as that leads on.
-            if !is_gone(&error) || moved == Some(before) {
-                return Err(error);
             }
-            moved = Some(before);
+            if let Err(error) = self.fetch_located(kind, keep).await {
+                // The server may have gathered chunks into another pack since they were located (SPEC 6.6): they are
+                // located again as long as that leads on.
+                if !is_gone(&error) || moved == Some(wanted) {
+                    return Err(error);
+                }
+                moved = Some(wanted);
+            }
         }
     }
 
-    async fn fetch_located(
-        &mut self,
-        pieces: &Pieces<'_>,
-        order: &Order<'_>,
-        packs: &[PackId],
-        wanted: &[Wanted],
-        fetched: &mut [bool],
-        keep: &mut (dyn FnMut(u32, &[u8]) -> io::Result<()> + Send),
-    ) -> Result<(), FetchError> {
-        let mut rest = wanted;
-        while let Some(first) = rest.first() {
-            let run;
-            (run, rest) = rest.split_at(run_len(rest));
-            let (Some(pack), Some(last)) = (packs.get(first.pack as usize), run.last()) else {
-                continue;
-            };
-            let range = (first.offset, last.end().saturating_sub(first.offset));
-            let bytes = self.server.get_pack(*pack, Some(range)).await?;
-            for wanted in run {
-                let from = wanted.offset.saturating_sub(first.offset) as usize;
-                let sealed = bytes.get(from..).unwrap_or_default();
-                let sealed = sealed.get(..wanted.len as usize).unwrap_or(sealed);
-                self.open(pieces, order, wanted, sealed, keep)?;
-                if let Some(fetched) = fetched.get_mut(wanted.first as usize) {
-                    *fetched = true;
+    async fn fetch_located(&mut self, kind: ChunkKind, keep: &mut Keep<'_>) -> Result<(), FetchError> {
+        let mut pack = None;
+        while let Some(next) = self.pack_after(pack)? {
+            pack = Some(next);
+            let located = self.located_in(next)?;
+            let mut rest = located.as_slice();
+            while let Some(first) = rest.first() {
+                let run;
+                (run, rest) = rest.split_at(run_len(rest));
+                let end = run.last().map_or(first.end(), Located::end);
+                let range = (first.start, end.saturating_sub(first.start));
+                let bytes = self.server.get_pack(next, Some(range)).await?;
+                for located in run {
+                    let from = located.start.saturating_sub(first.start) as usize;
+                    let sealed = bytes.get(from..).unwrap_or_default();
+                    let sealed = sealed.get(..located.len as usize).unwrap_or(sealed);
+                    self.open(kind, located.id, sealed, keep)?;
                 }
             }
         }
         Ok(())
     }
 
+    /// The next of the packs, by name.
+    fn pack_after(&self, pack: Option<PackId>) -> Result<Option<PackId>, FetchError> {
+        let mut statement = self
+            .scratch
+            .statement("SELECT pack FROM located WHERE pack > ?1 ORDER BY pack LIMIT 1")?;
+        let after = pack.as_ref().map_or(&[][..], |pack| &pack.0);
+        let next = statement.query_row(params![after], |row| Ok(PackId(row.get(0)?)));
+        Ok(next.optional()?)
+    }
+
+    /// What is wanted of a pack, in its order.
+    fn located_in(&self, pack: PackId) -> Result<Vec<Located>, FetchError> {
+        let mut statement = self
+            .scratch
+            .statement("SELECT start, len, id FROM located WHERE pack = ?1 ORDER BY start")?;
+        let rows = statement.query_map(params![pack.0], |row| {
+            Ok(Located {
+                start: row.get(0)?,
+                len: row.get(1)?,
+                id: ChunkId(row.get(2)?),
+            })
+        })?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
     fn open(
         &mut self,
-        pieces: &Pieces<'_>,
-        order: &Order<'_>,
-        wanted: &Wanted,
+        kind: ChunkKind,
+        id: ChunkId,
         sealed: &[u8],
-        keep: &mut (dyn FnMut(u32, &[u8]) -> io::Result<()> + Send),
+        keep: &mut Keep<'_>,
     ) -> Result<(), FetchError> {
-        let (Some(id), places) = order.at(wanted.first) else {
-            return Ok(());
-        };
-        for at in places {
-            let spot = self.spot(pieces.kind, at);
-            let opened = self.chunker.open(pieces.kind, id, sealed, (pieces.len)(at));
+        for at in self.places(kind, id)? {
+            let len = match kind {
+                ChunkKind::Data => data_len(self.database_len, at),
+                ChunkKind::List => list_len(self.database_len, at),
+            };
+            let spot = self.spot(kind, at);
+            let opened = self.chunker.open(kind, id, sealed, len);
             keep(
+                &self.scratch,
                 at,
                 &opened.map_err(|reason| FetchError::Damaged { spot, reason })?,
             )?;
         }
+        self.scratch.execute(
+            "DELETE FROM place WHERE kind = ?1 AND id = ?2",
+            params![kind as u8, id.0],
+        )?;
         Ok(())
     }
 
-    /// Where each distinct piece lies: the packs, and the pieces sorted by pack and offset.
-    async fn locate(
-        &self,
-        kind: ChunkKind,
-        order: &Order<'_>,
-    ) -> Result<(Vec<PackId>, Vec<Wanted>), FetchError> {
-        let distinct = order.distinct();
-        let mut numbers = HashMap::new();
-        let mut wanted = Vec::with_capacity(distinct.len());
-        for page in distinct.chunks(LOCATE_MAX) {
+    fn places(&self, kind: ChunkKind, id: ChunkId) -> Result<Vec<u32>, FetchError> {
+        let mut statement = self
+            .scratch
+            .statement("SELECT at FROM place WHERE kind = ?1 AND id = ?2 ORDER BY at")?;
+        let rows = statement.query_map(params![kind as u8, id.0], |row| row.get(0))?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// Asks where everything lies that is wanted; how many chunks that are.
+    async fn locate(&self, kind: ChunkKind) -> Result<usize, FetchError> {
+        self.scratch.execute("DELETE FROM located", [])?;
+        let mut wanted = 0;
+        let mut page = self.wanted_after(kind, None)?;
+        while let Some((last, _)) = page.last() {
+            let last = *last;
+            wanted += page.len();
             let ids: Vec<_> = page.iter().map(|(id, _)| *id).collect();
             let places = self.server.locate(&ids).await?;
             let mut places = places.into_iter();
-            for (_, first) in page {
-                let spot = self.spot(
-                    kind,
-                    order.places.get(*first as usize).copied().unwrap_or_default(),
-                );
+            for (id, at) in page {
+                let spot = self.spot(kind, at);
                 let place = places.next().flatten().ok_or(FetchError::Missing(spot))?;
                 let end = (place.offset as usize).saturating_add(place.len as usize);
                 if !(SEALED_CHUNK_MIN..=SEALED_CHUNK_MAX).contains(&(place.len as usize)) || end > PACK_MAX {
                     return Err(FetchError::Place(spot));
                 }
-                let next = u32::try_from(numbers.len()).unwrap_or(u32::MAX);
-                let pack = *numbers.entry(place.pack).or_insert(next);
-                wanted.push(Wanted {
-                    pack,
-                    offset: place.offset,
-                    len: place.len,
-                    first: *first,
-                });
+                self.scratch.execute(
+                    "INSERT OR IGNORE INTO located VALUES (?1, ?2, ?3, ?4)",
+                    params![place.pack.0, place.offset, place.len, id.0],
+                )?;
             }
+            page = self.wanted_after(kind, Some(last))?;
         }
-        wanted.sort_unstable_by_key(|wanted| (wanted.pack, wanted.offset));
-        let mut packs: Vec<_> = numbers.into_iter().collect();
-        packs.sort_unstable_by_key(|(_, number)| *number);
-        Ok((packs.into_iter().map(|(pack, _)| pack).collect(), wanted))
+        Ok(wanted)
+    }
+
+    /// The next distinct chunks that are wanted, by name, each with its first place.
+    fn wanted_after(
+        &self,
+        kind: ChunkKind,
+        after: Option<ChunkId>,
+    ) -> Result<Vec<(ChunkId, u32)>, FetchError> {
+        let mut statement = self.scratch.statement(
+            "SELECT id, min(at) FROM place WHERE kind = ?1 AND id > ?2 GROUP BY id ORDER BY id LIMIT ?3",
+        )?;
+        let after = after.as_ref().map_or(&[][..], |id| &id.0);
+        let rows = statement.query_map(params![kind as u8, after, LOCATE_MAX], |row| {
+            Ok((ChunkId(row.get(0)?), row.get(1)?))
+        })?;
+        Ok(rows.collect::<Result<_, _>>()?)
     }
 
     fn spot(&self, kind: ChunkKind, at: u32) -> Spot {
@@ -377,16 +409,15 @@ fn is_gone(error: &FetchError) -> bool {
     matches!(error, FetchError::Remote(error) if error.code() == Some(ProblemCode::NotFound))
 }
 
-/// How many of `wanted`, sorted by pack and offset, are fetched with one request; at least one where there is one.
-fn run_len(wanted: &[Wanted]) -> usize {
-    let Some(first) = wanted.first() else { return 0 };
-    let fits = |pair: &[Wanted]| match pair {
+/// How many of `located`, in the order of their pack, are fetched with one request; at least one where there is one.
+fn run_len(located: &[Located]) -> usize {
+    let Some(first) = located.first() else { return 0 };
+    let fits = |pair: &[Located]| match pair {
         [a, b] => {
-            b.pack == a.pack
-                && b.offset.saturating_sub(a.end()) <= GAP_MAX
-                && b.end().saturating_sub(first.offset) as usize <= RUN_MAX
+            b.start.saturating_sub(a.end()) <= GAP_MAX
+                && b.end().saturating_sub(first.start) as usize <= RUN_MAX
         }
         _ => false,
     };
-    1 + wanted.windows(2).take_while(|pair| fits(pair)).count()
+    1 + located.windows(2).take_while(|pair| fits(pair)).count()
 }

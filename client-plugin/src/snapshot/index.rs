@@ -1,17 +1,36 @@
 //! The ids of all chunks of one database file.
 
-use super::chunk::{CHUNK_LEN, Chunker, LIST_IDS};
-use backstop_protocol::{chunk::ChunkKind, id::ChunkId};
-use std::{fs::File, io, os::unix::fs::FileExt};
+use super::{
+    chunk::{CHUNK_LEN, Chunker, LIST_IDS},
+    known::KnownChunks,
+    scratch::{Scratch, ScratchError},
+};
+use crate::replay::SqliteError;
+use backstop_protocol::{
+    chunk::{ChunkKind, encode_ids},
+    id::ChunkId,
+};
+use rand_core::CryptoRng;
+use rusqlite::{OptionalExtension as _, Row, params};
+use std::{fs::File, io, os::unix::fs::FileExt, path::Path};
 
-/// The ids of a file's chunks in file order, and of the lists that hold those ids: 32 bytes of memory for 16 KiB of
-/// database.
-#[derive(Clone, Debug, PartialEq, Eq)]
+const TABLES: &str = "
+    -- In file order.
+    CREATE TABLE data (at INTEGER PRIMARY KEY, id BLOB NOT NULL);
+    -- Each once, whatever it holds; `at` is its first place among those of its kind.
+    CREATE TABLE chunk (id BLOB PRIMARY KEY, is_list INTEGER NOT NULL, at INTEGER NOT NULL) WITHOUT ROWID;
+    -- What the server lacks, in random order.
+    CREATE TABLE missing (place INTEGER PRIMARY KEY, id BLOB NOT NULL UNIQUE);
+    -- What another snapshot has.
+    CREATE TABLE parent (id BLOB PRIMARY KEY) WITHOUT ROWID;
+";
+
+/// The ids of a file's chunks, and of the lists that hold those ids, kept on disk beside the file.
+#[derive(Debug)]
 pub struct Index {
+    scratch: Scratch,
     /// Length of the file, bytes.
     pub database_len: u64,
-    /// Data chunks, in file order.
-    pub data: Vec<ChunkId>,
     /// List chunks, in the order of what they list.
     pub lists: Vec<ChunkId>,
 }
@@ -39,66 +58,189 @@ impl Piece {
     }
 }
 
+/// The chunks that two snapshots do not share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Side {
+    /// Those of the file that the parent does not have.
+    Added,
+    /// Those of the parent that the file does not have.
+    Removed,
+}
+
 impl Index {
-    /// Reads the file once. Lets other tasks of the same thread go on between the chunks.
-    pub async fn of(file: &File, chunker: &Chunker<'_>) -> io::Result<Self> {
+    /// Reads the file, which is at `path`, once. Lets other tasks of the same thread go on between the chunks.
+    pub async fn of(file: &File, path: &Path, chunker: &Chunker<'_>) -> Result<Self, ScratchError> {
+        let scratch = Scratch::beside(path, TABLES)?;
         let database_len = file.metadata()?.len();
-        let mut data = Vec::new();
         let mut buffer = vec![0; CHUNK_LEN];
         for at in 0..chunks(database_len)? {
             let piece = read_data(file, database_len, at, &mut buffer)?;
-            data.push(chunker.id(ChunkKind::Data, piece));
+            let id = chunker.id(ChunkKind::Data, piece);
+            scratch.execute("INSERT INTO data VALUES (?1, ?2)", params![at, id.0])?;
+            keep(&scratch, id, false, at)?;
             tokio::task::yield_now().await;
         }
-        let lists = data
-            .chunks(LIST_IDS)
-            .map(|ids| chunker.id(ChunkKind::List, &list(ids)))
-            .collect();
-        Ok(Self {
+        let mut index = Self {
+            scratch,
             database_len,
-            data,
-            lists,
-        })
+            lists: Vec::new(),
+        };
+        for at in 0..chunks(database_len)?.div_ceil(LIST_IDS as u32) {
+            let id = chunker.id(ChunkKind::List, &index.list(at)?);
+            keep(&index.scratch, id, true, at)?;
+            index.lists.push(id);
+        }
+        Ok(index)
     }
 
-    /// Every chunk once, sorted by id: the order says nothing about the file.
-    #[must_use]
-    pub fn pieces(&self) -> Vec<Piece> {
-        let pieces = |ids: &[ChunkId], is_list| {
-            let numbered = ids.iter().zip(0_u32..);
-            numbered
-                .map(|(id, at)| Piece { id: *id, is_list, at })
-                .collect::<Vec<_>>()
-        };
-        let mut all = pieces(&self.data, false);
-        all.extend(pieces(&self.lists, true));
-        all.sort_unstable();
-        all.dedup_by_key(|piece| piece.id);
-        all
+    /// How many chunks there are, each counted once.
+    pub fn count(&self) -> Result<u64, SqliteError> {
+        self.scratch.number("SELECT count(*) FROM chunk")
+    }
+
+    /// Hands over the ids of all chunks, sorted.
+    pub(super) fn each(&self, take: &mut dyn FnMut(ChunkId) -> io::Result<()>) -> Result<(), ScratchError> {
+        self.ids("SELECT id FROM chunk ORDER BY id", take)
+    }
+
+    fn ids(&self, sql: &str, take: &mut dyn FnMut(ChunkId) -> io::Result<()>) -> Result<(), ScratchError> {
+        let mut statement = self.scratch.statement(sql)?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            take(ChunkId(row.get(0)?))?;
+        }
+        Ok(())
+    }
+
+    /// At most `most` chunks above `after`, sorted by id: the order says nothing about the file.
+    pub fn pieces(&self, after: Option<ChunkId>, most: usize) -> Result<Vec<Piece>, SqliteError> {
+        let mut statement = self
+            .scratch
+            .statement("SELECT id, is_list, at FROM chunk WHERE id > ?1 ORDER BY id LIMIT ?2")?;
+        let after = after.as_ref().map_or(&[][..], |id| &id.0);
+        let rows = statement.query_map(params![after, most], piece)?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// The chunk of that name, where it is one of this file's.
+    pub fn piece(&self, id: ChunkId) -> Result<Option<Piece>, SqliteError> {
+        let mut statement = self
+            .scratch
+            .statement("SELECT id, is_list, at FROM chunk WHERE id = ?1")?;
+        Ok(statement.query_row(params![id.0], piece).optional()?)
+    }
+
+    /// Forgets what the server lacks.
+    pub(super) fn none_missing(&self) -> Result<(), SqliteError> {
+        self.scratch.execute("DELETE FROM missing", []).map(drop)
+    }
+
+    /// Notes that the server lacks a chunk of this file.
+    pub(super) fn note_missing(&self, id: ChunkId, rng: &mut dyn CryptoRng) -> Result<(), SqliteError> {
+        // Two of 2^63 places that are the same are rarer than a damaged disk: such a chunk is named by the commit.
+        let place = rng.next_u64() >> 1;
+        self.scratch
+            .execute(
+                "INSERT OR IGNORE INTO missing VALUES (?1, ?2)",
+                params![place, id.0],
+            )
+            .map(drop)
+    }
+
+    /// How many chunks the server lacks.
+    pub(super) fn missing_count(&self) -> Result<u64, SqliteError> {
+        self.scratch.number("SELECT count(*) FROM missing")
+    }
+
+    /// At most `most` chunks that the server lacks, in random order, from the place `from` on; each with its place.
+    pub(super) fn missing(&self, from: u64, most: usize) -> Result<Vec<(u64, Piece)>, SqliteError> {
+        let mut statement = self.scratch.statement(
+            "SELECT id, is_list, at, place FROM missing JOIN chunk USING (id) WHERE place >= ?1 ORDER BY place LIMIT ?2",
+        )?;
+        let rows = statement.query_map(params![from, most], |row| Ok((row.get(3)?, piece(row)?)))?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// Takes in the chunks of a snapshot to which this one's list is a difference.
+    pub(super) fn compare_with(&self, parent: &KnownChunks) -> Result<(), ScratchError> {
+        for id in parent.ids()? {
+            self.scratch
+                .execute("INSERT OR IGNORE INTO parent VALUES (?1)", params![id?.0])?;
+        }
+        Ok(())
+    }
+
+    /// How many chunks are on one side alone.
+    pub(super) fn difference_len(&self, side: Side) -> Result<u64, SqliteError> {
+        self.scratch.number(&format!("SELECT count(*) {}", from(side)))
+    }
+
+    /// The chunks that are on one side alone, sorted.
+    pub(super) fn difference(
+        &self,
+        side: Side,
+        take: &mut dyn FnMut(ChunkId) -> io::Result<()>,
+    ) -> Result<(), ScratchError> {
+        self.ids(&format!("SELECT id {} ORDER BY id", from(side)), take)
     }
 
     /// Length of a piece's plaintext, bytes.
     #[must_use]
     pub fn piece_len(&self, piece: &Piece) -> usize {
-        if !piece.is_list {
-            return data_len(self.database_len, piece.at);
+        if piece.is_list {
+            list_len(self.database_len, piece.at)
+        } else {
+            data_len(self.database_len, piece.at)
         }
-        let before = LIST_IDS.saturating_mul(piece.at as usize);
-        self.data.len().saturating_sub(before).min(LIST_IDS) * ChunkId::LEN
     }
 
     /// The plaintext of a piece, read from the file again where it is data.
-    pub fn read<'b>(&self, file: &File, piece: &Piece, buffer: &'b mut Vec<u8>) -> io::Result<&'b [u8]> {
+    pub fn read<'b>(
+        &self,
+        file: &File,
+        piece: &Piece,
+        buffer: &'b mut Vec<u8>,
+    ) -> Result<&'b [u8], ScratchError> {
         if piece.is_list {
-            let from = usize::try_from(piece.at)
-                .unwrap_or(usize::MAX)
-                .saturating_mul(LIST_IDS);
-            let rest = self.data.get(from..).unwrap_or_default();
-            *buffer = list(rest.get(..LIST_IDS).unwrap_or(rest));
+            *buffer = self.list(piece.at)?;
             return Ok(buffer);
         }
         buffer.resize(CHUNK_LEN, 0);
-        read_data(file, self.database_len, piece.at, buffer)
+        Ok(read_data(file, self.database_len, piece.at, buffer)?)
+    }
+
+    /// The content of a list.
+    fn list(&self, at: u32) -> Result<Vec<u8>, SqliteError> {
+        let from = u64::from(at) * LIST_IDS as u64;
+        let mut statement = self
+            .scratch
+            .statement("SELECT id FROM data WHERE at >= ?1 ORDER BY at LIMIT ?2")?;
+        let rows = statement.query_map(params![from, LIST_IDS], |row| Ok(ChunkId(row.get(0)?)))?;
+        Ok(encode_ids(&rows.collect::<Result<Vec<_>, _>>()?))
+    }
+}
+
+fn keep(scratch: &Scratch, id: ChunkId, is_list: bool, at: u32) -> Result<(), SqliteError> {
+    scratch
+        .execute(
+            "INSERT OR IGNORE INTO chunk VALUES (?1, ?2, ?3)",
+            params![id.0, is_list, at],
+        )
+        .map(drop)
+}
+
+fn piece(row: &Row<'_>) -> rusqlite::Result<Piece> {
+    Ok(Piece {
+        id: ChunkId(row.get(0)?),
+        is_list: row.get(1)?,
+        at: row.get(2)?,
+    })
+}
+
+fn from(side: Side) -> &'static str {
+    match side {
+        Side::Added => "FROM chunk WHERE NOT EXISTS (SELECT 1 FROM parent WHERE parent.id = chunk.id)",
+        Side::Removed => "FROM parent WHERE NOT EXISTS (SELECT 1 FROM chunk WHERE chunk.id = parent.id)",
     }
 }
 
@@ -114,12 +256,15 @@ pub(super) fn data_len(database_len: u64, at: u32) -> usize {
     usize::try_from(rest).map_or(CHUNK_LEN, |rest| rest.min(CHUNK_LEN))
 }
 
+/// Length of the list chunk at place `at`, bytes; zero beyond the end.
+pub(super) fn list_len(database_len: u64, at: u32) -> usize {
+    let before = u64::from(at) * LIST_IDS as u64;
+    let rest = database_len.div_ceil(CHUNK_LEN as u64).saturating_sub(before);
+    usize::try_from(rest).map_or(LIST_IDS, |rest| rest.min(LIST_IDS)) * ChunkId::LEN
+}
+
 fn read_data<'b>(file: &File, database_len: u64, at: u32, buffer: &'b mut [u8]) -> io::Result<&'b [u8]> {
     let piece = buffer.get_mut(..data_len(database_len, at)).unwrap_or_default();
     file.read_exact_at(piece, u64::from(at) * CHUNK_LEN as u64)?;
     Ok(piece)
-}
-
-fn list(ids: &[ChunkId]) -> Vec<u8> {
-    backstop_protocol::chunk::encode_ids(ids)
 }

@@ -4,11 +4,14 @@
 //! lacks, fetches it again, and commits a [`manifest`]. Back: [`mod@fetch`] checks every chunk and writes the file again.
 
 pub mod chunk;
+mod commit;
 pub mod copy;
 pub mod fetch;
 pub mod index;
+mod known;
 pub mod manifest;
 mod prove;
+mod scratch;
 mod server;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -17,6 +20,8 @@ mod tests;
 pub mod upload;
 
 pub use fetch::{FetchError, fetch};
+pub use known::KnownChunks;
 pub use manifest::{BadManifest, Base, Manifest};
+pub use scratch::ScratchError;
 pub use server::ChunkServer;
-pub use upload::{Parent, Plan, UploadError, Uploaded, upload};
+pub use upload::{Plan, UploadError, Uploaded, upload};

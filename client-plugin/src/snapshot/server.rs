@@ -1,11 +1,10 @@
 //! What a snapshot asks of a server.
 
-use crate::remote::{RemoteError, Session};
+use crate::remote::{BodyFile, RemoteError, Session};
 use backstop_protocol::{
     api::SnapshotInfo,
     chunk::ChunkPlace,
     id::{ChunkId, PackId},
-    snapshot::SnapshotCommit,
 };
 use bytes::Bytes;
 use std::future::Future;
@@ -31,7 +30,7 @@ pub trait ChunkServer: Sync {
     /// See [`Session::commit_snapshot`].
     fn commit_snapshot(
         &self,
-        commit: &SnapshotCommit,
+        commit: &BodyFile,
     ) -> impl Future<Output = Result<SnapshotInfo, RemoteError>> + Send;
 }
 
@@ -48,7 +47,7 @@ impl ChunkServer for Session {
         Self::get_pack(self, pack, range).await
     }
 
-    async fn commit_snapshot(&self, commit: &SnapshotCommit) -> Result<SnapshotInfo, RemoteError> {
+    async fn commit_snapshot(&self, commit: &BodyFile) -> Result<SnapshotInfo, RemoteError> {
         Self::commit_snapshot(self, commit).await
     }
 }

@@ -1,7 +1,10 @@
 //! Helpers of this module's tests.
 
 use super::ChunkServer;
-use crate::{remote::RemoteError, restore::BackupServer};
+use crate::{
+    remote::{BodyFile, RemoteError},
+    restore::BackupServer,
+};
 use backstop_protocol::{
     api::{self, AccountState, SnapshotInfo},
     chunk::ChunkPlace,
@@ -18,6 +21,7 @@ use bytes::Bytes;
 use std::{
     collections::{BTreeMap, BTreeSet},
     convert::Infallible,
+    io::Read as _,
     sync::{Mutex, MutexGuard},
 };
 
@@ -150,8 +154,10 @@ impl ChunkServer for FakeServer {
         Ok(bytes)
     }
 
-    async fn commit_snapshot(&self, commit: &SnapshotCommit) -> Result<SnapshotInfo, RemoteError> {
-        let (header, commit) = SnapshotCommit::parse(&commit.encode()).unwrap();
+    async fn commit_snapshot(&self, commit: &BodyFile) -> Result<SnapshotInfo, RemoteError> {
+        let mut bytes = Vec::new();
+        commit.open().unwrap().read_to_end(&mut bytes).unwrap();
+        let (header, commit) = SnapshotCommit::parse(&bytes).unwrap();
         let mut held = self.answer()?;
         let mut chunks = match commit.parent {
             None => BTreeSet::new(),

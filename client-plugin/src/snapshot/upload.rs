@@ -1,37 +1,45 @@
 //! From a database file to a complete snapshot on a server (SPEC 6.4, I8).
 //!
 //! The file is read twice: first for the ids of all chunks, then for those alone that the server does not have. So what
-//! was sent before a cut is not sent again, and memory holds ids and one pack, never the database. Packs are filled in
-//! random order and everything else is sorted: the server does not learn where in the file a chunk lies.
+//! was sent before a cut is not sent again, and memory holds one pack: ids lie on disk ([`super::scratch`]). Packs are filled
+//! in random order and everything else is sorted: the server does not learn where in the file a chunk lies.
 
 use super::{
     chunk::Chunker,
+    commit,
     fetch::FetchError,
     index::{Index, Piece},
+    known::KnownChunks,
     manifest::{Base, Manifest},
     prove::prove,
+    scratch::ScratchError,
     server::ChunkServer,
 };
-use crate::{keys::Keys, remote::RemoteError};
+use crate::{
+    keys::Keys,
+    remote::{BodyFile, RemoteError},
+    replay::SqliteError,
+};
 use backstop_protocol::{
     api::{LOCATE_MAX, PACK_TARGET, SnapshotInfo},
     bytes::Malformed,
     id::{ChunkId, SnapshotId},
     pack::PackBuilder,
     problem::ProblemCode,
-    snapshot::SnapshotCommit,
 };
 use bytes::Bytes;
 use rand_core::CryptoRng;
-use std::{collections::BTreeSet, fs::File, io, path::Path};
+use std::{fs::File, io, path::Path};
 
 /// How many chunks are fetched again that the server had before.
 const SAMPLE: usize = 64;
+/// How many chunks that are to be sent are looked up at once.
+const PAGE: usize = 1_024;
 
 /// What is to become a snapshot.
 #[derive(Clone, Debug)]
 pub struct Plan<'a> {
-    /// A database file that nobody writes to.
+    /// A database file that nobody writes to. What is noted about its chunks meanwhile lies beside it.
     pub database: &'a Path,
     /// The record after which the database stood so.
     pub base: Base,
@@ -41,28 +49,21 @@ pub struct Plan<'a> {
     pub data_version: u64,
     /// The content of the last policy record up to the base.
     pub policy: Option<Vec<u8>>,
-    /// The snapshot whose list of chunks this one's is sent as a difference to.
-    pub parent: Option<Parent<'a>>,
-}
-
-/// A complete snapshot of the same account.
-#[derive(Clone, Copy, Debug)]
-pub struct Parent<'a> {
-    /// Its name.
-    pub snapshot: SnapshotId,
-    /// Its chunks, sorted, each once: [`Uploaded::chunks`] of then.
-    pub chunks: &'a [ChunkId],
+    /// The complete snapshot of the same account whose list of chunks this one's is sent as a difference to.
+    pub parent: Option<&'a KnownChunks>,
 }
 
 /// A complete snapshot, and what it took.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Uploaded {
     /// As the server has it.
     pub info: SnapshotInfo,
-    /// All its chunks, sorted, each once.
-    pub chunks: Vec<ChunkId>,
-    /// Those that were sent: the server did not have them.
-    pub sent: Vec<ChunkId>,
+    /// Its chunks, by name.
+    pub index: Index,
+    /// How many they are.
+    pub chunks: u64,
+    /// How many of them were sent: the server did not have them.
+    pub sent: u64,
     /// Bytes of packs sent.
     pub sent_bytes: u64,
 }
@@ -83,21 +84,32 @@ pub enum UploadError {
     /// What was sent did not come back as it was. The snapshot before is still the newest.
     #[error("what the server was sent does not come back as it was: {0}")]
     Unproved(#[source] FetchError),
+    /// The list of chunks beside the file could not be kept.
+    #[error("the list of what is to be sent could not be kept: {0}")]
+    Scratch(#[from] ScratchError),
     /// The server did not take it.
     #[error(transparent)]
     Remote(#[from] RemoteError),
+}
+
+impl From<SqliteError> for UploadError {
+    fn from(error: SqliteError) -> Self {
+        Self::Scratch(error.into())
+    }
 }
 
 impl From<FetchError> for UploadError {
     fn from(error: FetchError) -> Self {
         match error {
             FetchError::Remote(error) => Self::Remote(error),
+            FetchError::Scratch(error) => Self::Scratch(error),
             error => Self::Unproved(error),
         }
     }
 }
 
-/// Uploads a snapshot, fetches again what was sent and a sample of the rest, and commits it. `progress` hears how many chunks were sent, of how many that have to be.
+/// Uploads a snapshot, fetches again what was sent and a sample of the rest, and commits it. `progress` hears how many
+/// chunks were sent, of how many that have to be.
 pub async fn upload(
     server: &impl ChunkServer,
     keys: &Keys,
@@ -107,9 +119,8 @@ pub async fn upload(
 ) -> Result<Uploaded, UploadError> {
     let file = File::open(plan.database)?;
     let mut chunker = Chunker::new(keys);
-    let index = Index::of(&file, &chunker).await?;
-    let pieces = index.pieces();
-    let commit = commit(plan, &index, &pieces, keys, rng)?;
+    let index = Index::of(&file, plan.database, &chunker).await?;
+    let commit = sealed_commit(plan, &index, keys, rng)?;
 
     let mut sender = Sender {
         server,
@@ -118,43 +129,42 @@ pub async fn upload(
         file,
         index,
         chunker: &mut chunker,
-        sent: Vec::new(),
+        sent: 0,
         sent_bytes: 0,
     };
-    let info = match sender.round(&pieces, &[], &commit, rng, progress).await {
+    let info = match sender.round(&[], &commit, rng, progress).await {
         // Something went between a question and the commit: once more, then it is an error.
         Err(UploadError::Unproved(FetchError::Missing(_))) => {
-            sender.round(&pieces, &[], &commit, rng, progress).await?
+            sender.round(&[], &commit, rng, progress).await?
         }
         Err(UploadError::Remote(RemoteError::Refused { problem, .. }))
             if matches!(problem.code, ProblemCode::ChunksMissing | ProblemCode::NotFound) =>
         {
-            sender
-                .round(&pieces, &problem.missing, &commit, rng, progress)
-                .await?
+            sender.round(&problem.missing, &commit, rng, progress).await?
         }
         done => done?,
     };
     let Sender {
-        mut sent, sent_bytes, ..
+        index,
+        sent,
+        sent_bytes,
+        ..
     } = sender;
-    sent.sort_unstable();
-    sent.dedup();
     Ok(Uploaded {
         info,
-        chunks: pieces.iter().map(|piece| piece.id).collect(),
+        chunks: index.count()?,
+        index,
         sent,
         sent_bytes,
     })
 }
 
-fn commit(
+fn sealed_commit(
     plan: &Plan<'_>,
     index: &Index,
-    pieces: &[Piece],
     keys: &Keys,
     rng: &mut dyn CryptoRng,
-) -> Result<SnapshotCommit, Malformed> {
+) -> Result<BodyFile, UploadError> {
     let manifest = Manifest {
         snapshot: plan.snapshot,
         base: plan.base,
@@ -163,15 +173,12 @@ fn commit(
         policy: plan.policy.clone(),
         lists: index.lists.clone(),
     };
-    let before = plan.parent.map_or(&[][..], |parent| parent.chunks);
-    let is_new = |id: &ChunkId| before.binary_search(id).is_err();
-    let is_gone = |id: &ChunkId| pieces.binary_search_by_key(id, |piece| piece.id).is_err();
-    Ok(SnapshotCommit {
-        manifest: manifest.seal(&keys.manifest, rng)?,
-        parent: plan.parent.map(|parent| parent.snapshot),
-        added: pieces.iter().map(|piece| piece.id).filter(is_new).collect(),
-        removed: before.iter().copied().filter(is_gone).collect(),
-    })
+    if let Some(parent) = plan.parent {
+        index.compare_with(parent)?;
+    }
+    let sealed = manifest.seal(&keys.manifest, rng)?;
+    let parent = plan.parent.map(|parent| parent.snapshot);
+    Ok(commit::write(plan.database, &sealed, parent, index)?)
 }
 
 struct Sender<'a, 'k, S> {
@@ -181,7 +188,7 @@ struct Sender<'a, 'k, S> {
     file: File,
     index: Index,
     chunker: &'a mut Chunker<'k>,
-    sent: Vec<ChunkId>,
+    sent: u64,
     sent_bytes: u64,
 }
 
@@ -189,100 +196,113 @@ impl<S: ChunkServer> Sender<'_, '_, S> {
     /// Sends what is missing, and `named` in any case, proves it and a sample of the rest, and commits.
     async fn round(
         &mut self,
-        pieces: &[Piece],
         named: &[ChunkId],
-        commit: &SnapshotCommit,
+        commit: &BodyFile,
         rng: &mut (dyn CryptoRng + Send),
         progress: &mut (dyn FnMut(u64, u64) + Send),
     ) -> Result<SnapshotInfo, UploadError> {
-        let named: BTreeSet<_> = named.iter().collect();
-        let mut missing = self.missing(pieces).await?;
-        missing.extend(pieces.iter().filter(|piece| named.contains(&piece.id)));
-        missing.sort_unstable();
-        missing.dedup();
-        self.send(&missing, rng, progress).await?;
-        let sample = sample(pieces, &missing, rng);
-        for proved in [&sample, &missing] {
-            prove(self.server, self.keys, self.snapshot, &self.index, proved).await?;
+        self.index.none_missing()?;
+        for id in named {
+            if self.index.piece(*id)?.is_some() {
+                self.index.note_missing(*id, rng)?;
+            }
         }
+        let held = self.look(rng).await?;
+        self.send(rng, progress).await?;
+        self.prove(&held).await?;
         Ok(self.server.commit_snapshot(commit).await?)
     }
 
-    /// Those of the sorted `pieces` that the server does not have.
-    async fn missing(&self, pieces: &[Piece]) -> Result<Vec<Piece>, RemoteError> {
-        let mut missing = Vec::new();
-        for page in pieces.chunks(LOCATE_MAX) {
+    /// Notes what the server lacks. Returns some of what it has held for a while.
+    async fn look(&self, rng: &mut (dyn CryptoRng + Send)) -> Result<Vec<Piece>, UploadError> {
+        let mut sample = Sample::default();
+        let mut page = self.index.pieces(None, LOCATE_MAX)?;
+        while let Some(last) = page.last().map(|piece| piece.id) {
             let ids: Vec<_> = page.iter().map(|piece| piece.id).collect();
             let places = self.server.locate(&ids).await?;
-            missing.extend(
-                page.iter()
-                    .zip(places)
-                    .filter(|(_, place)| place.is_none())
-                    .map(|(piece, _)| *piece),
-            );
+            for (piece, place) in page.iter().zip(places) {
+                match place {
+                    None => self.index.note_missing(piece.id, rng)?,
+                    Some(_) => sample.take(*piece, rng),
+                }
+            }
+            page = self.index.pieces(Some(last), LOCATE_MAX)?;
         }
-        Ok(missing)
+        Ok(sample.pieces)
     }
 
+    /// Sends what is missing, in random order, and fetches each pack again.
     async fn send(
         &mut self,
-        missing: &[Piece],
         rng: &mut (dyn CryptoRng + Send),
         progress: &mut (dyn FnMut(u64, u64) + Send),
     ) -> Result<(), UploadError> {
-        let mut missing = missing.to_vec();
-        shuffle(&mut missing, rng);
-        let total = missing.len() as u64;
-        let mut pack = PackBuilder::default();
+        let total = self.index.missing_count()?;
+        let mut done = 0;
+        let mut pack = Vec::new();
+        let mut builder = PackBuilder::default();
         let mut buffer = Vec::new();
+        let mut page = self.index.missing(0, PAGE)?;
         progress(0, total);
-        for (piece, done) in missing.iter().zip(1..) {
-            let plaintext = self.index.read(&self.file, piece, &mut buffer)?;
-            // Committed under the first reading's id, other content would be a snapshot that cannot be opened.
-            if self.chunker.id(piece.kind(), plaintext) != piece.id {
-                return Err(UploadError::Changed);
+        while let Some(last) = page.last().map(|(place, _)| *place) {
+            for (_, piece) in page {
+                let plaintext = self.index.read(&self.file, &piece, &mut buffer)?;
+                // Committed under the first reading's id, other content would be a snapshot that cannot be opened.
+                if self.chunker.id(piece.kind(), plaintext) != piece.id {
+                    return Err(UploadError::Changed);
+                }
+                let sealed = self.chunker.seal(piece.kind(), piece.id, plaintext, rng);
+                builder.push(piece.id, &sealed);
+                pack.push(piece);
+                done += 1;
+                if builder.len() >= PACK_TARGET {
+                    self.put(std::mem::take(&mut builder), &pack).await?;
+                    pack.clear();
+                    progress(done, total);
+                }
+                // The thread may be shared with the one thing that must not wait: an append.
+                tokio::task::yield_now().await;
             }
-            let sealed = self.chunker.seal(piece.kind(), piece.id, plaintext, rng);
-            pack.push(piece.id, &sealed);
-            self.sent.push(piece.id);
-            if pack.len() >= PACK_TARGET {
-                self.put(std::mem::take(&mut pack)).await?;
-                progress(done, total);
-            }
-            // The thread may be shared with the one thing that must not wait: an append.
-            tokio::task::yield_now().await;
+            page = self.index.missing(last.saturating_add(1), PAGE)?;
         }
         if !pack.is_empty() {
-            self.put(pack).await?;
+            self.put(builder, &pack).await?;
         }
         progress(total, total);
         Ok(())
     }
 
-    async fn put(&mut self, pack: PackBuilder) -> Result<(), RemoteError> {
-        let (id, bytes) = pack.finish();
+    async fn put(&mut self, builder: PackBuilder, pieces: &[Piece]) -> Result<(), UploadError> {
+        let (id, bytes) = builder.finish();
+        self.sent += pieces.len() as u64;
         self.sent_bytes += bytes.len() as u64;
-        self.server.put_pack(id, Bytes::from(bytes)).await
+        self.server.put_pack(id, Bytes::from(bytes)).await?;
+        self.prove(pieces).await
+    }
+
+    async fn prove(&self, pieces: &[Piece]) -> Result<(), UploadError> {
+        Ok(prove(self.server, self.keys, self.snapshot, &self.index, pieces).await?)
     }
 }
 
-/// Some of the sorted `pieces` that are none of the sorted `sent`: the server has held them for a while.
-fn sample(pieces: &[Piece], sent: &[Piece], rng: &mut dyn CryptoRng) -> Vec<Piece> {
-    let mut held: Vec<Piece> = pieces
-        .iter()
-        .filter(|piece| sent.binary_search(piece).is_err())
-        .copied()
-        .collect();
-    shuffle(&mut held, rng);
-    held.truncate(SAMPLE);
-    held.sort_unstable();
-    held
+/// Some of many pieces, each as likely as any other.
+#[derive(Default)]
+struct Sample {
+    pieces: Vec<Piece>,
+    seen: u64,
 }
 
-/// Fisher and Yates. The modulo favours low places by less than one in 2^32: nobody learns a place from that.
-fn shuffle(pieces: &mut [Piece], rng: &mut dyn CryptoRng) {
-    for last in (1..pieces.len()).rev() {
-        let pick = rng.next_u64() % (last as u64 + 1);
-        pieces.swap(last, usize::try_from(pick).unwrap_or(last));
+impl Sample {
+    fn take(&mut self, piece: Piece, rng: &mut dyn CryptoRng) {
+        self.seen += 1;
+        if self.pieces.len() < SAMPLE {
+            self.pieces.push(piece);
+            return;
+        }
+        // The modulo favours low places by less than one in 2^32.
+        let place = usize::try_from(rng.next_u64() % self.seen).unwrap_or(usize::MAX);
+        if let Some(other) = self.pieces.get_mut(place) {
+            *other = piece;
+        }
     }
 }

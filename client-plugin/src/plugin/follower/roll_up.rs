@@ -8,8 +8,8 @@ use crate::{
     plugin::stdio::{self, Level},
     remote::Session,
     restore::Patient,
-    shadow::{Frozen, KnownChunks, Shadow, ShadowError},
-    snapshot::{Parent, Plan, UploadError, Uploaded, upload},
+    shadow::{self, Frozen, Shadow, ShadowError},
+    snapshot::{KnownChunks, Plan, UploadError, Uploaded, upload},
 };
 use backstop_protocol::id::SnapshotId;
 use std::{sync::atomic::Ordering, time::Duration};
@@ -45,8 +45,8 @@ impl Worker {
                         "Rolled up: the new snapshot after record {} is complete and proved on the server; {} of its {} chunks \
                          were sent, {} bytes, in {} s",
                         uploaded.info.base_seq,
-                        uploaded.sent.len(),
-                        uploaded.chunks.len(),
+                        uploaded.sent,
+                        uploaded.chunks,
                         uploaded.sent_bytes,
                         began.elapsed().as_secs()
                     ),
@@ -80,8 +80,8 @@ impl Worker {
     }
 
     async fn send(&self, session: &Session, frozen: &Frozen) -> Result<Uploaded, UploadError> {
-        let dir = self.node.directory.shadow();
-        let known = KnownChunks::read(&dir);
+        let path = shadow::known_chunks(&self.node.directory.shadow());
+        let known = KnownChunks::open(&path);
         let (Some(base), Some(data_version)) = (frozen.position().base(), frozen.data_version()) else {
             return Err(UploadError::Io(std::io::Error::other("nothing was written yet")));
         };
@@ -94,19 +94,12 @@ impl Worker {
             snapshot: SnapshotId(self.node.ambient.rng.array()),
             data_version,
             policy: frozen.position().policy().map(<[u8]>::to_vec),
-            parent: known.as_ref().map(|known| Parent {
-                snapshot: known.snapshot,
-                chunks: &known.chunks,
-            }),
+            parent: known.as_ref(),
         };
         let server = Patient::new(session, Patient::<Session>::PAUSES);
         let mut rng = self.node.ambient.rng.clone();
         let uploaded = upload(&server, &self.node.keys, &plan, &mut rng, &mut |_, _| {}).await?;
-        let known = KnownChunks {
-            snapshot: plan.snapshot,
-            chunks: uploaded.chunks.clone(),
-        };
-        if let Err(error) = known.write(&dir) {
+        if let Err(error) = KnownChunks::write(&path, plan.snapshot, &uploaded.index) {
             stdio::log(
                 Level::Warn,
                 &format!("{error}; the next roll-up sends its list of chunks whole"),
