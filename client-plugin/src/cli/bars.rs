@@ -1,4 +1,4 @@
-//! How far a restore is, where a terminal shows it.
+//! How far a restore or an upload is, where a terminal shows it.
 
 use crate::restore::Progress;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -17,6 +17,15 @@ impl Bars {
             Progress::Records { done, total } => ("records", done, total),
             Progress::Checking => ("checking", 0, 0),
         };
+        self.set(what, done, total);
+    }
+
+    /// Shows how many pieces of a database were sent.
+    pub(super) fn ahead(&mut self, done: u64, total: u64) {
+        self.set("pieces sent", done, total);
+    }
+
+    fn set(&mut self, what: &'static str, done: u64, total: u64) {
         if self.bar.as_ref().is_none_or(|(shown, _)| *shown != what) {
             self.clear();
             let bar = ProgressBar::new(total);

@@ -4,6 +4,7 @@
 //! the server is there and takes it, write `backstop/` with the configuration last, and say what to do next. Nothing
 //! is written before the server has answered, and what an earlier setup wrote is never changed.
 
+mod ahead;
 mod identity;
 mod server;
 
@@ -16,6 +17,7 @@ use crate::{
     directory::{Config, Directory, DirectoryError, OutageConfig, RequireConfig, ServerConfig, ShadowConfig},
     files::FileName,
     keys::{KeyFile, RecoveryKey, key_file::KeyFileError},
+    node::Ambient,
     random::SharedRng,
     remote::{Connect, Server},
 };
@@ -56,6 +58,9 @@ pub struct Args {
     /// Reach the server through this SOCKS5 proxy, as in `socks5h://127.0.0.1:9050` for Tor.
     #[arg(long, value_name = "URL")]
     proxy: Option<String>,
+    /// Do not send the database ahead: the first start with the plugin sends it all, and lightningd waits meanwhile.
+    #[arg(long)]
+    no_upload: bool,
     /// Print the recovery key even where the output is no terminal, or where setup was run before.
     #[arg(long)]
     show_recovery_key: bool,
@@ -100,12 +105,16 @@ struct Plan {
 
 /// Runs the command at the program's own terminal.
 pub(super) fn command(args: &Args, here: &Here, clock: Arc<dyn Clock>, rng: SharedRng) -> anyhow::Result<()> {
+    let ambient = Ambient {
+        clock: clock.clone(),
+        rng: rng.clone(),
+    };
     let prove_rng = rng.clone();
     let mut prove_server =
         move |proof: &Proof, identity: &Identity| server::prove(proof, identity, &clock, &prove_rng);
     let stdout = std::io::stdout();
     let watched = stdout.is_terminal();
-    setup(
+    let network_dir = setup(
         args,
         &mut World {
             here,
@@ -115,10 +124,15 @@ pub(super) fn command(args: &Args, here: &Here, clock: Arc<dyn Clock>, rng: Shar
             rng,
             prove_server: &mut prove_server,
         },
-    )
+    )?;
+    if !args.no_upload {
+        ahead::send(&network_dir, ambient, &mut stdout.lock())?;
+    }
+    Ok(())
 }
 
-fn setup(args: &Args, world: &mut World<'_>) -> anyhow::Result<()> {
+/// Returns the network's directory, which is set up now.
+fn setup(args: &Args, world: &mut World<'_>) -> anyhow::Result<PathBuf> {
     let node = args.node.find(world.here)?;
     check_place(&node)?;
     let directory = Directory::in_network_dir(&node.net());
@@ -168,7 +182,7 @@ fn setup(args: &Args, world: &mut World<'_>) -> anyhow::Result<()> {
             world.here.program.display()
         )?;
     }
-    Ok(())
+    Ok(node.net())
 }
 
 /// A place where the plugin would work: lightningd's own, with a database that has a hook.

@@ -172,7 +172,7 @@ fn want(scratch: &Scratch, kind: ChunkKind, id: ChunkId, at: u32) -> Result<(), 
 /// The same for all chunks of a list.
 fn want_listed(scratch: &Scratch, at: u32, list: &[u8]) -> Result<(), FetchError> {
     let ids = parse_ids(list, LIST_IDS).map_err(io::Error::other)?;
-    let first = at.saturating_mul(LIST_IDS as u32);
+    let first = u32::try_from(LIST_IDS).unwrap_or(u32::MAX).saturating_mul(at);
     for (id, at) in ids.into_iter().zip(first..) {
         want(scratch, ChunkKind::Data, id, at)?;
     }

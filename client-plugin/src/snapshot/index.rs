@@ -85,7 +85,7 @@ impl Index {
             database_len,
             lists: Vec::new(),
         };
-        for at in 0..chunks(database_len)?.div_ceil(LIST_IDS as u32) {
+        for (_, at) in (0..chunks(database_len)?).step_by(LIST_IDS).zip(0..) {
             let id = chunker.id(ChunkKind::List, &index.list(at)?);
             keep(&index.scratch, id, true, at)?;
             index.lists.push(id);

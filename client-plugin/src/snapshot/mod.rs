@@ -24,4 +24,4 @@ pub use known::KnownChunks;
 pub use manifest::{BadManifest, Base, Manifest};
 pub use scratch::ScratchError;
 pub use server::ChunkServer;
-pub use upload::{Plan, UploadError, Uploaded, upload};
+pub use upload::{Plan, UploadError, Uploaded, read_ahead, upload};

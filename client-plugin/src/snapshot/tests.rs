@@ -384,6 +384,34 @@ fn a_database_that_changes_under_the_upload_is_an_error() {
 }
 
 #[test]
+fn what_was_read_ahead_of_a_database_that_moves_is_not_sent_again_and_what_moved_is() {
+    let mut scene = Scene::new();
+    let path = scene.file(LIST_IDS + 5, 0);
+    let notes = scene.dir.path().join("notes");
+    // lightningd writes between the two readings, and goes on after them.
+    let mut change = |done, _| {
+        if done == 0 {
+            flip(&path, 100);
+        }
+    };
+    let sent = wait(read_ahead(
+        &scene.server,
+        &scene.keys,
+        &path,
+        &notes,
+        &mut TestRng::new(1),
+        &mut change,
+    ))
+    .unwrap();
+    assert!(sent > 0 && scene.server.held().snapshots.is_empty());
+    flip(&path, 300 * CHUNK_LEN as u64);
+    let uploaded = scene.upload(&path, 1, None).unwrap();
+    assert_eq!(uploaded.sent, 3, "two pieces that changed, and their list");
+    assert_eq!(scene.fetch(1).unwrap(), fs::read(&path).unwrap());
+    assert!(!scene.dir.path().join("notes.scratch").exists());
+}
+
+#[test]
 fn a_missing_a_damaged_and_a_misplaced_piece_are_named_and_leave_no_file() {
     let mut scene = Scene::new();
     let path = scene.file(LIST_IDS + 5, 0);

@@ -108,6 +108,37 @@ impl From<FetchError> for UploadError {
     }
 }
 
+/// Sends the chunks of a database that somebody may be writing to, and commits nothing: whatever of them is still right
+/// when the snapshot is taken need not be sent then, while lightningd waits. A piece that changes under the reading is left
+/// out. `notes` is where what is noted about the chunks may lie. Returns how many bytes were sent.
+pub async fn read_ahead(
+    server: &impl ChunkServer,
+    keys: &Keys,
+    database: &Path,
+    notes: &Path,
+    rng: &mut (dyn CryptoRng + Send),
+    progress: &mut (dyn FnMut(u64, u64) + Send),
+) -> Result<u64, UploadError> {
+    let file = File::open(database)?;
+    let mut chunker = Chunker::new(keys);
+    let index = Index::of(&file, notes, &chunker).await?;
+    let mut sender = Sender {
+        server,
+        keys,
+        // It names no snapshot: only what is wrong with a chunk is told by it.
+        snapshot: SnapshotId([0; 16]),
+        file,
+        index,
+        chunker: &mut chunker,
+        moving: true,
+        sent: 0,
+        sent_bytes: 0,
+    };
+    sender.look(rng).await?;
+    sender.send(rng, progress).await?;
+    Ok(sender.sent_bytes)
+}
+
 /// Uploads a snapshot, fetches again what was sent and a sample of the rest, and commits it. `progress` hears how many
 /// chunks were sent, of how many that have to be.
 pub async fn upload(
@@ -129,6 +160,7 @@ pub async fn upload(
         file,
         index,
         chunker: &mut chunker,
+        moving: false,
         sent: 0,
         sent_bytes: 0,
     };
@@ -188,6 +220,8 @@ struct Sender<'a, 'k, S> {
     file: File,
     index: Index,
     chunker: &'a mut Chunker<'k>,
+    /// Somebody may be writing to the file.
+    moving: bool,
     sent: u64,
     sent_bytes: u64,
 }
@@ -249,6 +283,9 @@ impl<S: ChunkServer> Sender<'_, '_, S> {
                 let plaintext = self.index.read(&self.file, &piece, &mut buffer)?;
                 // Committed under the first reading's id, other content would be a snapshot that cannot be opened.
                 if self.chunker.id(piece.kind(), plaintext) != piece.id {
+                    if self.moving {
+                        continue;
+                    }
                     return Err(UploadError::Changed);
                 }
                 let sealed = self.chunker.seal(piece.kind(), piece.id, plaintext, rng);

@@ -88,7 +88,8 @@ impl Account {
 
     /// The compare-and-set by which a writer opens (I7). The present writer's own claim succeeds again at any time
     /// and marks it as seen, no more. Any other must expect the epoch that is there and raise it, and must say so where
-    /// it takes the place of another instance. That is judged first, so that a machine that was taken over learns just that.
+    /// it takes the place of another instance that may have written. That is judged first, so that a machine that was
+    /// taken over learns just that.
     pub fn claim(&mut self, claim: &WriterClaim, now: UnixMillis) -> Result<(), Refusal> {
         let writer = Writer::from(claim);
         if let Some(seat) = &mut self.seat {
@@ -96,7 +97,7 @@ impl Account {
                 seat.seen_at = now;
                 return Ok(());
             }
-            if seat.writer.instance != writer.instance && !claim.takeover {
+            if seat.writer.instance != writer.instance && !claim.takeover && !self.head.is_empty() {
                 return Err(Refusal::OtherInstance {
                     epoch: seat.writer.epoch,
                     since: seat.since,

@@ -44,6 +44,7 @@ macro_rules! for_every_rule {
             the_writers_own_claim_succeeds_again_at_any_time,
             a_claim_that_expects_another_epoch_learns_the_epoch_and_the_head,
             another_instance_must_say_that_it_takes_over,
+            an_instance_that_wrote_nothing_gives_way_to_any_other,
             one_node_on_two_networks_is_two_accounts,
             an_appended_record_is_the_head_and_comes_back_as_it_came,
             the_same_bytes_again_succeed_and_change_nothing,

@@ -54,6 +54,11 @@ impl LargeNode {
         })
     }
 
+    /// Most memory that the plugin had so far, bytes.
+    pub fn memory(&self) -> Result<u64> {
+        Ok(self.plugin.memory()?.1)
+    }
+
     /// How many pages of rows there are.
     pub fn pages(&self) -> u64 {
         self.rows / ROWS_PER_PAGE

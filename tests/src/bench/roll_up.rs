@@ -35,6 +35,9 @@ const PACE: Duration = Duration::from_millis(4);
 const ONE: u64 = 7;
 const HUNDRED: u64 = 328;
 
+/// What the shadow and its roll-ups may add to the plugin's memory, bytes, whatever the database's size.
+const SHADOW_MEMORY: u64 = 64 << 20;
+
 /// Lengths of the databases, bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct Lengths {
@@ -140,6 +143,13 @@ fn many_pages(len: u64, bare_server: &BareServer, data: &Path, report: &mut Repo
     for _ in 0..during.len().max(100) {
         alone.push(paced(|| small.change(4))?);
     }
+    report.compare(
+        "memory: plugin at most, through roll-ups (bare: no shadow, + 64 MiB)",
+        Unit::Bytes,
+        float(large.memory()?),
+        float(small.memory()? + SHADOW_MEMORY),
+        Some(Bar::RatioAtMost(1.0)),
+    );
     for (name, during, alone, bar) in [
         (
             "append in a roll-up: median (bare: no shadow)",

@@ -233,6 +233,21 @@ pub(in crate::store) async fn another_instance_must_say_that_it_takes_over(store
     assert_eq!(refusal(returned), Refusal::OtherInstance { epoch: 2, since: NOW });
 }
 
+pub(in crate::store) async fn an_instance_that_wrote_nothing_gives_way_to_any_other(store: Arc<dyn Store>) {
+    let old = Session::first(&*store, 1).await;
+    let mut new = Session::open(&*store, 1, claim(2, 2, 1, 2)).await;
+    let fenced = Refusal::Fenced {
+        epoch: 2,
+        since: Some(NOW),
+    };
+    assert_eq!(refusal(store.append(old.next(1)).await), fenced);
+    new.append(&*store, 1).await;
+    let returned = store
+        .open_session(append_request(1, None, claim(1, 3, 2, 3)))
+        .await;
+    assert_eq!(refusal(returned), Refusal::OtherInstance { epoch: 2, since: NOW });
+}
+
 pub(in crate::store) async fn one_node_on_two_networks_is_two_accounts(store: Arc<dyn Store>) {
     let regtest = Session::first(&*store, 1).await;
     let on_signet = shown(Grant {

@@ -1,0 +1,96 @@
+//! The database, sent ahead: so the first start with the plugin, which waits for a complete snapshot, is short.
+//!
+//! lightningd may be running and writing. Pieces of its database are named by their content, so one that was read half
+//! written harms nobody: no snapshot will ever name it, and the server forgets it after a day.
+
+use crate::{
+    cli::bars::Bars,
+    node::{Ambient, Node},
+    remote::RemoteError,
+    restore::Patient,
+    snapshot::{UploadError, read_ahead},
+};
+use backstop_protocol::{id::RunId, problem::ProblemCode};
+use std::{
+    io::{self, Write},
+    path::Path,
+};
+
+/// Sends what the server lacks of the node's database, where it has no backup of the node yet. Whatever goes wrong is
+/// told and costs time at the first start, no more.
+pub(super) fn send(network_dir: &Path, ambient: Ambient, out: &mut dyn Write) -> io::Result<()> {
+    let Ok(node) = Node::load(network_dir, ambient) else {
+        return Ok(());
+    };
+    if std::fs::metadata(node.database()).is_ok_and(|file| file.len() > 0) {
+        match sent(&node) {
+            Ok(None) => {}
+            Ok(Some(bytes)) => writeln!(
+                out,
+                "\nThe database was sent ahead, sealed, {bytes} bytes: the first start with Backstop sends only what changes until \
+                 then."
+            )?,
+            Err(error) => writeln!(
+                out,
+                "\nThe database was not sent ahead: {error}. The first start with Backstop sends it and takes longer; to try \
+                 again before, run setup again."
+            )?,
+        }
+    }
+    out.flush()
+}
+
+/// `None`: there is a backup already, or the plugin just makes one.
+fn sent(node: &Node) -> Result<Option<u64>, UploadError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let work = node.directory.work().map_err(io::Error::other)?;
+    let mut bars = Bars::default();
+    let sent = runtime.block_on(async {
+        let account = match node.open_reader().await {
+            Ok((_, account)) => Some(account),
+            Err(error) if error.code() == Some(ProblemCode::NotFound) => None,
+            Err(error) => return Err(error.into()),
+        };
+        if account.as_ref().is_some_and(|account| !account.head.is_empty()) {
+            return Ok(None);
+        }
+        // A run of its own that writes no record: the plugin's first run takes its place, also while this one sends, and
+        // the lock is left to it, so that no start of lightningd ever waits for this.
+        let run = RunId(node.ambient.rng.array());
+        let (session, account) = node
+            .open_writer(run, account.map_or(0, |account| account.epoch))
+            .await?;
+        if !account.head.is_empty() {
+            return Ok(None);
+        }
+        let server = Patient::new(&session, Patient::<()>::PAUSES);
+        let mut rng = node.ambient.rng.clone();
+        let mut progress = |done, total| bars.ahead(done, total);
+        let notes = work.join("ahead");
+        let bytes = read_ahead(
+            &server,
+            &node.keys,
+            &node.database(),
+            &notes,
+            &mut rng,
+            &mut progress,
+        )
+        .await?;
+        Ok(Some(bytes))
+    });
+    bars.clear();
+    match sent {
+        Err(UploadError::Remote(error)) if is_begun(&error) => Ok(None),
+        other => other,
+    }
+}
+
+/// Whether lightningd was started with the plugin meanwhile, which does the rest.
+fn is_begun(error: &RemoteError) -> bool {
+    matches!(
+        error.code(),
+        Some(ProblemCode::Fenced | ProblemCode::EpochMismatch | ProblemCode::OtherInstance)
+    )
+}

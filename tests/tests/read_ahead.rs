@@ -1,0 +1,64 @@
+//! The first start of a node that has a database already is short: `setup` sends the database ahead (design 5).
+
+use anyhow::{Result, ensure};
+use backstop_tests::{node::restored_database, scene::Scene, servers::Server, wallet::Journal, watch::stop};
+use std::fs;
+
+/// A node with some megabytes of database that no server knows.
+fn existing() -> Result<Scene> {
+    let mut scene = Scene::new(2, Journal::Delete)?;
+    let mut lightningd = scene.start(1)?;
+    lightningd.write_large(2_000_000)?;
+    lightningd.pay()?;
+    stop(lightningd)?;
+    forget(&scene, "first")?;
+    Ok(scene)
+}
+
+/// What setup tells an operator to do who wants to start over.
+fn forget(scene: &Scene, time: &str) -> Result<()> {
+    let backstop = scene.node.network_dir().join("backstop");
+    Ok(fs::rename(&backstop, backstop.with_extension(time))?)
+}
+
+#[test]
+fn the_first_start_sends_what_changed_since_setup_and_no_more() -> Result<()> {
+    let mut scene = existing()?;
+    let server = Server::start()?;
+    let said = scene.node.setup(&server.url())?;
+    ensure!(said.stdout.contains("sent ahead"), "{}", said.stdout);
+    let ahead = server.bytes_of_packs()?;
+    ensure!(ahead > 500_000, "{ahead}");
+    // Whoever starts over before the node ever wrote is refused nothing, and sends nothing twice.
+    forget(&scene, "second")?;
+    scene.node.setup(&server.url())?;
+    assert_eq!(server.bytes_of_packs()?, ahead);
+    ensure!(
+        server.newest_base()?.is_none(),
+        "what was sent ahead is no backup yet"
+    );
+
+    let mut lightningd = scene.start(2)?;
+    lightningd.pay()?;
+    stop(lightningd)?;
+    let sent = server.bytes_of_packs()? - ahead;
+    ensure!(
+        server.newest_base()?.is_some() && sent < ahead / 5,
+        "{sent} after {ahead}"
+    );
+    let to = tempfile::tempdir()?;
+    scene.node.restore(&server.url(), to.path())?.success()?;
+    let restored = restored_database(to.path(), scene.node.network());
+    scene.oracle.check(&restored).map(drop)
+}
+
+#[test]
+fn who_wants_no_upload_at_setup_gets_none() -> Result<()> {
+    let scene = existing()?;
+    let server = Server::start()?;
+    let arguments = ["setup", "--server", &server.url(), "--no-upload"];
+    let said = scene.node.command(&arguments)?.success()?;
+    ensure!(!said.stdout.contains("sent ahead"), "{}", said.stdout);
+    assert_eq!(server.bytes_of_packs()?, 0);
+    Ok(())
+}
