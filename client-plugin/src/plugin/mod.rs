@@ -19,6 +19,7 @@ mod opening;
 mod outside;
 mod patience;
 mod recover;
+mod servers;
 mod siblings;
 mod stdio;
 mod watch;
@@ -240,8 +241,8 @@ impl Plugin {
             Ok(writer) => {
                 stdio::reply(id, &json!({ "result": "continue" }));
                 self.fenced
-                    .watch(&writer.session, writer.epoch, &self.network_dir);
-                self.files.begin(&writer.node, &writer.session);
+                    .watch(&writer.servers, writer.epoch, &self.network_dir);
+                self.files.begin(&writer.node, &writer.servers);
                 self.acknowledged = Some(writer.witness());
                 self.state = State::Writing(writer);
             }

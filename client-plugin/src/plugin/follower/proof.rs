@@ -1,6 +1,9 @@
 //! The proof of the backup: what it gives, beside what lightningd has.
 
-use super::worker::{Trouble, Worker};
+use super::{
+    servers::Servers,
+    worker::{Trouble, Worker},
+};
 use crate::{
     plugin::stdio::{self, Level},
     remote::{RemoteError, Session},
@@ -40,7 +43,7 @@ pub(in crate::plugin) struct ProofCopy {
 /// of the live database where this run does not come to it.
 pub(super) async fn compare(
     worker: &mut Worker,
-    session: &Session,
+    servers: &Servers,
     shadow: Shadow,
     proof: &ProofCopy,
 ) -> Result<Shadow, Trouble> {
@@ -65,7 +68,11 @@ pub(super) async fn compare(
         seq: proof.head.seq,
         equal: difference.is_none(),
     };
-    tell_server(session, report).await?;
+    tell_server(&servers.newest, report).await?;
+    for session in &servers.others {
+        // One that is away hears of the next one.
+        let _ = session.report_proof(report).await;
+    }
     let Some(difference) = difference else {
         stdio::log(
             Level::Info,

@@ -1,6 +1,9 @@
 //! The thread's loop: what it does with what it hears.
 
-use super::{Event, Shared, Start, proof};
+use super::{
+    Event, Shared, Start, proof,
+    servers::{self, Servers},
+};
 use crate::{
     node::Node,
     plugin::stdio::{self, Level},
@@ -215,8 +218,9 @@ impl Worker {
 
     /// Follows the log. `Ok`: the run ends.
     async fn follow(&mut self) -> Result<(), Trouble> {
-        let (session, _) = self.node.open(self.claim).await?;
-        let mut shadow = Some(self.begin(&session).await?);
+        let servers = servers::open(&self.node, self.claim).await?;
+        let session = &servers.newest;
+        let mut shadow = Some(self.begin(&servers).await?);
         self.start = None;
         let mut save = tokio::time::interval(SAVE_EVERY);
         save.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -247,15 +251,15 @@ impl Worker {
                 }) => {
                     self.let_go(cost);
                     if matches!(content, Content::Gap(_)) || head.seq > present.position().seq + 1 {
-                        self.catch_up(&session, present, head.seq).await?;
+                        self.catch_up(session, present, head.seq).await?;
                     } else if head.seq == present.position().seq + 1 {
                         present.take(head, &content, &sealed)?;
                     }
                 }
                 Some(Event::RollUp { head }) => {
-                    self.catch_up_to(&session, present, head).await?;
+                    self.catch_up_to(session, present, head).await?;
                     if let Some(present) = shadow.take() {
-                        shadow = Some(self.roll_up(&session, present).await?);
+                        shadow = Some(self.roll_up(&servers, present).await?);
                     }
                 }
             }
@@ -293,7 +297,8 @@ impl Worker {
     }
 
     /// The shadow, from wherever it can be had.
-    async fn begin(&mut self, session: &Session) -> Result<Shadow, Trouble> {
+    async fn begin(&mut self, servers: &Servers) -> Result<Shadow, Trouble> {
+        let session = &servers.newest;
         let dir = self.node.directory.shadow();
         let head = match &self.start {
             Some(Start::Empty) => return Ok(Shadow::empty(&dir, self.timeline)?),
@@ -328,7 +333,7 @@ impl Worker {
                 proof: Some(copy), ..
             }) => {
                 let copy = copy.clone();
-                proof::compare(self, session, shadow, &copy).await
+                proof::compare(self, servers, shadow, &copy).await
             }
             _ => Ok(shadow),
         }

@@ -197,6 +197,7 @@ impl World {
             keys,
             node: NODE,
             server: SERVER,
+            policy: None,
             goal: Goal::Fenced(self.head),
             until: None,
             database: &target,
