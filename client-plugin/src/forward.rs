@@ -153,7 +153,8 @@ pub async fn prove_equal(
     let request = Request {
         keys: &node.keys,
         node: node.config.node,
-        server: node.server()?.key,
+        server: session.server(),
+        policy: None,
         // Whoever writes now may go on: what is compared lies behind.
         goal: Goal::Seen(head),
         until: Some(Until::Version(version)),

@@ -12,6 +12,7 @@
 //! | [`snapshot`] | a database in chunks, packs and a manifest |
 //! | [`files`] | the files beside the database, sealed as one |
 //! | [`remote`] | one server, over HTTP |
+//! | [`quorum`] | all servers of a node: opening, the same records to each, catching up |
 //! | [`directory`] | `backstop/` in the lightning-dir: configuration, instance, runs, witness |
 //! | [`node`] | all of that together, for one node |
 //! | [`seat`] | the writer's session, for a second process of its directory |
@@ -34,6 +35,7 @@ pub mod forward;
 pub mod keys;
 pub mod node;
 pub mod plugin;
+pub mod quorum;
 pub mod random;
 pub mod record;
 pub mod remote;

@@ -10,15 +10,11 @@ use crate::{
         Keys,
         key_file::{KeyFile, KeyFileError},
     },
+    quorum::{Answer, ServerDoor, newest, open_all},
     random::SharedRng,
     remote::{Identity, RemoteError, Session},
 };
-use backstop_protocol::{
-    api::AccountState,
-    clock::Clock,
-    id::{InstanceId, RunId},
-    session::WriterClaim,
-};
+use backstop_protocol::{api::AccountState, clock::Clock, id::InstanceId};
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
@@ -121,49 +117,52 @@ impl Node {
         }
     }
 
-    /// The server. Exactly one is configured today; the configuration checks that.
-    pub fn server(&self) -> Result<&ServerConfig, RemoteError> {
-        self.config.servers.first().ok_or(RemoteError::BadUrl {
-            url: String::new(),
-            reason: "none is configured".into(),
-        })
+    /// The way to each of the servers, in the order of the configuration.
+    #[must_use]
+    pub fn doors(&self) -> Vec<ServerDoor> {
+        let servers = self.config.servers.iter().cloned();
+        servers.map(|server| self.door(server)).collect()
     }
 
-    /// Opens a session for reading.
+    /// The way to a server.
+    #[must_use]
+    pub fn door(&self, server: ServerConfig) -> ServerDoor {
+        ServerDoor {
+            server,
+            connect: self.config.connect(),
+            identity: Arc::clone(&self.identity),
+            ambient: self.ambient.clone(),
+        }
+    }
+
+    /// Opens a session for reading with the server that holds the newest head: of so many that one of them has the last
+    /// acknowledged record.
     pub async fn open_reader(&self) -> Result<(Session, AccountState), RemoteError> {
-        self.open(None).await
+        let answers = self.open_readers().await;
+        let enough = self.config.rule().to_take_over();
+        newest_of(answers, enough)
     }
 
-    /// Opens the session of `run` at `epoch`, where the server is at `expected_epoch`.
-    pub async fn open_writer(
-        &self,
-        run: RunId,
-        expected_epoch: u64,
-    ) -> Result<(Session, AccountState), RemoteError> {
-        let epoch = expected_epoch + 1;
-        self.open(Some(WriterClaim {
-            instance: self.instance,
-            run,
-            expected_epoch,
-            epoch,
-            takeover: false,
-        }))
-        .await
+    /// The same at every server: what each answered.
+    pub async fn open_readers(&self) -> Vec<Answer<Session>> {
+        let doors = self.doors().into_iter().enumerate();
+        let readers = doors.map(|(at, door)| (at, door, None));
+        open_all(readers, self.config.rule().to_take_over()).await
     }
+}
 
-    /// Opens a session with this claim, or for reading.
-    pub async fn open(&self, claim: Option<WriterClaim>) -> Result<(Session, AccountState), RemoteError> {
-        let server = self.server()?;
-        let Ambient { clock, rng } = self.ambient.clone();
-        Session::open(
-            &server.url,
-            &self.config.connect(),
-            server.key,
-            self.identity.clone(),
-            claim,
-            clock,
-            rng,
-        )
-        .await
+/// Of these answers the session with the newest head, where at least `enough` are sessions.
+pub fn newest_of<S>(answers: Vec<Answer<S>>, enough: usize) -> Result<(S, AccountState), RemoteError> {
+    let (mut opened, mut failed) = (Vec::new(), None);
+    for answer in answers {
+        match answer.opened {
+            Ok(open) => opened.push(open),
+            Err(error) => failed = failed.or(Some(error)),
+        }
+    }
+    let best = newest(opened.iter().map(|(_, account)| account).enumerate()).map(|(best, _)| best);
+    match best.filter(|_| opened.len() >= enough) {
+        Some(best) => Ok(opened.swap_remove(best)),
+        None => Err(failed.unwrap_or(RemoteError::Key)),
     }
 }

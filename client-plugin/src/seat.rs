@@ -9,6 +9,7 @@
 use crate::{
     directory::{DirectoryError, Lock, LockError},
     node::Node,
+    quorum::{Door as _, ServerDoor},
     remote::{RemoteError, Session},
 };
 use backstop_protocol::{api::AccountState, id::RunId, problem::ProblemCode, session::WriterClaim};
@@ -51,10 +52,10 @@ pub enum NoSeat {
 }
 
 impl Seat {
-    /// Opens it, where the account stands as it was just read.
-    pub async fn take(node: &Node, account: &AccountState) -> Result<Self, NoSeat> {
+    /// Opens it at one of the node's servers, where the account stands as it was just read.
+    pub async fn take(node: &Node, door: &ServerDoor, account: &AccountState) -> Result<Self, NoSeat> {
         if let Some(claim) = last_claim(node, account.epoch)? {
-            match node.open(Some(claim)).await {
+            match door.open(Some(claim)).await {
                 Ok((session, _)) => return Ok(Self { session, _lock: None }),
                 Err(error) if error.code() == Some(ProblemCode::EpochMismatch) => {}
                 Err(error) => return Err(named(error)),
@@ -67,7 +68,14 @@ impl Seat {
         let run = RunId(node.ambient.rng.array());
         let mut expected = account.epoch;
         for _ in 0..TRIES {
-            match node.open_writer(run, expected).await {
+            let claim = WriterClaim {
+                instance: node.instance,
+                run,
+                expected_epoch: expected,
+                epoch: expected + 1,
+                takeover: false,
+            };
+            match door.open(Some(claim)).await {
                 Ok((session, _)) => {
                     return Ok(Self {
                         session,

@@ -40,6 +40,7 @@ pub mod rng;
 pub mod scene;
 pub mod schema;
 pub mod servers;
+pub mod several;
 pub mod statement;
 pub mod wallet;
 pub mod watch;

@@ -240,7 +240,8 @@ fn act(node: &Node) -> Result<(u64, u64)> {
     let loaded = loaded(node)?;
     wait(async {
         let (reader, before) = loaded.open_reader().await?;
-        let seat = Seat::take(&loaded, &before).await?;
+        let doors = loaded.doors();
+        let seat = Seat::take(&loaded, doors.first().context("a server")?, &before).await?;
         let files = Files {
             read_at: before.time,
             files: Vec::new(),

@@ -2,7 +2,6 @@
 
 use anyhow::{Result, ensure};
 use backstop_tests::{node::restored_database, scene::Scene, servers::Server, wallet::Journal, watch::stop};
-use std::fs;
 
 /// A node with some megabytes of database that no server knows.
 fn existing() -> Result<Scene> {
@@ -17,8 +16,11 @@ fn existing() -> Result<Scene> {
 
 /// What setup tells an operator to do who wants to start over.
 fn forget(scene: &Scene, time: &str) -> Result<()> {
-    let backstop = scene.node.network_dir().join("backstop");
-    Ok(fs::rename(&backstop, backstop.with_extension(time))?)
+    let directory = scene.node.network_dir().join("backstop");
+    Ok(backstop::durable::rename(
+        &directory,
+        &directory.with_extension(time),
+    )?)
 }
 
 #[test]

@@ -4,9 +4,10 @@
 use super::{Here, NodeArgs, when::Stamp};
 use crate::{
     node::{Ambient, Node},
+    quorum::Answer,
     seat::Seat,
 };
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
 use std::io::{self, Write};
 
 /// Accept that the backup and the node's database were found to differ, after you looked into it: the server may then
@@ -28,26 +29,46 @@ pub(super) fn command(args: &Args, here: &Here, ambient: Ambient) -> anyhow::Res
 }
 
 async fn accept(node: &Node, out: &mut dyn Write) -> anyhow::Result<()> {
-    let (reader, account) = node.open_reader().await?;
-    let Some(since) = account.held_since else {
+    let (mut held, mut silent) = (0, None);
+    for (door, Answer { opened, .. }) in node.doors().iter().zip(node.open_readers().await) {
+        let (reader, account) = match opened {
+            Ok(opened) => opened,
+            Err(error) => {
+                silent = silent.or(Some(error));
+                continue;
+            }
+        };
+        let Some(since) = account.held_since else { continue };
+        held += 1;
+        let seat = Seat::take(node, door, &account).await?;
+        let account = seat.session.accept_proof().await?;
+        ensure!(
+            account.held_since.is_none(),
+            "{} still holds the branch: try again, and see `backstop status`",
+            seat.session.url()
+        );
+        writeln!(
+            out,
+            "Accepted. What {} held since {} goes when the server's history ends.",
+            reader.url(),
+            Stamp(since)
+        )?;
+    }
+    if let Some(error) = silent {
+        return Err(error).context("not every server could be asked: type this again when it is back");
+    }
+    if held == 0 {
+        let urls: Vec<_> = node
+            .config
+            .servers
+            .iter()
+            .map(|server| server.url.as_str())
+            .collect();
         writeln!(
             out,
             "Nothing is held at {}: there is nothing to accept.",
-            reader.url()
+            urls.join(" and ")
         )?;
-        return Ok(());
-    };
-    let seat = Seat::take(node, &account).await?;
-    let account = seat.session.accept_proof().await?;
-    ensure!(
-        account.held_since.is_none(),
-        "{} still holds the branch: try again, and see `backstop status`",
-        seat.session.url()
-    );
-    writeln!(
-        out,
-        "Accepted. What was held since {} goes when the server's history ends.",
-        Stamp(since)
-    )?;
+    }
     Ok(())
 }

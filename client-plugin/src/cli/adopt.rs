@@ -7,24 +7,22 @@
 use super::{Here, NodeArgs};
 use crate::{
     cln::pidfile::{self, Holder},
-    directory::{LockError, Witness},
+    directory::{Config, LockError, ServerConfig, Witness},
     forward::{missing_batches, prove_equal},
     node::{Ambient, Node},
     plugin::{Utc, newest_version},
-    remote::{RemoteError, Session},
+    quorum::{Rule, ServerDoor, Takeover, Who},
+    record::Policy,
+    remote::Session,
     replay::{Durability, Replay},
+    restore::policy::{self, Depth},
 };
 use anyhow::{Context as _, bail, ensure};
 use backstop_protocol::{
     api::AccountState,
     id::{InstanceId, RunId},
-    problem::ProblemCode,
-    session::WriterClaim,
 };
 use std::{cmp::Ordering, io::Write};
-
-/// How often a takeover follows an epoch that the other machine raises meanwhile.
-const TAKEOVER_TRIES: u32 = 8;
 
 /// Make this directory the node's writer again: after it was copied or moved, after another machine ran the node, or
 /// where its database is older than the backup. lightningd must be stopped, here and on any other machine. The database
@@ -92,22 +90,49 @@ async fn adopt(node: &Node, out: &mut dyn Write) -> anyhow::Result<()> {
     writeln!(out, "This database is what the backup had at version {database}.")?;
 
     let instance = InstanceId(node.ambient.rng.array());
-    let (session, account) = take_over(node, instance, before.epoch).await?;
+    let who = Who {
+        instance,
+        run: RunId(node.ambient.rng.array()),
+        takeover: true,
+    };
+    let (policy, rule, doors) = servers(node, &reader, &before).await?;
+    let taken = Takeover::begin(&doors, who, rule.to_take_over())
+        .await
+        .context("this directory cannot take over; nothing was changed here")?;
+    let (session, account) = (taken.session()?, taken.account()?);
+    for (url, error) in taken.silent() {
+        writeln!(
+            out,
+            "{url} does not refuse another machine yet: {error}. The next start of lightningd sees to it."
+        )?;
+    }
+    for (url, error) in taken.behind() {
+        writeln!(out, "{url} could not be brought to the newest record: {error}")?;
+    }
     writeln!(out, "Any other machine with this node is refused from here on.")?;
-    let backup = check(node, &session, &account, database).await?;
+    let backup = check(node, session, account, database).await?;
     if database < backup {
-        for batch in missing_batches(node, &session, account.head, database, |_| true).await? {
+        for batch in missing_batches(node, session, account.head, database, |_| true).await? {
             replay.apply(&batch)?;
         }
         writeln!(out, "Brought forward to version {backup}.")?;
     }
     replay.finish()?;
+    // Nobody took over while this was at work.
+    taken.confirm().await?;
 
     // The order makes a cut harmless: until the instance is written, this directory is a stranger to the server.
     let timeline = account.timeline.context("the server names no timeline")?;
     node.directory
         .write_witness(&Witness::new(timeline, account.head, backup))?;
     node.directory.reset_runs()?;
+    if let Some(config) = policy.and_then(|policy| with_policy(node, &policy)) {
+        writeln!(
+            out,
+            "The backup went on with other servers: config.toml names them now."
+        )?;
+        node.directory.write_config(&config)?;
+    }
     node.directory.write_instance(instance)?;
     writeln!(out, "Adopted. Start lightningd here, and nowhere else.")?;
     Ok(())
@@ -136,23 +161,40 @@ async fn check(node: &Node, session: &Session, account: &AccountState, database:
     Ok(backup)
 }
 
-async fn take_over(node: &Node, instance: InstanceId, epoch: u64) -> anyhow::Result<(Session, AccountState)> {
-    let run = RunId(node.ambient.rng.array());
-    let mut expected_epoch = epoch;
-    for _ in 0..TAKEOVER_TRIES {
-        let claim = WriterClaim {
-            instance,
-            run,
-            expected_epoch,
-            epoch: expected_epoch + 1,
-            takeover: true,
-        };
-        match node.open(Some(claim)).await {
-            Err(RemoteError::Refused { problem, .. }) if problem.code == ProblemCode::EpochMismatch => {
-                expected_epoch = problem.epoch.unwrap_or(expected_epoch);
-            }
-            other => return Ok(other?),
-        }
-    }
-    bail!("another machine starts this node again and again: stop it first, nothing was changed here")
+/// The servers that the node's last word names, which may be others than this directory knows.
+async fn servers(
+    node: &Node,
+    reader: &Session,
+    account: &AccountState,
+) -> anyhow::Result<(Option<Policy>, Rule, Vec<ServerDoor>)> {
+    let stated = policy::policy(reader, &node.keys, account, Depth::Full).await?;
+    let config = stated.as_ref().and_then(|policy| with_policy(node, policy));
+    let config = config.as_ref().unwrap_or(&node.config);
+    let doors = config.servers.iter().cloned().map(|server| node.door(server));
+    Ok((stated, config.rule(), doors.collect()))
+}
+
+/// The configuration by this policy; `None` where it says so already.
+fn with_policy(node: &Node, policy: &Policy) -> Option<Config> {
+    let known = &node.config;
+    let servers: Vec<_> = policy
+        .servers
+        .iter()
+        .map(|server| {
+            let known = known.servers.iter().find(|known| known.key == server.key);
+            known.cloned().unwrap_or_else(|| ServerConfig {
+                url: server.url.clone(),
+                key: server.key,
+            })
+        })
+        .collect();
+    let require = policy.require.into();
+    let is_known = known.require == require
+        && known.servers.len() == servers.len()
+        && known.servers.iter().all(|server| servers.contains(server));
+    (!is_known).then(|| Config {
+        require,
+        servers,
+        ..known.clone()
+    })
 }

@@ -11,6 +11,7 @@ mod place;
 mod report;
 mod scb;
 mod secret;
+mod servers;
 
 use super::{Here, bars::Bars, prompt::OwnTerminal, stop, when::When};
 use crate::{
@@ -23,26 +24,31 @@ use crate::{
     keys::Keys,
     node::{Ambient, Node},
     remote::{Connect, Server, Session},
-    restore::{self, Goal, Patient, Request},
+    restore::{self, Goal, Patient, Request, RestoreError},
 };
 use account::{Account, Grants};
 use anyhow::{Context as _, bail};
-use backstop_protocol::id::{Network, ServerKey};
-use place::Place;
+use backstop_protocol::id::{Network, RunId, ServerKey};
+use place::{Place, Taken};
 use secret::Candidate;
+use servers::Chosen;
 use std::{
     io::Write,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
+/// How often a restore follows the node to other servers.
+const POLICIES: u32 = 8;
+
 /// Restore a node's database from its backup. It takes over: the machine that wrote the backup until now is refused
 /// from then on.
 #[derive(Debug, clap::Args)]
 #[command(group = clap::ArgGroup::new("secret").required(true))]
 #[expect(clippy::doc_markdown, reason = "a person reads it as it stands here")]
+#[expect(clippy::struct_excessive_bools, reason = "one for each flag")]
 pub struct Args {
-    /// URL of the server that keeps the backup.
+    /// URL of a server that keeps the backup. Where the node wrote to several, all of them are asked: the backup names them.
     #[arg(long, value_name = "URL", required_unless_present = "lightning_dir")]
     server: Option<String>,
     /// The lightning-dir to restore into; the database goes to DIR/NET/lightningd.sqlite3, which must not exist. With
@@ -91,6 +97,10 @@ pub struct Args {
     /// Which of the node's roots the backup was made with, as given to setup.
     #[arg(long, value_name = "N", default_value_t = FIRST_GENERATION)]
     generation: u32,
+    /// Restore although fewer of the node's servers answer than it takes to be sure of the newest state. What only the missing ones
+    /// hold is lost, and channel funds may be lost with it: only where they are gone for good.
+    #[arg(long, conflicts_with = "at")]
+    fewer_servers: bool,
     /// Reach the server through this SOCKS5 proxy, as in socks5h://127.0.0.1:9050 for Tor.
     #[arg(long, value_name = "URL")]
     proxy: Option<String>,
@@ -133,7 +143,7 @@ async fn run(
         let past = look::Past {
             session: &session,
             keys: &node.keys,
-            server: node.server()?.key,
+            server: session.server(),
             state,
         };
         return past.put(at, &args.to, ambient, out).await;
@@ -187,35 +197,62 @@ async fn whole(
     let (reader, state) = account.open(candidate, grants, args.network).await?;
     report::found(out, &state, key, args.server_key.is_some())?;
     place.make()?;
-    let taken = account
-        .take_over(&reader, &state, place.instance(&ambient.rng))
-        .await?;
-
+    let (instance, run) = (place.instance(&ambient.rng), RunId(ambient.rng.array()));
     let database = place.database().to_owned();
-    let request = Request {
-        keys: account.keys,
-        node: state.node,
-        server: key,
-        goal: Goal::Fenced(taken.state.head),
-        until: None,
-        database: &database,
-    };
-    let mut bars = Bars::default();
-    let server = Patient::new(&taken.session, Patient::<Session>::PAUSES);
-    let mut show = |step| bars.show(step);
-    let restored = restore::restore(&server, &request, &*ambient.clock, &mut show).await?;
-    bars.clear();
-    let rest = place.complete(candidate, args, &taken, &restored);
-    report::restored(out, &restored, &taken.state)?;
-    match files::fetch(&taken.session, &account.keys.files, None).await {
-        Ok(Some(files)) => beside::bring_all_back(out, &files, &network_dir)?,
+    let mut servers = Chosen::at(account, &reader, &state).await?;
+    // Each time the node went on with other servers, and named them at the old ones.
+    for _ in 0..POLICIES {
+        let needed = servers.survey(out, args.fewer_servers).await?;
+        let takeover = servers.take_over(instance, run, needed, out).await?;
+        let taken = Taken {
+            state: takeover.account()?.clone(),
+            instance,
+            grant: reader.grant.clone(),
+            servers: &servers,
+        };
+        let request = Request {
+            keys: account.keys,
+            node: state.node,
+            server: takeover.session()?.server(),
+            policy: servers.policy.as_ref(),
+            goal: Goal::Fenced(taken.state.head),
+            until: None,
+            database: &database,
+        };
+        let mut bars = Bars::default();
+        let server = Patient::new(&takeover, Patient::<Session>::PAUSES);
+        let mut show = |step| bars.show(step);
+        let restored = restore::restore(&server, &request, &*ambient.clock, &mut show).await;
+        bars.clear();
+        match restored {
+            Ok(restored) => {
+                let rest = place.complete(candidate, args, &taken, &restored);
+                report::restored(out, &restored, &taken.state)?;
+                bring_files(out, takeover.session()?, account.keys, &network_dir).await?;
+                report::next(out, &rest?, here)?;
+                return Ok(());
+            }
+            Err(RestoreError::Policy(policy)) => servers = Chosen::by(Some(*policy), account, &reader),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    bail!("the node changed its servers again and again: restore from the URL of the newest one")
+}
+
+async fn bring_files(
+    out: &mut dyn Write,
+    session: &Session,
+    keys: &Keys,
+    network_dir: &Path,
+) -> anyhow::Result<()> {
+    match files::fetch(session, &keys.files, None).await {
+        Ok(Some(files)) => beside::bring_all_back(out, &files, network_dir)?,
         Ok(None) => {}
         Err(error) => writeln!(
             out,
             "Files     none came back, and the database needs none: {error}"
         )?,
     }
-    report::next(out, &rest?, here)?;
     Ok(())
 }
 

@@ -18,6 +18,7 @@ use crate::{
     files::FileName,
     keys::{KeyFile, RecoveryKey, key_file::KeyFileError},
     node::Ambient,
+    quorum::Rule,
     random::SharedRng,
     remote::{Connect, Server},
 };
@@ -39,16 +40,22 @@ use std::{
 pub struct Args {
     #[command(flatten)]
     node: NodeArgs,
-    /// URL of the server that is to keep the backup.
-    #[arg(long, value_name = "URL")]
-    server: String,
+    /// URL of the server that is to keep the backup; several times for several servers.
+    #[arg(long, value_name = "URL", required = true)]
+    server: Vec<String>,
+    /// Of several servers: whether `all` must hold each update before the node goes on, or a `majority`. With all, the node waits as soon
+    /// as one is away, and a single one suffices to restore; with a majority of three, one may be away, and two must be there to
+    /// restore.
+    #[arg(long, value_name = "WHICH")]
+    require: Option<RequireConfig>,
     /// Ask the running node instead of reading `hsm_secret`: for remote signers, and where a passphrase is not to be
     /// typed here.
     #[arg(long)]
     from_rpc: bool,
-    /// The server's key as its operator told you; without it the key that the server shows now is pinned.
+    /// The server's key as its operator told you, once for each `--server` and in their order; without it the key that a server
+    /// shows now is pinned.
     #[arg(long, value_name = "HEX")]
-    server_key: Option<ServerKey>,
+    server_key: Vec<ServerKey>,
     /// Read the passphrase of `hsm_secret` from this open file descriptor instead of asking for it.
     #[arg(long, value_name = "N", conflicts_with = "from_rpc")]
     passphrase_fd: Option<u32>,
@@ -100,7 +107,8 @@ struct Plan {
     generation: u32,
     database: Option<PathBuf>,
     proxy: Option<String>,
-    server: ServerConfig,
+    servers: Vec<ServerConfig>,
+    require: RequireConfig,
 }
 
 /// Runs the command at the program's own terminal.
@@ -143,40 +151,52 @@ fn setup(args: &Args, world: &mut World<'_>) -> anyhow::Result<PathBuf> {
         proxy: proxy.clone(),
         ..Connect::default()
     };
-    let url = Server::new(&args.server, &connect)?.url().to_owned();
+    let require = args.require()?;
+    let mut urls = Vec::new();
+    for url in &args.server {
+        urls.push(Server::new(url, &connect)?.url().to_owned());
+    }
     let pinned = match &before {
-        Some(before) => Some(known_server(before, &url, args, &directory)?),
-        None => args.server_key,
+        Some(before) => known_servers(before, &urls, args, &directory)?,
+        None if args.server_key.is_empty() => vec![None; urls.len()],
+        None => args.server_key.iter().copied().map(Some).collect(),
     };
 
     let identity = identity::find(args, &node, world.terminal)?;
     check_key(&directory, before.as_ref(), &identity)?;
-    let proof = Proof {
-        url: url.clone(),
-        connect,
-        pinned,
-    };
-    let Proved { key, records } = (world.prove_server)(&proof, &identity)?;
-    ensure!(
-        pinned.is_none_or(|pinned| pinned == key),
-        "{url} has the key {key}, but {} was expected: this is another server, or somebody in between. Nothing was \
-         changed; ask its operator",
-        pinned.map_or_else(String::new, |pinned| pinned.to_string()),
-    );
+    let (mut servers, mut records) = (Vec::new(), 0);
+    for (url, pinned) in urls.into_iter().zip(pinned) {
+        let proof = Proof {
+            url,
+            connect: connect.clone(),
+            pinned,
+        };
+        let proved = (world.prove_server)(&proof, &identity)?;
+        let (url, key) = (proof.url, proved.key);
+        ensure!(
+            pinned.is_none_or(|pinned| pinned == key),
+            "{url} has the key {key}, but {} was expected: this is another server, or somebody in between. Nothing was \
+             changed; ask its operator",
+            pinned.map_or_else(String::new, |pinned| pinned.to_string()),
+        );
+        records = records.max(proved.records);
+        servers.push(ServerConfig { url, key });
+    }
 
     let plan = Plan {
         database: identity.database.clone(),
         identity,
         generation: args.generation,
         proxy,
-        server: ServerConfig { url, key },
+        servers,
+        require,
     };
     let written = write(&directory, &plan, before.is_some(), &world.rng)?;
     report(args, &node, &plan, written, world)?;
     if written == Written::Everything && records > 0 {
         writeln!(
             world.out,
-            "\nCareful: the server holds a backup of this node already, {records} records long, which another \
+            "\nCareful: a server holds a backup of this node already, {records} records long, which another \
              lightning-dir wrote.\nTo get that node back, use `{} restore` into an empty directory instead of starting \
              this one.",
             world.here.program.display()
@@ -209,23 +229,58 @@ fn check_place(node: &NodeDir) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The key of the server that an earlier setup pinned, if it is the one that is meant now.
-fn known_server(before: &Config, url: &str, args: &Args, directory: &Directory) -> anyhow::Result<ServerKey> {
-    let Some(server) = before.servers.iter().find(|server| server.url == url) else {
+impl Args {
+    /// How many servers must hold an update, as far as these arguments may say.
+    fn require(&self) -> anyhow::Result<RequireConfig> {
+        ensure!(
+            self.server_key.is_empty() || self.server_key.len() == self.server.len(),
+            "--server-key was given {} time(s) and --server {}: each key belongs to one server, in the same order",
+            self.server_key.len(),
+            self.server.len()
+        );
+        match (self.require, self.server.as_slice()) {
+            (Some(require), _) => Ok(require),
+            (None, [_]) => Ok(RequireConfig::All),
+            (None, _) => bail!(
+                "several servers need --require all or --require majority. With all, the node waits as soon as one of them \
+                 is away; with a majority, some may be away, and as many more must be there to restore"
+            ),
+        }
+    }
+}
+
+/// The keys of the servers that an earlier setup pinned, if they are the ones that are meant now.
+fn known_servers(
+    before: &Config,
+    urls: &[String],
+    args: &Args,
+    directory: &Directory,
+) -> anyhow::Result<Vec<Option<ServerKey>>> {
+    let known: Vec<_> = before.servers.iter().map(|server| &server.url).collect();
+    let same_rule = args.require.is_none_or(|require| require == before.require);
+    if known.len() != urls.len() || urls.iter().any(|url| !known.contains(&url)) || !same_rule {
         let others: Vec<_> = before.servers.iter().map(|server| server.url.as_str()).collect();
         bail!(
-            "this node is set up for {}, not for {url}. Nothing was changed. {}",
+            "this node is set up for {}, not for {}. Nothing was changed. {}",
             others.join(" and "),
+            urls.join(" and "),
             start_over(directory)
         );
-    };
-    ensure!(
-        args.server_key.is_none_or(|key| key == server.key),
-        "the key of {url} was pinned as {}, which is not the one of --server-key. Nothing was changed. {}",
-        server.key,
-        start_over(directory)
-    );
-    Ok(server.key)
+    }
+    let mut keys = Vec::new();
+    for (at, url) in urls.iter().enumerate() {
+        let pinned = before.servers.iter().find(|server| server.url == *url);
+        let Some(pinned) = pinned.map(|server| server.key) else {
+            continue;
+        };
+        ensure!(
+            args.server_key.get(at).is_none_or(|key| *key == pinned),
+            "the key of {url} was pinned as {pinned}, which is not the one of --server-key. Nothing was changed. {}",
+            start_over(directory)
+        );
+        keys.push(Some(pinned));
+    }
+    Ok(keys)
 }
 
 /// Refuses where an earlier setup, even one that was cut off, was for another node or another root.
@@ -280,7 +335,8 @@ fn write(directory: &Directory, plan: &Plan, configured: bool, rng: &SharedRng) 
         generation,
         database,
         proxy,
-        server,
+        servers,
+        require,
     } = plan;
     let key_path = directory.key_path();
     let has_key = key_path.try_exists().unwrap_or(true);
@@ -301,14 +357,14 @@ fn write(directory: &Directory, plan: &Plan, configured: bool, rng: &SharedRng) 
         version: 1,
         node: identity.node,
         network: identity.network,
-        require: RequireConfig::default(),
+        require: *require,
         proxy: proxy.clone(),
         database: database.clone(),
         files: FileName::defaults(),
         outage: OutageConfig::default(),
         shadow: ShadowConfig::default(),
         grant: identity.grant.clone(),
-        servers: vec![server.clone()],
+        servers: servers.clone(),
     })?;
     Ok(Written::Everything)
 }
@@ -320,20 +376,32 @@ fn report(
     written: Written,
     world: &mut World<'_>,
 ) -> anyhow::Result<()> {
-    let Plan { identity, server, .. } = plan;
+    let Plan {
+        identity, servers, ..
+    } = plan;
     let path = node.backstop();
     let path = path.display();
     let out = &mut *world.out;
     writeln!(out, "Node    {} on {}", identity.node, identity.network)?;
-    writeln!(
-        out,
-        "Server  {}, which answers and takes this node's grant",
-        server.url
-    )?;
-    writeln!(out, "        its key is {}", server.key)?;
+    for server in servers {
+        writeln!(
+            out,
+            "Server  {}, which answers and takes this node's grant",
+            server.url
+        )?;
+        writeln!(out, "        its key is {}", server.key)?;
+    }
+    if let [_, _, ..] = servers.as_slice() {
+        let Rule { servers, needed } = Rule::new(plan.require.into(), servers.len());
+        writeln!(
+            out,
+            "Rule    {needed} of {servers} must hold each update before the node goes on; a restore needs {} of them",
+            Rule { servers, needed }.to_take_over()
+        )?;
+    }
     match written {
         Written::Everything => {
-            if args.server_key.is_none() {
+            if args.server_key.is_empty() {
                 writeln!(
                     out,
                     "        and is pinned from now on; its operator can tell you whether it is the right one"

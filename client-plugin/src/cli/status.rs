@@ -7,9 +7,10 @@ use crate::{
         locate::Wallet,
         pidfile::{self, Holder},
     },
-    directory::{Directory, LockError},
+    directory::{Directory, LockError, ServerConfig},
     node::{Ambient, Node},
     plugin::{Seen, Utc, look, unprotected},
+    quorum::{Answer, newest},
     remote::RemoteError,
 };
 use backstop_protocol::{
@@ -40,8 +41,12 @@ pub(super) struct Status {
     /// The head that this directory last saw acknowledged.
     witness: Option<Head>,
     servers: Vec<ServerStatus>,
+    /// How many servers must hold each update.
+    needed: usize,
     /// What is wrong, each with what to do, the worst first.
     problems: Vec<String>,
+    /// What is wrong with servers that the node can do without for now.
+    remarks: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -51,6 +56,8 @@ struct ServerStatus {
     account: Option<AccountState>,
     /// Whether what is there restores by itself: a log from its first record, or from a complete snapshot.
     restorable: bool,
+    /// Whether another server holds more.
+    behind: bool,
     error: Option<String>,
 }
 
@@ -101,7 +108,9 @@ impl Status {
             plugin_running: false,
             witness: None,
             servers: Vec::new(),
+            needed: 1,
             problems: Vec::new(),
+            remarks: Vec::new(),
         };
         if *files.wallet() == Wallet::Postgres {
             status.problem(
@@ -130,6 +139,7 @@ impl Status {
 
     async fn look_at(&mut self, node: &Node) {
         self.node = Some(node.config.node);
+        self.needed = node.config.rule().needed;
         match node.directory.witness() {
             Ok(witness) => self.witness = witness.map(|witness| witness.head),
             Err(error) => self.problem(error.to_string()),
@@ -141,44 +151,23 @@ impl Status {
                 "This directory is a copy of the one that is backed up: it must not be started as it is.",
             );
         }
-        for server in &node.config.servers {
-            let mut found = ServerStatus {
-                url: server.url.clone(),
-                account: None,
-                restorable: false,
-                error: None,
-            };
-            match look_at(node).await {
-                Ok((account, seen)) => {
-                    found.restorable = seen.restorable;
-                    if !seen.restorable {
-                        self.problem(format!(
-                            "{} has nothing complete to restore from yet. Start lightningd with the plugin: its first batch \
-                             sees to it.",
-                            server.url
-                        ));
-                    }
-                    if let Some(halt) = seen.halt {
-                        self.problem(halt);
-                    }
-                    if account.held_since.is_some() {
-                        self.problem(format!(
-                            "What the backup gave was found to differ from the node's own database. A snapshot of the node's \
-                             database has taken its place or does so at the next start; what was there before is kept on {}. Please \
-                             report this; then let it go with: backstop accept",
-                            server.url
-                        ));
-                    }
-                    found.account = Some(account);
-                }
-                Err(error) => {
-                    self.problem(format!(
-                        "{error}. While it lasts, the node waits before each commit, then halts."
-                    ));
-                    found.error = Some(error.to_string());
-                }
-            }
+        let rule = node.config.rule();
+        let looked = look_at(node).await;
+        let heads = looked.iter().filter_map(|(_, looked)| looked.as_ref().ok());
+        let newest = newest(heads.map(|(account, _)| account).enumerate()).map(|(_, account)| account.head);
+        // Where enough servers are as they should be, the others are no reason to worry about the node.
+        let mut sound = 0;
+        let mut problems = Vec::new();
+        for (server, looked) in looked {
+            let (found, wrong) = ServerStatus::of(&server, looked, newest);
+            sound += usize::from(wrong.is_empty());
+            problems.extend(wrong);
             self.servers.push(found);
+        }
+        if sound >= rule.needed {
+            self.remarks.extend(problems);
+        } else {
+            self.problems.extend(problems);
         }
     }
 
@@ -205,7 +194,7 @@ impl Status {
         let mut lines = Vec::new();
         lines.push(match (self.protected, self.lightningd_running) {
             (true, Some(true)) => {
-                "PROTECTED: every commit is on the server before lightningd makes it.".to_owned()
+                "PROTECTED: every commit is backed up before lightningd makes it.".to_owned()
             }
             (true, _) => {
                 "PROTECTED: lightningd is not running; the backup is complete up to its last commit."
@@ -214,6 +203,7 @@ impl Status {
             (false, _) => "NOT PROTECTED".to_owned(),
         });
         lines.extend(self.problems.iter().map(|problem| format!("  ! {problem}")));
+        lines.extend(self.remarks.iter().map(|remark| format!("  - {remark}")));
         if let Some(node) = self.node {
             lines.push(format!("node       {node} on {}", self.network));
         }
@@ -223,6 +213,13 @@ impl Status {
             self.lightningd_running.map_or("unknown", running),
             running(self.plugin_running)
         ));
+        if let [_, _, ..] = self.servers.as_slice() {
+            lines.push(format!(
+                "servers    {}, of which {} must hold each update",
+                self.servers.len(),
+                self.needed
+            ));
+        }
         for server in &self.servers {
             lines.push(format!("server     {}", server.url));
             if let Some(account) = &server.account {
@@ -258,10 +255,72 @@ impl Status {
     }
 }
 
-async fn look_at(node: &Node) -> Result<(AccountState, Seen), RemoteError> {
-    let (session, account) = node.open_reader().await?;
-    let seen = look(node, &session, &account).await?;
-    Ok((account, seen))
+/// What each server says, in the order of the configuration.
+async fn look_at(node: &Node) -> Vec<(ServerConfig, Result<(AccountState, Seen), RemoteError>)> {
+    let mut looked = Vec::new();
+    for (server, Answer { opened, .. }) in node.config.servers.iter().zip(node.open_readers().await) {
+        let seen = match opened {
+            Ok((session, account)) => look(node, &session, &account).await.map(|seen| (account, seen)),
+            Err(error) => Err(error),
+        };
+        looked.push((server.clone(), seen));
+    }
+    looked
+}
+
+impl ServerStatus {
+    /// What is known of one server, and what is wrong with it.
+    fn of(
+        server: &ServerConfig,
+        looked: Result<(AccountState, Seen), RemoteError>,
+        newest: Option<Head>,
+    ) -> (Self, Vec<String>) {
+        let mut found = Self {
+            url: server.url.clone(),
+            account: None,
+            restorable: false,
+            behind: false,
+            error: None,
+        };
+        let mut wrong = Vec::new();
+        match looked {
+            Ok((account, seen)) => {
+                found.restorable = seen.restorable;
+                found.behind = newest.is_some_and(|newest| account.head.cmp_place(&newest).is_lt());
+                if found.behind {
+                    wrong.push(format!(
+                        "{} is behind: its log ends at record {}. The plugin brings it up to date in the background.",
+                        server.url, account.head.seq
+                    ));
+                } else if let Some(halt) = seen.halt {
+                    wrong.push(halt);
+                }
+                if !seen.restorable {
+                    wrong.push(format!(
+                        "{} has nothing complete to restore from yet. Start lightningd with the plugin: its first batch \
+                         sees to it.",
+                        server.url
+                    ));
+                }
+                if account.held_since.is_some() {
+                    wrong.push(format!(
+                        "What the backup gave was found to differ from the node's own database. A snapshot of the node's \
+                         database has taken its place or does so at the next start; what was there before is kept on {}. Please \
+                         report this; then let it go with: backstop accept",
+                        server.url
+                    ));
+                }
+                found.account = Some(account);
+            }
+            Err(error) => {
+                wrong.push(format!(
+                    "{error}. Where too few servers answer, the node waits before each commit, then halts."
+                ));
+                found.error = Some(error.to_string());
+            }
+        }
+        (found, wrong)
+    }
 }
 
 /// What the last comparison found, as a person says it.

@@ -16,7 +16,7 @@ use backstop_protocol::{
     api::{AccountState, SnapshotInfo},
     clock::UnixMillis,
     head::Head,
-    id::{Network, NodeId},
+    id::{Network, NodeId, ServerKey},
     record::record_hash,
 };
 use serde::Serialize;
@@ -153,7 +153,9 @@ impl Drill {
                 .await
                 .with_context(|| format!("{} does not have what was acknowledged here", session.url()))?;
         }
-        let restored = self.restore(node, &server, account.head, args).await;
+        let restored = self
+            .restore(node, &server, (session.server(), account.head), args)
+            .await;
         self.bytes_fetched = server.bytes();
         let version = restored?;
         let files = files::fetch(&session, &node.keys.files, None).await;
@@ -176,7 +178,7 @@ impl Drill {
         &mut self,
         node: &Node,
         server: &impl BackupServer,
-        head: Head,
+        (key, head): (ServerKey, Head),
         args: &Args,
     ) -> anyhow::Result<u64> {
         let (parent, scratch) = match (&args.keep, &args.dir) {
@@ -197,7 +199,8 @@ impl Drill {
         let request = Request {
             keys: &node.keys,
             node: node.config.node,
-            server: node.server()?.key,
+            server: key,
+            policy: None,
             goal: Goal::Seen(head),
             until: None,
             database: &database,

@@ -3,6 +3,8 @@
 use super::{Directory, DirectoryError};
 use crate::{
     files::{FileName, Files},
+    quorum::Rule,
+    record::{Policy, Require},
     remote::Connect,
 };
 use backstop_protocol::{
@@ -24,7 +26,8 @@ pub struct Config {
     pub node: NodeId,
     /// Its network.
     pub network: Network,
-    /// How many servers must hold a record before lightningd may commit.
+    /// How many servers must hold a record before lightningd may commit: `all` or a `majority`. It is part of what a restore
+    /// follows, as the list of servers is: `backstop server` changes them, never an editor.
     #[serde(default)]
     pub require: RequireConfig,
     /// `socks5h://host:port` by which servers are reached; directly where absent.
@@ -45,7 +48,7 @@ pub struct Config {
     pub shadow: ShadowConfig,
     /// What the node's key signed for this machine's access key.
     pub grant: SignedGrant,
-    /// The servers.
+    /// The servers, one or several.
     #[serde(rename = "server")]
     pub servers: Vec<ServerConfig>,
 }
@@ -61,7 +64,7 @@ pub struct ServerConfig {
 }
 
 /// How many servers must hold a record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum RequireConfig {
     /// Every one.
@@ -121,15 +124,17 @@ impl Config {
         }
     }
 
+    /// How many servers there are, and how many must hold a record.
+    #[must_use]
+    pub fn rule(&self) -> Rule {
+        Rule::new(self.require.into(), self.servers.len())
+    }
+
     fn check(&self) -> Result<(), String> {
         if self.version != 1 {
             return Err(format!("version {} is unknown to this program", self.version));
         }
-        match self.servers.as_slice() {
-            [_] => {}
-            [] => return Err("it names no server".to_owned()),
-            _ => return Err("it names several servers, and this version writes to one".to_owned()),
-        }
+        check_servers(&self.servers)?;
         if self.files.len() > Files::COUNT_MAX {
             return Err(format!("it lists more than {} files", Files::COUNT_MAX));
         }
@@ -142,6 +147,44 @@ impl Config {
         }
         Ok(())
     }
+}
+
+impl From<RequireConfig> for Require {
+    fn from(config: RequireConfig) -> Self {
+        match config {
+            RequireConfig::All => Self::All,
+            RequireConfig::Majority => Self::Majority,
+        }
+    }
+}
+
+impl From<Require> for RequireConfig {
+    fn from(require: Require) -> Self {
+        match require {
+            Require::All => Self::All,
+            Require::Majority => Self::Majority,
+        }
+    }
+}
+
+/// Each server once, and as many as a policy may name.
+fn check_servers(servers: &[ServerConfig]) -> Result<(), String> {
+    if servers.is_empty() {
+        return Err("it names no server".to_owned());
+    }
+    if servers.len() > Policy::SERVERS_MAX {
+        return Err(format!("it names more than {} servers", Policy::SERVERS_MAX));
+    }
+    for (at, server) in servers.iter().enumerate() {
+        let again = servers
+            .iter()
+            .skip(at + 1)
+            .any(|other| other.key == server.key || other.url == server.url);
+        if again {
+            return Err(format!("it names {} twice", server.url));
+        }
+    }
+    Ok(())
 }
 
 impl Directory {

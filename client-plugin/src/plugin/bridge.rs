@@ -4,13 +4,15 @@
 use super::{
     follower::{ProofCopy, Start},
     halt::Halted,
+    servers::Servers,
     stdio::{self, Level},
     writer::Writer,
 };
 use crate::{
     durable,
+    node::Node,
     record::{Content, Gap},
-    remote::Session,
+    remote::{RemoteError, Session},
     restore::Patient,
     shadow,
     snapshot::{
@@ -26,10 +28,15 @@ use backstop_protocol::{
     record::{RecordHeader, RecordKind},
 };
 use std::{
+    collections::BTreeSet,
     path::{Path, PathBuf},
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
+use tokio::task::JoinSet;
 
 /// How long the copy for a proof may hold up a start; a start has no limit of lightningd's, but an operator has.
 const PROOF_COPY: Duration = Duration::from_secs(20);
@@ -53,6 +60,9 @@ pub(super) async fn take_snapshot(writer: &mut Writer) -> Result<Option<Start>, 
         snapshot,
     };
     let before = writer.head;
+    if let Servers::Several(several) = &writer.servers {
+        several.begin_gap();
+    }
     writer.append(Content::Gap(gap)).await?;
     let policy = policy_record(writer, before).await?;
     let base = base(writer);
@@ -105,12 +115,14 @@ async fn try_to_renew(writer: &Writer, head: Head) -> Result<Option<Start>, Stri
         base,
         policy.clone(),
     );
-    let server = Patient::new(&*writer.session, Patient::<Session>::PAUSES);
     let mut rng = writer.node.ambient.rng.clone();
-    let uploaded = upload(&server, &writer.node.keys, &plan, &mut rng, &mut |_, _| {})
-        .await
-        .map_err(|error| error.to_string())?;
-    tell_complete(uploaded.sent_bytes);
+    for (_, session) in writer.servers.at(writer.head) {
+        let server = Patient::new(&*session, Patient::<Session>::PAUSES);
+        let uploaded = upload(&server, &writer.node.keys, &plan, &mut rng, &mut |_, _| {})
+            .await
+            .map_err(|error| error.to_string())?;
+        tell_complete(session.url(), uploaded.sent_bytes);
+    }
     let noted = writer.node.directory.set_migrated(false);
     noted.map_err(|error| error.to_string())?;
     Ok(begins_with(writer, file, base, policy))
@@ -143,6 +155,7 @@ fn plan<'a>(
 ) -> Plan<'a> {
     Plan {
         database,
+        notes: database,
         base,
         snapshot,
         data_version: writer.version,
@@ -151,10 +164,10 @@ fn plan<'a>(
     }
 }
 
-fn tell_complete(sent: u64) {
+fn tell_complete(url: &str, sent: u64) {
     stdio::log(
         Level::Info,
-        &format!("The snapshot is complete on the server: {sent} bytes sent"),
+        &format!("The snapshot is complete on the server {url}: {sent} bytes sent"),
     );
 }
 
@@ -243,6 +256,7 @@ async fn copy_database(writer: &Writer) -> Result<Option<WorkFile>, Halted> {
     }
 }
 
+/// Returns once the snapshot is complete at as many servers as must hold what is acknowledged (I2).
 async fn send(
     writer: &Writer,
     file: &Path,
@@ -250,43 +264,24 @@ async fn send(
     base: Base,
     policy: Option<Vec<u8>>,
 ) -> Result<(), Halted> {
-    let plan = plan(writer, file, snapshot, base, policy);
-    let progressed = AtomicBool::new(false);
-    let (session, node) = (&writer.session, &writer.node);
-    let sent = writer
+    let progressed = Arc::<AtomicBool>::default();
+    let upload = Upload {
+        node: Arc::clone(&writer.node),
+        file: file.to_owned(),
+        snapshot,
+        base,
+        data_version: writer.version,
+        policy,
+        progressed: Arc::clone(&progressed),
+    };
+    let mut complete = BTreeSet::new();
+    writer
         .patience
         .until_done_or_stuck(
             "snapshot of the database",
             &writer.node.network_dir,
             &progressed,
-            async || {
-                // Where only the answer to the commit was lost, all is done.
-                if session
-                    .account()
-                    .await?
-                    .snapshot
-                    .is_some_and(|newest| newest.snapshot == snapshot)
-                {
-                    return Ok(Ok(0));
-                }
-                match upload(
-                    &**session,
-                    &node.keys,
-                    &plan,
-                    &mut node.ambient.rng.clone(),
-                    &mut |done, _| {
-                        if done > 0 {
-                            progressed.store(true, Ordering::Relaxed);
-                        }
-                    },
-                )
-                .await
-                {
-                    Ok(uploaded) => Ok(Ok(uploaded.sent_bytes)),
-                    Err(UploadError::Remote(error)) => Err(error),
-                    Err(error) => Ok(Err(error)),
-                }
-            },
+            async || upload.to_all(&writer.servers, writer.head, &mut complete).await,
         )
         .await?
         .map_err(|error| {
@@ -294,19 +289,109 @@ async fn send(
                 "The snapshot cannot be made: {error}. The node is halted; nothing is lost."
             ))
         })?;
-    tell_complete(sent);
+    if let Servers::Several(several) = &writer.servers {
+        several.end_gap(&complete);
+    }
     Ok(())
+}
+
+/// One snapshot on its way to several servers at once.
+#[derive(Clone)]
+struct Upload {
+    node: Arc<Node>,
+    file: PathBuf,
+    snapshot: SnapshotId,
+    base: Base,
+    data_version: u64,
+    policy: Option<Vec<u8>>,
+    progressed: Arc<AtomicBool>,
+}
+
+impl Upload {
+    /// Sends it to every server that ends in `head`, the snapshot's base, and is not among the `complete` ones; once enough are, the
+    /// others are left to a later roll-up.
+    async fn to_all(
+        &self,
+        servers: &Servers,
+        head: Head,
+        complete: &mut BTreeSet<usize>,
+    ) -> Result<Result<(), UploadError>, RemoteError> {
+        let mut sending = JoinSet::new();
+        for (at, session) in servers.at(head) {
+            if !complete.contains(&at) {
+                let upload = self.clone();
+                sending.spawn(async move { (at, upload.to(at, &session).await) });
+            }
+        }
+        let mut failed = None;
+        while complete.len() < servers.needed() {
+            match sending.join_next().await {
+                Some(Ok((at, Ok(())))) => {
+                    complete.insert(at);
+                }
+                Some(Ok((_, Err(error)))) => failed = Some(error),
+                Some(Err(_)) => {}
+                None => {
+                    return match failed {
+                        Some(UploadError::Remote(error)) => Err(error),
+                        Some(error) => Ok(Err(error)),
+                        None => Err(RemoteError::Unreachable {
+                            url: "enough servers".to_owned(),
+                            reason: "too few of them are there".to_owned(),
+                        }),
+                    };
+                }
+            }
+        }
+        Ok(Ok(()))
+    }
+
+    async fn to(&self, at: usize, session: &Session) -> Result<(), UploadError> {
+        // Where only the answer to the commit was lost, all is done.
+        let newest = session.account().await?.snapshot;
+        if newest.is_some_and(|newest| newest.snapshot == self.snapshot) {
+            return Ok(());
+        }
+        let notes = self.file.with_extension(at.to_string());
+        let plan = Plan {
+            database: &self.file,
+            notes: &notes,
+            base: self.base,
+            snapshot: self.snapshot,
+            data_version: self.data_version,
+            policy: self.policy.clone(),
+            parent: None,
+        };
+        let mut rng = self.node.ambient.rng.clone();
+        let mut tell = |done, _| {
+            if done > 0 {
+                self.progressed.store(true, Ordering::Relaxed);
+            }
+        };
+        let uploaded = upload(session, &self.node.keys, &plan, &mut rng, &mut tell).await?;
+        tell_complete(session.url(), uploaded.sent_bytes);
+        Ok(())
+    }
 }
 
 /// The last policy record before the gap, as it stands in the log or in the newest snapshot's manifest: the new manifest
 /// carries it on, so that it outlives the log.
 async fn policy_record(writer: &Writer, before: Head) -> Result<Option<Vec<u8>>, Halted> {
-    let session = &writer.session;
     let asked = async || {
+        let sessions = writer.servers.at(writer.head);
+        let Some((_, session)) = sessions.first() else {
+            return Err(RemoteError::Unreachable {
+                url: "any server".to_owned(),
+                reason: "none is at the newest record".to_owned(),
+            });
+        };
         let account = session.account().await?;
         if let Some(snapshot) = account.snapshot {
             let sealed = session.manifest(snapshot.snapshot).await?;
-            return Ok(Manifest::open(&writer.node.keys.manifest, &sealed).map(|manifest| manifest.policy));
+            let opened = Manifest::open(&writer.node.keys.manifest, &sealed);
+            return Ok(opened
+                .map(|manifest| manifest.policy)
+                .map_err(|error| (error, session.url().to_owned())));
         }
         let page = session.records(account.first_seq.max(1)).await?;
         let policies = page.into_iter().map(|(_, sealed)| sealed).filter(|sealed| {
@@ -319,11 +404,10 @@ async fn policy_record(writer: &Writer, before: Head) -> Result<Option<Vec<u8>>,
         .patience
         .until_done("snapshot of the database", &writer.node.network_dir, asked)
         .await?;
-    policy.map_err(|error| {
+    policy.map_err(|(error, url)| {
         Halted::new(format!(
-            "The newest snapshot on {} cannot be opened with this node's key: {error}. The node is halted; nothing is lost. \
-             Either the key file or the server is not the right one.",
-            session.url()
+            "The newest snapshot on {url} cannot be opened with this node's key: {error}. The node is halted; nothing is lost. \
+             Either the key file or the server is not the right one."
         ))
     })
 }

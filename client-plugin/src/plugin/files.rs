@@ -4,14 +4,17 @@
 //! no batch ever waits for any of it. CLN writes its recovery file anew with every payment, mostly at its old length,
 //! because it notes what the peer revoked; such a change alone travels once an hour, any other at once.
 
-use super::stdio::{self, Level};
+use super::{
+    servers::Servers,
+    stdio::{self, Level},
+};
 use crate::{
     files::{self, FileName, Files, Gathered},
     node::Node,
     remote::{RemoteError, Session},
 };
 use backstop_protocol::{hash::sha256, problem::ProblemCode};
-use std::{os::unix::fs::MetadataExt, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, os::unix::fs::MetadataExt, sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 /// How often the files are looked at.
@@ -21,17 +24,22 @@ const QUIET: Duration = Duration::from_hours(1);
 /// How long to wait at most after a failure.
 const PAUSE_MAX: Duration = Duration::from_mins(10);
 
-/// The task that sends the files; one for each run.
+/// The tasks that send the files; one for each server in each run.
 #[derive(Default)]
 pub(super) struct Sending {
-    begun: bool,
+    begun: BTreeSet<usize>,
 }
 
 impl Sending {
-    /// Begins, once.
-    pub(super) fn begin(&mut self, node: &Arc<Node>, session: &Arc<Session>) {
-        if !std::mem::replace(&mut self.begun, true) {
-            tokio::spawn(send_changes(node.clone(), session.clone()));
+    /// Begins with the servers that were not open before.
+    pub(super) fn begin(&mut self, node: &Arc<Node>, servers: &Servers) {
+        if self.begun.len() == node.config.servers.len() {
+            return;
+        }
+        for (at, session) in servers.sessions() {
+            if self.begun.insert(at) {
+                tokio::spawn(send_changes(node.clone(), session));
+            }
         }
     }
 }

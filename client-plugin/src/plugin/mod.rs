@@ -19,6 +19,7 @@ mod opening;
 mod outside;
 mod patience;
 mod recover;
+mod servers;
 mod siblings;
 mod stdio;
 mod watch;
@@ -89,9 +90,9 @@ pub fn run(
             }
         };
         ignore_signals();
-        Plugin::new(network_dir, Ambient { clock, rng }, input)
-            .run()
-            .await
+        let plugin = Plugin::new(network_dir, Ambient { clock, rng }, input);
+        // Too large for the stack.
+        Box::pin(plugin.run()).await
     });
     // The thread that reads standard input may still sit in a read.
     runtime.shutdown_background();
@@ -240,8 +241,8 @@ impl Plugin {
             Ok(writer) => {
                 stdio::reply(id, &json!({ "result": "continue" }));
                 self.fenced
-                    .watch(&writer.session, writer.epoch, &self.network_dir);
-                self.files.begin(&writer.node, &writer.session);
+                    .watch(&writer.servers, writer.epoch, &self.network_dir);
+                self.files.begin(&writer.node, &writer.servers);
                 self.acknowledged = Some(writer.witness());
                 self.state = State::Writing(writer);
             }

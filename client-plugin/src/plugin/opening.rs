@@ -5,25 +5,24 @@ use super::{
     bridge,
     follower::{Follower, Start},
     halt::Halted,
-    judge::{Due, Facts, Halt, Judgement, Reason, judge},
+    judge::{Due, Facts, Halt, Judgement, Last, Reason, judge},
     newest,
     patience::Patience,
     recover::Recovery,
+    servers,
     stdio::{self, Level},
     writer::Writer,
 };
 use crate::{
-    directory::{Directory, Lock, LockError, RequireConfig},
+    directory::{Directory, Lock, LockError},
     node::Node,
-    record::{Content, Opener, Policy, PolicyServer, Require, Sealer},
-    remote::{RemoteError, Session},
+    record::{Content, Opener, Policy, PolicyServer, Sealer},
     shadow,
 };
 use backstop_protocol::{
     api::AccountState,
     head::Head,
     id::{RunId, TimelineId},
-    problem::ProblemCode,
 };
 use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
@@ -32,8 +31,6 @@ use tokio::time::Instant;
 const LOCK_PATIENCE: Duration = Duration::from_secs(10);
 /// How often the lock is tried meanwhile.
 const LOCK_RETRY: Duration = Duration::from_millis(100);
-/// How often an opening follows the server's epoch before it gives up: more than once means that somebody else opens too.
-const EPOCH_RETRIES: u32 = 4;
 
 /// Opens the writer for a run whose first batch is `versions`. `held` is the lock, where the recovery has it already.
 pub(super) async fn open(
@@ -62,14 +59,19 @@ pub(super) async fn open(
     let patience = Patience::of(&node);
     let mut expected = witness.map_or(0, |witness| witness.head.epoch);
     let opener = Opener::new(&node.keys.record);
-    let (session, account, last) = patience
+    let (servers, ended, last) = patience
         .until_done("opening of the backup", &node.network_dir, async || {
-            let (session, account) = open_at_epoch(&node, run, &mut expected).await?;
-            let last = newest::last(&session, &opener, &account).await?;
-            Ok((session, account, last))
+            let (servers, ended) = servers::open(&node, run, &mut expected).await?;
+            let last = newest::last(&ended.session, &opener, &ended.account).await?;
+            Ok((servers, ended, last))
         })
         .await?;
-    let last = last?;
+    let account = ended.account;
+    let last = last?.map(|last| Last {
+        // A gap that too few servers can bridge is bridged anew.
+        unbridged: last.unbridged || !ended.whole,
+        ..last
+    });
 
     let database = node.database();
     let is_new = versions.before == 0 && std::fs::metadata(&database).is_ok_and(|file| file.len() == 0);
@@ -101,7 +103,7 @@ pub(super) async fn open(
         version: versions.before,
         opens_run: true,
         sealer: Sealer::new(&node.keys.record),
-        session: Arc::new(session),
+        servers,
         patience,
         run,
         node,
@@ -111,7 +113,7 @@ pub(super) async fn open(
     let start = writer.go_on(judgement, &account).await?;
     if writer.node.config.shadow.keep {
         writer.follower = start.and_then(|start| {
-            let claim = writer.session.claim().copied();
+            let claim = ended.session.claim().copied();
             Follower::start(writer.node.clone(), claim, writer.timeline, start)
         });
     } else if let Err(error) = shadow::remove(&writer.node.directory.shadow()) {
@@ -200,10 +202,7 @@ impl Writer {
                     key: server.key,
                 })
                 .collect(),
-            require: match config.require {
-                RequireConfig::All => Require::All,
-                RequireConfig::Majority => Require::Majority,
-            },
+            require: config.require.into(),
         })
     }
 }
@@ -223,27 +222,6 @@ fn why_due(due: Due) -> &'static str {
         Due::Migrated => "The last run upgraded the database, and lightningd rewrote it",
         Due::Unproved => "What the backup gives was found to differ from the database",
         Due::RollUp => "The server asks for a roll-up, and no shadow is kept on this machine to make it of",
-    }
-}
-
-/// Opens at the server's epoch, which is learnt from its first refusal where ours is old.
-async fn open_at_epoch(
-    node: &Node,
-    run: RunId,
-    expected: &mut u64,
-) -> Result<(Session, AccountState), RemoteError> {
-    let mut tries = 0;
-    loop {
-        match node.open_writer(run, *expected).await {
-            Err(RemoteError::Refused { url, problem }) if problem.code == ProblemCode::EpochMismatch => {
-                match problem.epoch {
-                    Some(epoch) if tries < EPOCH_RETRIES => *expected = epoch,
-                    _ => return Err(RemoteError::Refused { url, problem }),
-                }
-            }
-            other => return other,
-        }
-        tries += 1;
     }
 }
 

@@ -16,6 +16,8 @@ use tokio::time::Instant;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// The longest pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// After how long it says that too few servers have answered.
+const FIRST_WORD: Duration = Duration::from_secs(1);
 
 /// Retries calls until they succeed, are refused for good, or the operator's limit is over.
 #[derive(Clone)]
@@ -90,6 +92,50 @@ impl Patience {
                 ),
             );
             tokio::time::sleep(self.jittered(pause)).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// Waits until `reached` is over, which goes on meanwhile, and says what it lacks.
+    pub(super) async fn until_reached(
+        &self,
+        what: &str,
+        network_dir: &Path,
+        reached: impl Future<Output = Result<(), RemoteError>>,
+        lacking: impl Fn() -> RemoteError,
+    ) -> Result<(), Halted> {
+        let started = Instant::now();
+        let limit = Duration::from_secs(self.outage.halt_after_seconds);
+        let mut pause = FIRST_WORD;
+        let mut said = false;
+        let mut reached = std::pin::pin!(reached);
+        loop {
+            let rest = limit.saturating_sub(started.elapsed());
+            tokio::select! {
+                biased;
+                done = &mut reached => {
+                    if said {
+                        let waited = started.elapsed().as_secs_f32();
+                        stdio::log(
+                            Level::Info,
+                            &format!("{what}: done after {waited:.1} s; the node goes on"),
+                        );
+                    }
+                    return done.map_err(|error| Halted::refused(&error, network_dir));
+                }
+                () = tokio::time::sleep(pause.min(rest)) => {}
+            }
+            let waited = started.elapsed();
+            let error = lacking();
+            if waited >= limit {
+                return Err(Halted::waited(waited.as_secs(), &error));
+            }
+            said = true;
+            let left = limit.saturating_sub(waited).as_secs();
+            stdio::log(
+                Level::Warn,
+                &format!("{what}: {error}. The node waits, nothing is lost; halting in {left} s"),
+            );
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }

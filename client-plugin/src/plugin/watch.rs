@@ -4,11 +4,12 @@
 use super::{
     halt::Halted,
     message::Configuration,
+    servers::Servers,
     stdio::{self, Level},
 };
 use crate::{
     cln::rpc::{Rpc, RpcError},
-    remote::{RemoteError, Session},
+    remote::RemoteError,
 };
 use backstop_protocol::problem::{Problem, ProblemCode};
 use std::{sync::Arc, time::Duration};
@@ -37,11 +38,22 @@ impl Default for Fenced {
 
 impl Fenced {
     /// Starts to watch, once.
-    pub(super) fn watch(&mut self, session: &Arc<Session>, epoch: u64, network_dir: &std::path::Path) {
+    pub(super) fn watch(&mut self, servers: &Servers, epoch: u64, network_dir: &std::path::Path) {
         if std::mem::replace(&mut self.watching, true) {
             return;
         }
-        let (session, sender, network_dir) = (session.clone(), self.sender.clone(), network_dir.to_owned());
+        let (sender, network_dir) = (self.sender.clone(), network_dir.to_owned());
+        let session = match servers {
+            Servers::One(session) => Arc::clone(session),
+            // Each lane asks its own server.
+            Servers::Several(several) => {
+                let fence = several.fence();
+                tokio::spawn(async move {
+                    let _ = sender.send(Halted::refused(&fence.await, &network_dir));
+                });
+                return;
+            }
+        };
         tokio::spawn(async move {
             loop {
                 tokio::time::sleep(ASK_EVERY).await;

@@ -1,11 +1,11 @@
 //! The writer of one run: takes batches, seals them, and returns once they are durable (I2, I3, I7).
 
-use super::{batch::Versions, follower::Follower, halt::Halted, patience::Patience};
+use super::{batch::Versions, follower::Follower, halt::Halted, patience::Patience, servers::Servers};
 use crate::{
     directory::{Lock, Witness},
     node::Node,
+    quorum::Record,
     record::{Batch, Content, Place, Sealer},
-    remote::Session,
 };
 use backstop_protocol::{
     head::Head,
@@ -19,7 +19,7 @@ const MIGRATION: &[u8] = b"INSERT INTO db_upgrades";
 /// The one writer of this directory, from a run's first batch to its end.
 pub(super) struct Writer {
     pub(super) node: Arc<Node>,
-    pub(super) session: Arc<Session>,
+    pub(super) servers: Servers,
     pub(super) patience: Patience,
     pub(super) sealer: Sealer,
     pub(super) run: RunId,
@@ -72,7 +72,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Seals one record and waits until the server has it.
+    /// Seals one record and waits until enough servers have it.
     pub(super) async fn append(&mut self, content: Content) -> Result<(), Halted> {
         let place = Place {
             timeline: self.timeline,
@@ -87,28 +87,27 @@ impl Writer {
             ))
         })?;
         let head = sealed.header.head(sealed.hash);
-        // Sealed once: every attempt sends the same bytes, so a lost answer costs nothing (I4).
-        let bytes = sealed.bytes;
-        let session = &self.session;
-        let appended = self
-            .patience
-            .until_done("backup of an update", &self.node.network_dir, async || {
-                session.append(bytes.clone()).await
-            })
-            .await?;
-        if appended.head != head {
-            return Err(Halted::new(format!(
-                "{} acknowledged record {} but names {} as the newest. The node is halted, nothing is lost.",
-                session.url(),
-                head.seq,
-                appended.head
-            )));
+        // Sealed once: the same bytes go to every server and in every attempt, so a lost answer costs nothing (I4).
+        let record = Record {
+            head,
+            prev: place.prev,
+            sealed: sealed.bytes,
+        };
+        if let (Some(follower), Servers::Several(several)) = (&self.follower, &self.servers)
+            && follower.has_rolled_up()
+        {
+            several.look_again();
         }
+        let roll_up = self
+            .servers
+            .append(&record, &self.patience, &self.node.network_dir)
+            .await?;
+        let bytes = record.sealed;
         self.head = head;
         self.opens_run = false;
         if let Some(follower) = &self.follower {
             follower.follow(head, content, bytes);
-            if (appended.roll_up || follower.wants_roll_up()) && follower.roll_up(head) {
+            if (roll_up || follower.wants_roll_up()) && follower.roll_up(head) {
                 // A reader of the snapshot begins with the next record.
                 self.sealer.restart();
             }

@@ -3,7 +3,7 @@
 use backstop_protocol::problem::{Problem, ProblemCode};
 
 /// Why a call did not succeed.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RemoteError {
     /// The URL or the proxy cannot be used at all.

@@ -111,6 +111,12 @@ impl Session {
         self.http.url()
     }
 
+    /// The server's key.
+    #[must_use]
+    pub fn server(&self) -> ServerKey {
+        self.server
+    }
+
     /// The claim under which this session writes.
     #[must_use]
     pub fn claim(&self) -> Option<&WriterClaim> {

@@ -1,7 +1,7 @@
 //! Why nothing was restored. Each sentence says what is wrong; none quotes content (I11).
 
 use crate::{
-    record::OpenError,
+    record::{OpenError, Policy},
     remote::RemoteError,
     replay::{self, ReplayError, SqliteError},
     snapshot::{BadManifest, FetchError},
@@ -113,6 +113,9 @@ pub enum RestoreError {
         /// The servers it named.
         urls: String,
     },
+    /// The node's last word on its servers is newer than the one by which they were asked.
+    #[error("the node went on with other servers, which must be asked too")]
+    Policy(Box<Policy>),
     /// The database belongs to another node.
     #[error("the backup holds the database of node {found}, not of {expected}")]
     Node {

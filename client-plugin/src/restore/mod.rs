@@ -11,6 +11,7 @@ mod counted;
 mod error;
 mod history;
 mod patient;
+pub mod policy;
 mod server;
 mod tail;
 #[cfg(test)]
@@ -51,6 +52,9 @@ pub struct Request<'a> {
     pub node: NodeId,
     /// The server's key: the node's last word on its servers must name it.
     pub server: ServerKey,
+    /// The policy by which the caller chose its servers: where the node's last word is another one, nothing is restored. `None`: for
+    /// a look.
+    pub policy: Option<&'a Policy>,
     /// The head that the records must lead to.
     pub goal: Goal,
     /// Where to stop before it, to look at an earlier state; `None`: the newest, which alone a node may start on.
@@ -162,6 +166,7 @@ pub async fn restore(
     let tail = apply(server, request, timeline, base.as_ref(), &work, progress).await?;
     progress(Progress::Checking);
     let (node, key) = (request.node, request.server);
+    tail.follows(request.policy)?;
     let (tail, proof) = blocking(move || tail.prove(node, key).map(|proof| (tail, proof))).await?;
     let summary = blocking(move || tail.finish()).await?;
 

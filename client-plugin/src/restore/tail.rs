@@ -4,6 +4,7 @@ use super::{
     Goal, Until,
     chain::Chain,
     error::{BadChain, RestoreError},
+    policy,
 };
 use crate::{
     keys::RecordKey,
@@ -96,7 +97,7 @@ impl Tail {
                 });
             }
             summary.data_version = found;
-            summary.policy = policy(key, manifest)?;
+            summary.policy = carried(key, manifest)?;
         }
         Ok(Self {
             chain: Chain::enter(timeline, start, base),
@@ -208,6 +209,16 @@ impl Tail {
         }
     }
 
+    /// The node's last word on its servers must be the one that the caller went by.
+    pub(super) fn follows(&self, expected: Option<&Policy>) -> Result<(), RestoreError> {
+        match (&self.summary.policy, expected) {
+            (Some(found), Some(expected)) if !policy::same(found, expected) => {
+                Err(RestoreError::Policy(Box::new(found.clone())))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Checks the database as it stands now: it must be whole, the node's, at the version of the last batch, and the
     /// server one of those that the node wrote to.
     pub(super) fn prove(&self, node: NodeId, server: ServerKey) -> Result<Proof, RestoreError> {
@@ -289,7 +300,7 @@ pub(crate) fn start(key: &RecordKey, first: u64, page: &[(UnixMillis, Bytes)]) -
 }
 
 /// The policy that the manifest carries: the policy record itself, sealed as it stood in the log.
-fn policy(key: &RecordKey, manifest: &Manifest) -> Result<Option<Policy>, RestoreError> {
+fn carried(key: &RecordKey, manifest: &Manifest) -> Result<Option<Policy>, RestoreError> {
     let Some(sealed) = &manifest.policy else {
         return Ok(None);
     };

@@ -11,15 +11,15 @@ use std::{
     path::Path,
 };
 
-/// Writes it beside `database`: the sealed manifest, and the chunks of `index`, as a difference to the parent that `index`
+/// Writes it beside `notes`: the sealed manifest, and the chunks of `index`, as a difference to the parent that `index`
 /// was compared with.
 pub(super) fn write(
-    database: &Path,
+    notes: &Path,
     manifest: &[u8],
     parent: Option<SnapshotId>,
     index: &Index,
 ) -> Result<BodyFile, ScratchError> {
-    BodyFile::write(beside(database, "commit"), |body| {
+    BodyFile::write(beside(notes, "commit"), |body| {
         put_count(body, manifest.len() as u64)?;
         body.write_all(manifest)?;
         match parent {

@@ -352,7 +352,7 @@ impl<'a, 'k, S: ChunkServer> Fetcher<'a, 'k, S> {
     }
 
     /// Asks where everything lies that is wanted; how many chunks that are.
-    async fn locate(&self, kind: ChunkKind) -> Result<usize, FetchError> {
+    async fn locate(&mut self, kind: ChunkKind) -> Result<usize, FetchError> {
         self.scratch.execute("DELETE FROM located", [])?;
         let mut wanted = 0;
         let mut page = self.wanted_after(kind, None)?;

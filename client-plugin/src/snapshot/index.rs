@@ -25,7 +25,7 @@ const TABLES: &str = "
     CREATE TABLE parent (id BLOB PRIMARY KEY) WITHOUT ROWID;
 ";
 
-/// The ids of a file's chunks, and of the lists that hold those ids, kept on disk beside the file.
+/// The ids of a file's chunks, and of the lists that hold those ids, kept on disk.
 #[derive(Debug)]
 pub struct Index {
     scratch: Scratch,
@@ -68,9 +68,9 @@ pub(super) enum Side {
 }
 
 impl Index {
-    /// Reads the file, which is at `path`, once. Lets other tasks of the same thread go on between the chunks.
-    pub async fn of(file: &File, path: &Path, chunker: &Chunker<'_>) -> Result<Self, ScratchError> {
-        let scratch = Scratch::beside(path, TABLES)?;
+    /// Reads the file once; what it finds lies beside `notes`. Lets other tasks of the same thread go on between the chunks.
+    pub async fn of(file: &File, notes: &Path, chunker: &Chunker<'_>) -> Result<Self, ScratchError> {
+        let scratch = Scratch::beside(notes, TABLES)?;
         let database_len = file.metadata()?.len();
         let mut buffer = vec![0; CHUNK_LEN];
         for at in 0..chunks(database_len)? {

@@ -2,22 +2,22 @@
 
 use super::{
     fetch::{FetchError, Fetcher},
-    index::{Index, Piece},
+    index::Piece,
     server::ChunkServer,
 };
 use crate::keys::Keys;
 use backstop_protocol::{chunk::ChunkKind, id::SnapshotId};
 
-/// Fetches `pieces` of a snapshot and checks them as a restore would: seal, length, and that each is what its id says.
+/// Fetches `pieces` of a snapshot of a database of that many bytes and checks them as a restore would: seal, length, and that each is what its id says.
 /// Nothing is kept. To be called with few pieces: those of one pack, or a sample.
 pub(super) async fn prove(
     server: &impl ChunkServer,
     keys: &Keys,
     snapshot: SnapshotId,
-    index: &Index,
+    database_len: u64,
     pieces: &[Piece],
 ) -> Result<(), FetchError> {
-    let mut fetcher = Fetcher::small(server, keys, snapshot, index.database_len)?;
+    let mut fetcher = Fetcher::small(server, keys, snapshot, database_len)?;
     for kind in [ChunkKind::List, ChunkKind::Data] {
         let of_kind = pieces.iter().filter(|piece| piece.kind() == kind);
         fetcher.fetch_some(kind, of_kind).await?;

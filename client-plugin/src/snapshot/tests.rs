@@ -56,6 +56,7 @@ impl Scene {
     ) -> Result<Uploaded, UploadError> {
         let plan = Plan {
             database,
+            notes: database,
             base: Base {
                 timeline: TimelineId([1; 16]),
                 seq: 7,
@@ -313,6 +314,7 @@ fn what_the_commit_names_as_missing_is_sent_once_more_and_then_it_is_an_error() 
     let path = scene.file(20, 0);
     let plan = |name| Plan {
         database: &path,
+        notes: &path,
         base: Base {
             timeline: TimelineId([1; 16]),
             seq: 7,
@@ -361,6 +363,7 @@ fn a_database_that_changes_under_the_upload_is_an_error() {
     let path = scene.file(4, 0);
     let plan = Plan {
         database: &path,
+        notes: &path,
         base: Base {
             timeline: TimelineId([1; 16]),
             seq: 7,

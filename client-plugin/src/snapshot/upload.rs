@@ -39,8 +39,10 @@ const PAGE: usize = 1_024;
 /// What is to become a snapshot.
 #[derive(Clone, Debug)]
 pub struct Plan<'a> {
-    /// A database file that nobody writes to. What is noted about its chunks meanwhile lies beside it.
+    /// A database file that nobody writes to.
     pub database: &'a Path,
+    /// What is noted about its chunks meanwhile lies in files whose names begin so; two uploads at once must differ in it.
+    pub notes: &'a Path,
     /// The record after which the database stood so.
     pub base: Base,
     /// The snapshot's name: random, or the one that a gap record announced.
@@ -110,7 +112,7 @@ impl From<FetchError> for UploadError {
 
 /// Sends the chunks of a database that somebody may be writing to, and commits nothing: whatever of them is still right
 /// when the snapshot is taken need not be sent then, while lightningd waits. A piece that changes under the reading is left
-/// out. `notes` is where what is noted about the chunks may lie. Returns how many bytes were sent.
+/// out. `notes` is as in [`Plan`]. Returns how many bytes were sent.
 pub async fn read_ahead(
     server: &impl ChunkServer,
     keys: &Keys,
@@ -150,7 +152,7 @@ pub async fn upload(
 ) -> Result<Uploaded, UploadError> {
     let file = File::open(plan.database)?;
     let mut chunker = Chunker::new(keys);
-    let index = Index::of(&file, plan.database, &chunker).await?;
+    let index = Index::of(&file, plan.notes, &chunker).await?;
     let commit = sealed_commit(plan, &index, keys, rng)?;
 
     let mut sender = Sender {
@@ -210,7 +212,7 @@ fn sealed_commit(
     }
     let sealed = manifest.seal(&keys.manifest, rng)?;
     let parent = plan.parent.map(|parent| parent.snapshot);
-    Ok(commit::write(plan.database, &sealed, parent, index)?)
+    Ok(commit::write(plan.notes, &sealed, parent, index)?)
 }
 
 struct Sender<'a, 'k, S> {
@@ -248,7 +250,7 @@ impl<S: ChunkServer> Sender<'_, '_, S> {
     }
 
     /// Notes what the server lacks. Returns some of what it has held for a while.
-    async fn look(&self, rng: &mut (dyn CryptoRng + Send)) -> Result<Vec<Piece>, UploadError> {
+    async fn look(&mut self, rng: &mut (dyn CryptoRng + Send)) -> Result<Vec<Piece>, UploadError> {
         let mut sample = Sample::default();
         let mut page = self.index.pieces(None, LOCATE_MAX)?;
         while let Some(last) = page.last().map(|piece| piece.id) {
@@ -317,8 +319,15 @@ impl<S: ChunkServer> Sender<'_, '_, S> {
         self.prove(pieces).await
     }
 
-    async fn prove(&self, pieces: &[Piece]) -> Result<(), UploadError> {
-        Ok(prove(self.server, self.keys, self.snapshot, &self.index, pieces).await?)
+    async fn prove(&mut self, pieces: &[Piece]) -> Result<(), UploadError> {
+        Ok(prove(
+            self.server,
+            self.keys,
+            self.snapshot,
+            self.index.database_len,
+            pieces,
+        )
+        .await?)
     }
 }
 

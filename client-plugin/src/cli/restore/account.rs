@@ -2,22 +2,20 @@
 
 use super::secret::Candidate;
 use crate::{
+    directory::ServerConfig,
     keys::Keys,
     node::Ambient,
+    quorum::ServerDoor,
     remote::{Connect, Identity, RemoteError, Server, Session},
 };
 use anyhow::{Context as _, bail};
 use backstop_protocol::{
     api::AccountState,
     grant::{Grant, Scope, SignedGrant},
-    id::{InstanceId, Network, NodeId, RunId, ServerKey},
+    id::{Network, NodeId, ServerKey},
     problem::ProblemCode,
-    session::WriterClaim,
 };
 use std::sync::Arc;
-
-/// How often a takeover follows an epoch that the old machine raises meanwhile.
-const TAKEOVER_TRIES: u32 = 8;
 
 /// The grants of one node for one access key, the highest serial first; at least one.
 pub(super) struct Grants {
@@ -74,15 +72,6 @@ pub(super) struct Account<'a> {
 pub(super) struct Reader {
     pub(super) session: Session,
     identity: Arc<Identity>,
-    grant: SignedGrant,
-}
-
-/// The account with every other writer fenced off.
-pub(super) struct Taken {
-    pub(super) session: Session,
-    /// The account as it stood right after the fence: nobody else appends to it.
-    pub(super) state: AccountState,
-    pub(super) instance: InstanceId,
     pub(super) grant: SignedGrant,
 }
 
@@ -124,39 +113,14 @@ impl Account<'_> {
         Ok((reader, state))
     }
 
-    /// Raises the epoch for a new writer. From here on every other one is refused, at its next batch at the latest.
-    pub(super) async fn take_over(
-        &self,
-        reader: &Reader,
-        state: &AccountState,
-        instance: InstanceId,
-    ) -> anyhow::Result<Taken> {
-        let run = RunId(self.ambient.rng.array());
-        let mut expected_epoch = state.epoch;
-        for _ in 0..TAKEOVER_TRIES {
-            let claim = WriterClaim {
-                instance,
-                run,
-                expected_epoch,
-                epoch: expected_epoch.saturating_add(1),
-                takeover: true,
-            };
-            match self.session(Arc::clone(&reader.identity), Some(claim)).await {
-                Ok((session, state)) => {
-                    return Ok(Taken {
-                        session,
-                        state,
-                        instance,
-                        grant: reader.grant.clone(),
-                    });
-                }
-                Err(RemoteError::Refused { problem, .. }) if problem.code == ProblemCode::EpochMismatch => {
-                    expected_epoch = problem.epoch.unwrap_or(expected_epoch.saturating_add(1));
-                }
-                Err(error) => return Err(error).context("the server does not let this restore take over"),
-            }
+    /// The way to one of the node's servers.
+    pub(super) fn door(&self, reader: &Reader, server: ServerConfig) -> ServerDoor {
+        ServerDoor {
+            server,
+            connect: self.connect.clone(),
+            identity: Arc::clone(&reader.identity),
+            ambient: self.ambient.clone(),
         }
-        bail!("another machine keeps opening this node's backup: stop lightningd there first")
     }
 
     async fn read(
@@ -171,7 +135,7 @@ impl Account<'_> {
             network,
             grant: Some(grant.clone()),
         });
-        let (session, state) = self.session(Arc::clone(&identity), None).await?;
+        let (session, state) = self.session(Arc::clone(&identity)).await?;
         let reader = Reader {
             session,
             identity,
@@ -180,18 +144,14 @@ impl Account<'_> {
         Ok((reader, state))
     }
 
-    async fn session(
-        &self,
-        identity: Arc<Identity>,
-        claim: Option<WriterClaim>,
-    ) -> Result<(Session, AccountState), RemoteError> {
+    async fn session(&self, identity: Arc<Identity>) -> Result<(Session, AccountState), RemoteError> {
         let Ambient { clock, rng } = self.ambient.clone();
         Session::open(
             self.server.url(),
             self.connect,
             self.key,
             identity,
-            claim,
+            None,
             clock,
             rng,
         )

@@ -48,6 +48,7 @@ impl Past<'_> {
             keys: self.keys,
             node: history.account.node,
             server: self.server,
+            policy: None,
             goal: Goal::Seen(head),
             until: Some(Until::Record(seq)),
             database: &database,

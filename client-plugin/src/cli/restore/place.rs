@@ -1,6 +1,6 @@
 //! The lightning-dir that a node is restored into: what must not be there, and what is written beside the database.
 
-use super::{Args, account::Taken, secret::Candidate};
+use super::{Args, secret::Candidate, servers::Chosen};
 use crate::{
     cln::{
         HsmSecret, NodeDir,
@@ -8,16 +8,19 @@ use crate::{
         locate::Wallet,
         pidfile::{self, Holder},
     },
-    directory::{Config, Directory, OutageConfig, RequireConfig, ServerConfig, ShadowConfig, Witness},
+    directory::{Config, Directory, OutageConfig, ServerConfig, ShadowConfig, Witness},
     durable,
     files::FileName,
     keys::{KeyFile, Root},
     random::SharedRng,
-    record::Require,
     restore::{Restored, vacant},
 };
 use anyhow::{Context as _, bail, ensure};
-use backstop_protocol::id::{InstanceId, NodeId, ServerKey};
+use backstop_protocol::{
+    api::AccountState,
+    grant::SignedGrant,
+    id::{InstanceId, NodeId, ServerKey},
+};
 use std::{
     fs, io,
     os::unix::fs::DirBuilderExt,
@@ -32,7 +35,14 @@ pub(super) struct Place {
     /// The backup of this very node was set up here before.
     configured: bool,
     hsm_secret: Existing,
-    server: ServerConfig,
+}
+
+/// What the takeover gave.
+pub(super) struct Taken<'a> {
+    pub(super) state: AccountState,
+    pub(super) instance: InstanceId,
+    pub(super) grant: SignedGrant,
+    pub(super) servers: &'a Chosen,
 }
 
 /// What `hsm_secret` is there already.
@@ -109,7 +119,6 @@ impl Place {
             directory,
             configured,
             hsm_secret,
-            server,
         })
     }
 
@@ -146,7 +155,7 @@ impl Place {
         &self,
         candidate: &Candidate,
         args: &Args,
-        taken: &Taken,
+        taken: &Taken<'_>,
         restored: &Restored,
     ) -> anyhow::Result<Rest> {
         let hsm_secret = self.complete_hsm_secret(candidate, args).with_context(|| {
@@ -190,7 +199,7 @@ impl Place {
         &self,
         candidate: &Candidate,
         args: &Args,
-        taken: &Taken,
+        taken: &Taken<'_>,
         restored: &Restored,
     ) -> anyhow::Result<()> {
         let directory = &self.directory;
@@ -212,13 +221,18 @@ impl Place {
         if let Some(timeline) = taken.state.timeline {
             directory.write_witness(&Witness::new(timeline, restored.head, restored.data_version))?;
         }
+        let (servers, require) = (taken.servers.servers(), taken.servers.require());
         if self.configured {
+            let before = directory.config()?;
+            if before.servers != servers || before.require != require {
+                directory.write_config(&Config {
+                    require,
+                    servers,
+                    ..before
+                })?;
+            }
             return Ok(());
         }
-        let require = match restored.policy.as_ref().map(|policy| policy.require) {
-            Some(Require::Majority) => RequireConfig::Majority,
-            Some(Require::All) | None => RequireConfig::All,
-        };
         directory.write_config(&Config {
             version: 1,
             node,
@@ -231,7 +245,7 @@ impl Place {
             outage: OutageConfig::default(),
             shadow: ShadowConfig::default(),
             grant: taken.grant.clone(),
-            servers: vec![self.server.clone()],
+            servers,
         })?;
         Ok(())
     }

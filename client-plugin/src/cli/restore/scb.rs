@@ -11,6 +11,7 @@ use super::{
     place::{HsmSecretRest, Place},
     report,
     secret::Candidate,
+    servers::Chosen,
 };
 use crate::{
     cli::when::Stamp,
@@ -20,7 +21,7 @@ use crate::{
     remote::Session,
 };
 use anyhow::{Context as _, bail};
-use backstop_protocol::clock::UnixMillis;
+use backstop_protocol::{clock::UnixMillis, id::RunId};
 use std::{
     fs,
     io::{self, Write},
@@ -53,11 +54,13 @@ pub(super) async fn run(
         );
     }
     place.make()?;
-    let taken = account
-        .take_over(&reader, &state, place.instance(&account.ambient.rng))
-        .await?;
+    let servers = Chosen::at(account, &reader, &state).await?;
+    let needed = servers.survey(out, args.fewer_servers).await?;
+    let rng = &account.ambient.rng;
+    let (instance, run) = (place.instance(rng), RunId(rng.array()));
+    let taken = servers.take_over(instance, run, needed, out).await?;
     // The last one that the old machine sent.
-    let (file, read_at) = emergency(&taken.session, account.keys).await?;
+    let (file, read_at) = emergency(taken.session()?, account.keys).await?;
     match beside::bring_back(&file, &node.net()) {
         Fate::Written | Fate::There => {}
         Fate::Other => bail!(

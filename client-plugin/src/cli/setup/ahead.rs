@@ -6,62 +6,68 @@
 use crate::{
     cli::bars::Bars,
     node::{Ambient, Node},
+    quorum::{Door as _, ServerDoor},
     remote::RemoteError,
     restore::Patient,
     snapshot::{UploadError, read_ahead},
 };
-use backstop_protocol::{id::RunId, problem::ProblemCode};
+use backstop_protocol::{id::RunId, problem::ProblemCode, session::WriterClaim};
 use std::{
     io::{self, Write},
     path::Path,
 };
 
-/// Sends what the server lacks of the node's database, where it has no backup of the node yet. Whatever goes wrong is
+/// Sends what the servers lack of the node's database, where they have no backup of the node yet. Whatever goes wrong is
 /// told and costs time at the first start, no more.
 pub(super) fn send(network_dir: &Path, ambient: Ambient, out: &mut dyn Write) -> io::Result<()> {
     let Ok(node) = Node::load(network_dir, ambient) else {
         return Ok(());
     };
     if std::fs::metadata(node.database()).is_ok_and(|file| file.len() > 0) {
-        match sent(&node) {
-            Ok(None) => {}
-            Ok(Some(bytes)) => writeln!(
-                out,
-                "\nThe database was sent ahead, sealed, {bytes} bytes: the first start with Backstop sends only what changes until \
-                 then."
-            )?,
-            Err(error) => writeln!(
-                out,
-                "\nThe database was not sent ahead: {error}. The first start with Backstop sends it and takes longer; to try \
-                 again before, run setup again."
-            )?,
+        for door in node.doors() {
+            let url = door.server.url.clone();
+            match sent(&node, &door) {
+                Ok(None) => {}
+                Ok(Some(bytes)) => writeln!(
+                    out,
+                    "\nThe database was sent ahead to {url}, sealed, {bytes} bytes: the first start with Backstop sends \
+                     only what changes until then."
+                )?,
+                Err(error) => writeln!(
+                    out,
+                    "\nThe database was not sent ahead: {error}. The first start with Backstop sends it and takes longer; \
+                     to try again before, run setup again."
+                )?,
+            }
         }
     }
     out.flush()
 }
 
 /// `None`: there is a backup already, or the plugin just makes one.
-fn sent(node: &Node) -> Result<Option<u64>, UploadError> {
+fn sent(node: &Node, door: &ServerDoor) -> Result<Option<u64>, UploadError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     let work = node.directory.work().map_err(io::Error::other)?;
     let mut bars = Bars::default();
     let sent = runtime.block_on(async {
-        let account = match node.open_reader().await {
-            Ok((_, account)) => Some(account),
-            Err(error) if error.code() == Some(ProblemCode::NotFound) => None,
+        let expected_epoch = match door.open(None).await {
+            Ok((_, account)) if !account.head.is_empty() => return Ok(None),
+            Ok((_, account)) => account.epoch,
+            Err(error) if error.code() == Some(ProblemCode::NotFound) => 0,
             Err(error) => return Err(error.into()),
         };
-        if account.as_ref().is_some_and(|account| !account.head.is_empty()) {
-            return Ok(None);
-        }
         // A run of its own that writes no record: the plugin's first run takes its place, also while this one sends, and
         // the lock is left to it, so that no start of lightningd ever waits for this.
-        let run = RunId(node.ambient.rng.array());
-        let (session, account) = node
-            .open_writer(run, account.map_or(0, |account| account.epoch))
-            .await?;
+        let claim = WriterClaim {
+            instance: node.instance,
+            run: RunId(node.ambient.rng.array()),
+            expected_epoch,
+            epoch: expected_epoch + 1,
+            takeover: false,
+        };
+        let (session, account) = door.open(Some(claim)).await?;
         if !account.head.is_empty() {
             return Ok(None);
         }

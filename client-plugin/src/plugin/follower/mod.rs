@@ -5,6 +5,7 @@
 
 mod proof;
 mod roll_up;
+mod servers;
 mod trouble;
 mod worker;
 
@@ -78,6 +79,8 @@ struct Shared {
     rolling: AtomicBool,
     /// The thread itself wants a roll-up, until one succeeds.
     wanted: AtomicBool,
+    /// A roll-up was made that the hook has not heard of.
+    made: AtomicBool,
 }
 
 /// The hook's end.
@@ -133,6 +136,11 @@ impl Follower {
     /// Whether the thread itself wants a roll-up.
     pub(super) fn wants_roll_up(&self) -> bool {
         self.shared.wanted.load(Ordering::Relaxed)
+    }
+
+    /// Whether a roll-up was made since this was asked last.
+    pub(super) fn has_rolled_up(&self) -> bool {
+        self.shared.made.swap(false, Ordering::Relaxed)
     }
 
     /// Asks for a roll-up at `head`, the last record that was handed over. Answers whether it begins: then the next

@@ -1,6 +1,6 @@
 //! The proof of the backup: what it gives, beside what lightningd has.
 
-use super::{trouble::Trouble, worker::Worker};
+use super::{servers::Servers, trouble::Trouble, worker::Worker};
 use crate::{
     plugin::stdio::{self, Level},
     remote::{RemoteError, Session},
@@ -40,7 +40,7 @@ pub(in crate::plugin) struct ProofCopy {
 /// of the live database where this run does not come to it.
 pub(super) async fn compare(
     worker: &mut Worker,
-    session: &Session,
+    servers: &Servers,
     shadow: Shadow,
     proof: &ProofCopy,
 ) -> Result<Shadow, Trouble> {
@@ -65,7 +65,7 @@ pub(super) async fn compare(
         seq: proof.head.seq,
         equal: difference.is_none(),
     };
-    tell_server(session, report).await?;
+    tell_servers(servers, report).await?;
     let Some(difference) = difference else {
         stdio::log(
             Level::Info,
@@ -86,7 +86,7 @@ pub(super) async fn compare(
 /// taken: nor would a restore get there.
 pub(super) async fn replace(
     worker: &mut Worker,
-    session: &Session,
+    servers: &Servers,
     shadow: Shadow,
     proof: &ProofCopy,
     trouble: Trouble,
@@ -103,20 +103,20 @@ pub(super) async fn replace(
         seq: proof.head.seq,
         equal: false,
     };
-    tell_server(session, report).await?;
+    tell_servers(servers, report).await?;
     tell_wrong(&trouble, proof);
     take_over(worker, shadow, &file, proof)
 }
 
 /// Without a copy of the live database nothing can replace a backup that leads nowhere before the next start. The server
 /// must know: from then on it drops nothing, and that start takes a snapshot of the live database.
-pub(super) async fn tell_unusable_backup(session: &Session, trouble: Trouble) -> Trouble {
+pub(super) async fn tell_unusable_backup(servers: &Servers, trouble: Trouble) -> Trouble {
     let told = async {
         let report = ProofReport {
-            seq: session.account().await?.head.seq,
+            seq: servers.newest.account().await?.head.seq,
             equal: false,
         };
-        tell_server(session, report).await
+        tell_servers(servers, report).await
     };
     match (told.await, trouble) {
         (Err(error), _) => error.into(),
@@ -157,6 +157,15 @@ fn take_over(
     let shadow = Shadow::adopt(&worker.node.directory.shadow(), copy, base, policy)?;
     worker.shared.wanted.store(true, Ordering::Relaxed);
     Ok(shadow)
+}
+
+async fn tell_servers(servers: &Servers, report: ProofReport) -> Result<(), RemoteError> {
+    tell_server(&servers.newest, report).await?;
+    for session in &servers.others {
+        // One that is away hears of the next one.
+        let _ = session.report_proof(report).await;
+    }
+    Ok(())
 }
 
 async fn tell_server(session: &Session, report: ProofReport) -> Result<(), RemoteError> {

@@ -1,12 +1,13 @@
 //! One roll-up: the shadow stands still, becomes a snapshot, and goes on.
 
 use super::{
+    servers::Servers,
     trouble::{Trouble, is_fenced},
     worker::Worker,
 };
 use crate::{
     plugin::stdio::{self, Level},
-    remote::Session,
+    remote::{RemoteError, Session},
     restore::Patient,
     shadow::{self, Frozen, Shadow, ShadowError},
     snapshot::{KnownChunks, Plan, UploadError, Uploaded, upload},
@@ -23,7 +24,7 @@ const LONGEST_PAUSE: Duration = Duration::from_hours(1);
 impl Worker {
     /// Makes a snapshot of the shadow as it stands. What goes wrong with that is told here and tried again later: the
     /// snapshot before and the log above it are untouched (I8).
-    pub(super) async fn roll_up(&mut self, session: &Session, shadow: Shadow) -> Result<Shadow, Trouble> {
+    pub(super) async fn roll_up(&mut self, servers: &Servers, shadow: Shadow) -> Result<Shadow, Trouble> {
         if !shadow.replay().foreign_keys().map_err(ShadowError::from)? {
             // Between lightningd's two PRAGMAs: a restore that began here would go on with the wrong setting.
             self.shared.rolling.store(false, Ordering::Relaxed);
@@ -31,13 +32,14 @@ impl Worker {
         }
         let frozen = shadow.freeze()?;
         let began = Instant::now();
-        let outcome = self.send(session, &frozen).await;
+        let outcome = self.send_to_all(servers, &frozen).await;
         let shadow = frozen.thaw()?;
         match outcome {
             Ok(uploaded) => {
                 self.pause = FIRST_PAUSE;
                 self.unproved = false;
                 self.shared.wanted.store(false, Ordering::Relaxed);
+                self.shared.made.store(true, Ordering::Relaxed);
                 self.shared.rolling.store(false, Ordering::Relaxed);
                 stdio::log(
                     Level::Info,
@@ -79,6 +81,25 @@ impl Worker {
         );
     }
 
+    /// Sends it to every server: those that lack nothing of it take the list of its chunks alone. What one of several does not take is
+    /// told; it asks again.
+    async fn send_to_all(&self, servers: &Servers, frozen: &Frozen) -> Result<Uploaded, UploadError> {
+        let mut outcome = None;
+        for session in servers.all() {
+            let sent = self.send(session, frozen).await;
+            match (&mut outcome, sent) {
+                (Some(Ok(_)), Err(error)) => tell_left_out(&error),
+                (Some(Err(error)), Ok(uploaded)) => {
+                    tell_left_out(error);
+                    outcome = Some(Ok(uploaded));
+                }
+                (Some(_), _) => {}
+                (None, sent) => outcome = Some(sent),
+            }
+        }
+        outcome.unwrap_or(Err(UploadError::Remote(RemoteError::Key)))
+    }
+
     async fn send(&self, session: &Session, frozen: &Frozen) -> Result<Uploaded, UploadError> {
         let path = shadow::known_chunks(&self.node.directory.shadow());
         let known = KnownChunks::open(&path);
@@ -88,8 +109,10 @@ impl Worker {
         // The server may have dropped the snapshot that this machine knows.
         let newest = session.account().await?.snapshot;
         let known = known.filter(|known| newest.is_some_and(|newest| newest.snapshot == known.snapshot));
+        let database = frozen.database();
         let plan = Plan {
-            database: &frozen.database(),
+            database: &database,
+            notes: &database,
             base,
             snapshot: SnapshotId(self.node.ambient.rng.array()),
             data_version,
@@ -107,4 +130,11 @@ impl Worker {
         }
         Ok(uploaded)
     }
+}
+
+fn tell_left_out(error: &UploadError) {
+    stdio::log(
+        Level::Warn,
+        &format!("One of the servers did not take the new snapshot: {error}. It asks for the next one"),
+    );
 }

@@ -1,6 +1,10 @@
 //! The thread's loop: what it does with what it hears.
 
-use super::{Event, Shared, Start, proof, trouble::Trouble};
+use super::{
+    Event, Shared, Start, proof,
+    servers::{self, Servers},
+    trouble::Trouble,
+};
 use crate::{
     node::Node,
     plugin::stdio::{self, Level},
@@ -154,19 +158,20 @@ impl Worker {
 
     /// Follows the log. `Ok`: the run ends.
     async fn follow(&mut self) -> Result<(), Trouble> {
-        let (session, _) = self.node.open(self.claim).await?;
+        let servers = servers::open(&self.node, self.claim).await?;
         self.rebuilt = false;
-        match self.follow_over(&session).await {
+        match self.follow_over(&servers).await {
             Err(trouble) if self.rebuilt && trouble.blames_backup() => {
                 self.unproved = true;
-                Err(proof::tell_unusable_backup(&session, trouble).await)
+                Err(proof::tell_unusable_backup(&servers, trouble).await)
             }
             ended => ended,
         }
     }
 
-    async fn follow_over(&mut self, session: &Session) -> Result<(), Trouble> {
-        let mut shadow = Some(self.begin(session).await?);
+    async fn follow_over(&mut self, servers: &Servers) -> Result<(), Trouble> {
+        let session = &servers.newest;
+        let mut shadow = Some(self.begin(servers).await?);
         self.start = None;
         let mut save = tokio::time::interval(SAVE_EVERY);
         save.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -205,7 +210,7 @@ impl Worker {
                 Some(Event::RollUp { head }) => {
                     self.catch_up_to(session, present, head).await?;
                     if let Some(present) = shadow.take() {
-                        shadow = Some(self.roll_up(session, present).await?);
+                        shadow = Some(self.roll_up(servers, present).await?);
                     }
                 }
             }
@@ -243,7 +248,8 @@ impl Worker {
     }
 
     /// The shadow, from wherever it can be had.
-    async fn begin(&mut self, session: &Session) -> Result<Shadow, Trouble> {
+    async fn begin(&mut self, servers: &Servers) -> Result<Shadow, Trouble> {
+        let session = &servers.newest;
         let dir = self.node.directory.shadow();
         let head = match &self.start {
             Some(Start::Empty) => return Ok(Shadow::empty(&dir, self.timeline)?),
@@ -274,14 +280,14 @@ impl Worker {
             if let Err(trouble) = self.catch_up_to(session, &mut shadow, head).await {
                 return match self.proof_copy() {
                     Some(copy) if trouble.blames_backup() => {
-                        proof::replace(self, session, shadow, &copy, trouble).await
+                        proof::replace(self, servers, shadow, &copy, trouble).await
                     }
                     _ => Err(trouble),
                 };
             }
         }
         match self.proof_copy() {
-            Some(copy) => proof::compare(self, session, shadow, &copy).await,
+            Some(copy) => proof::compare(self, servers, shadow, &copy).await,
             None => Ok(shadow),
         }
     }

@@ -134,9 +134,11 @@ impl World {
     fn plan(&self, name: u8) -> Plan<'static> {
         let copy = self.dir.path().join(format!("copy{name}"));
         fs::copy(self.dir.path().join("live"), &copy).unwrap();
+        // Leaked: a few paths in a test.
+        let copy: &Path = Box::leak(copy.into_boxed_path());
         Plan {
-            // Leaked: a few paths in a test.
-            database: Box::leak(copy.into_boxed_path()),
+            database: copy,
+            notes: copy,
             base: snapshot::Base {
                 timeline: TIMELINE,
                 seq: self.head.seq,
@@ -197,6 +199,7 @@ impl World {
             keys,
             node: NODE,
             server: SERVER,
+            policy: None,
             goal: Goal::Fenced(self.head),
             until: None,
             database: &target,

@@ -10,6 +10,7 @@ fn nothing_is_put_in_place_where_somebody_wrote_after_the_fence() {
         keys: &world.keys,
         node: NODE,
         server: SERVER,
+        policy: None,
         goal: Goal::Fenced(fenced),
         until: None,
         database: &target,
@@ -30,6 +31,7 @@ fn nothing_is_put_in_place_where_somebody_wrote_after_the_fence() {
         keys: &world.keys,
         node: NODE,
         server: SERVER,
+        policy: None,
         goal: Goal::Fenced(fenced),
         until: None,
         database: &target,
@@ -90,6 +92,7 @@ fn a_restore_that_is_dropped_leaves_nothing() {
         keys: &world.keys,
         node: NODE,
         server: SERVER,
+        policy: None,
         goal: Goal::Fenced(world.head),
         until: None,
         database: &target,
@@ -160,6 +163,7 @@ fn a_full_disk_is_said_as_such_and_leaves_nothing() {
     let mut world = World::busy();
     let plan = Plan {
         database: Path::new(&big),
+        notes: Path::new(&big),
         ..world.plan(1)
     };
     world.upload(&plan);
@@ -181,6 +185,7 @@ fn a_line_that_is_cut_again_and_again_is_outlived_and_a_refusal_is_not_repeated(
         keys: &world.keys,
         node: NODE,
         server: SERVER,
+        policy: None,
         goal: Goal::Fenced(world.head),
         until: None,
         database: &target,

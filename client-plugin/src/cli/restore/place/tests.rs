@@ -1,5 +1,8 @@
 use super::*;
-use crate::cln::{NodeSecret, locate::Asked};
+use crate::{
+    cln::{NodeSecret, locate::Asked},
+    directory::RequireConfig,
+};
 use backstop_protocol::id::Network;
 use zeroize::Zeroizing;
 

@@ -1,0 +1,179 @@
+//! `restore` and `adopt`: M - N + 1 servers refuse every other writer, then the newest head among them is the backup's end (I7).
+
+use super::{Claimed, CopyError, Door, Held, Who, bring, claim, newest};
+use crate::{
+    remote::{BodyFile, RemoteError},
+    restore::BackupServer,
+    snapshot::ChunkServer,
+};
+use backstop_protocol::{
+    api::{AccountState, SnapshotInfo},
+    chunk::ChunkPlace,
+    clock::UnixMillis,
+    head::Head,
+    id::{ChunkId, PackId, SnapshotId},
+    problem::{Problem, ProblemCode},
+};
+use bytes::Bytes;
+
+/// The servers that a takeover fenced. As a [`BackupServer`] it is the one of them with the newest head, for as long as
+/// nobody has taken any of them since.
+pub struct Takeover<D: Door> {
+    needed: usize,
+    epoch: u64,
+    /// The one at the newest head first.
+    held: Vec<(Held<D::Session>, String)>,
+    /// Those that could not be brought to the newest head, each with the reason.
+    behind: Vec<(String, CopyError)>,
+    /// Those that were not reached, each with the reason.
+    silent: Vec<(String, RemoteError)>,
+}
+
+impl<D: Door> Takeover<D> {
+    /// Fences every other writer off at `needed` servers at least and as many more as answer, reads their heads again, and brings
+    /// them to the newest: from then on any N servers show it to the writer that comes next.
+    pub async fn begin(doors: &[D], who: Who, needed: usize) -> Result<Self, RemoteError> {
+        let Claimed { epoch, held, left } = claim(doors, who, needed, 0).await?;
+        let url = |at: usize| {
+            doors
+                .get(at)
+                .map_or_else(String::new, |door| door.url().to_owned())
+        };
+        let mut held: Vec<_> = held
+            .into_iter()
+            .map(|held| {
+                let url = url(held.at);
+                (held, url)
+            })
+            .collect();
+        let silent = left.into_iter().map(|(at, error)| (url(at), error)).collect();
+        let accounts = held.iter().map(|(held, _)| &held.account).enumerate();
+        if let Some((best, _)) = newest(accounts) {
+            held.swap(0, best);
+        }
+        let mut behind = Vec::new();
+        if let Some(((best, from), others)) = held.split_first() {
+            for (other, to) in others {
+                let goal = best.account.head;
+                let brought = bring(&*other.session, &other.account, &*best.session, goal, (to, from)).await;
+                if let Err(error) = brought {
+                    behind.push((to.clone(), error));
+                }
+            }
+        }
+        Ok(Self {
+            needed,
+            epoch,
+            held,
+            behind,
+            silent,
+        })
+    }
+
+    /// Those that could not be brought to the newest head, each with the reason.
+    pub fn behind(&self) -> &[(String, CopyError)] {
+        &self.behind
+    }
+
+    /// Those that were not reached, each with the reason.
+    pub fn silent(&self) -> &[(String, RemoteError)] {
+        &self.silent
+    }
+
+    /// The heads that were found, each with the server's URL, the newest first.
+    pub fn heads(&self) -> impl Iterator<Item = (&str, Head)> {
+        self.held
+            .iter()
+            .map(|(held, url)| (url.as_str(), held.account.head))
+    }
+
+    /// The session with the server at the newest head.
+    pub fn session(&self) -> Result<&D::Session, RemoteError> {
+        self.held
+            .first()
+            .map(|(held, _)| &*held.session)
+            .ok_or(RemoteError::Key)
+    }
+
+    /// The account there, as it stood behind the fence.
+    pub fn account(&self) -> Result<&AccountState, RemoteError> {
+        self.held
+            .first()
+            .map(|(held, _)| &held.account)
+            .ok_or(RemoteError::Key)
+    }
+
+    /// An error where the takeover does not hold any more.
+    pub async fn confirm(&self) -> Result<(), RemoteError> {
+        self.still().await.map(|_| ())
+    }
+
+    /// Whether the takeover still holds everywhere where it was heard of again, and at enough servers: the newest account.
+    async fn still(&self) -> Result<AccountState, RemoteError> {
+        let (mut first, mut confirmed, mut failed) = (None, 0, None);
+        for (held, url) in &self.held {
+            match held.session.account().await {
+                Ok(account) if account.epoch == self.epoch => {
+                    confirmed += 1;
+                    first = first.or(Some(account));
+                }
+                Ok(account) => {
+                    let mut problem = Problem::new(
+                        ProblemCode::Fenced,
+                        "another machine took the node over meanwhile",
+                    );
+                    problem.since = account.writer_since;
+                    return Err(RemoteError::Refused {
+                        url: url.clone(),
+                        problem: Box::new(problem),
+                    });
+                }
+                Err(error) => failed = failed.or(Some(error)),
+            }
+            // What is read is read from the first one.
+            if first.is_none() {
+                break;
+            }
+        }
+        match first.filter(|_| confirmed >= self.needed) {
+            Some(account) => Ok(account),
+            None => Err(failed.unwrap_or(RemoteError::Key)),
+        }
+    }
+}
+
+impl<D: Door> ChunkServer for Takeover<D> {
+    async fn locate(&self, ids: &[ChunkId]) -> Result<Vec<Option<ChunkPlace>>, RemoteError> {
+        self.session()?.locate(ids).await
+    }
+
+    async fn put_pack(&self, pack: PackId, bytes: Bytes) -> Result<(), RemoteError> {
+        self.session()?.put_pack(pack, bytes).await
+    }
+
+    async fn get_pack(&self, pack: PackId, range: Option<(u32, u32)>) -> Result<Bytes, RemoteError> {
+        self.session()?.get_pack(pack, range).await
+    }
+
+    async fn commit_snapshot(&self, commit: &BodyFile) -> Result<SnapshotInfo, RemoteError> {
+        self.session()?.commit_snapshot(commit).await
+    }
+}
+
+impl<D: Door> BackupServer for Takeover<D> {
+    async fn account(&self) -> Result<AccountState, RemoteError> {
+        self.still().await
+    }
+
+    async fn records(&self, from: u64) -> Result<Vec<(UnixMillis, Bytes)>, RemoteError> {
+        self.session()?.records(from).await
+    }
+
+    async fn snapshots(&self) -> Result<Vec<SnapshotInfo>, RemoteError> {
+        self.session()?.snapshots().await
+    }
+
+    async fn manifest(&self, snapshot: SnapshotId) -> Result<Bytes, RemoteError> {
+        self.session()?.manifest(snapshot).await
+    }
+}
