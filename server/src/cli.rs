@@ -4,7 +4,9 @@ mod file;
 mod layers;
 mod log;
 mod node;
+mod place;
 mod reference;
+mod scrub;
 mod serve;
 mod settings;
 mod units;
@@ -44,6 +46,10 @@ enum Command {
     CheckConfig(Box<Settings>),
     /// Print a configuration file with the defaults, every setting explained.
     DefaultConfig(DefaultConfig),
+    /// Read everything that is stored, records and packs, and say whether it is as it was acknowledged. The server may go on
+    /// running. A pack that is lost or damaged is marked, so that the node sends its content again with its next snapshot.
+    /// Exits with 0 if nothing is wrong, with 3 if something is, and with 1 if that could not be found out.
+    Scrub(Box<scrub::Scrub>),
     /// What concerns one node.
     Node {
         #[command(subcommand)]
@@ -80,7 +86,11 @@ pub async fn run(arguments: Vec<OsString>) -> ExitCode {
         Err(error) => {
             // Nobody has to read it.
             let _ = writeln!(io::stderr(), "backstop-server: {error:#}");
-            ExitCode::FAILURE
+            if error.is::<scrub::Found>() {
+                ExitCode::from(3)
+            } else {
+                ExitCode::FAILURE
+            }
         }
     }
 }
@@ -107,6 +117,10 @@ async fn obey(arguments: Vec<OsString>, layered: Layered) -> anyhow::Result<()> 
                 reference::default_file()
             });
             Ok(())
+        }
+        Command::Scrub(command) => {
+            let _log = Log::start(&std::env::var("RUST_LOG").unwrap_or_else(|_| "warn".to_owned()));
+            scrub::run(*command).await
         }
         Command::Node { command } => {
             let _log = Log::start(&std::env::var("RUST_LOG").unwrap_or_else(|_| "info".to_owned()));

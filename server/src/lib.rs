@@ -16,6 +16,7 @@ mod metrics;
 mod notify;
 mod operations;
 pub mod packs;
+mod scrub;
 mod server;
 pub mod sessions;
 pub mod store;

@@ -7,12 +7,16 @@ use crate::{
     http::{self, App},
     metrics::{ConnectionMetrics, Metrics},
     operations::{self, Operations},
-    packs::DirectoryPacks,
+    packs::{Bucket, BucketPacks, BucketUrl, DirectoryPacks, PackError, PackStore},
+    scrub::{Schedule, Scrubber},
     sessions::Sessions,
-    store::{PostgresStore, SqliteStore, Store, postgres, sqlite::OpenError},
+    store::{PostgresStore, SqliteStore, Store, StoreId, postgres, sqlite::OpenError},
     transport::{Certificates, Limits, Proxies, TlsError, Transport},
 };
-use backstop_protocol::{clock::Clock, id::ServerKey};
+use backstop_protocol::{
+    clock::{Clock, UnixMillis},
+    id::ServerKey,
+};
 use rand_core::CryptoRng;
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 use tokio::{net::TcpListener, sync::watch};
@@ -45,6 +49,16 @@ pub enum ServerError {
         dir: PathBuf,
         /// Why.
         cause: io::Error,
+    },
+    /// The bucket cannot be used.
+    #[error(
+        "cannot use the bucket {bucket}: {cause}; it must exist, and the key in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY must allow to list it and to write, read and delete objects; --packs-endpoint URL names a service that is not AWS"
+    )]
+    Bucket {
+        /// The bucket.
+        bucket: BucketUrl,
+        /// Why.
+        cause: PackError,
     },
     /// The address cannot be listened on.
     #[error("cannot listen on {listen}: {}", listen_advice(.cause, .flag))]
@@ -88,6 +102,7 @@ pub struct Server {
     certificates: Option<Arc<Certificates>>,
     app: Arc<App>,
     housekeeper: Housekeeper,
+    schedule: Option<Schedule>,
     drain: Duration,
     stopping: watch::Sender<bool>,
     _data: DataDir,
@@ -115,12 +130,15 @@ impl Server {
             let store = SqliteStore::open(&file, config.database_limit, config.roll_up, rng).await;
             Arc::new(store.map_err(|cause| ServerError::Store { file, cause })?)
         };
-        let dir = data.packs();
-        let packs = match sharing {
-            Sharing::Alone => DirectoryPacks::open(&dir),
-            Sharing::Together => DirectoryPacks::open_shared(&dir, rng.next_u64(), clock.now()),
-        };
-        let packs = packs.map_err(|cause| ServerError::Packs { dir, cause })?;
+        let packs = open_packs(
+            config.packs.as_ref(),
+            &data,
+            sharing,
+            store.id(),
+            rng.next_u64(),
+            clock.now(),
+        )
+        .await?;
         data.sync()?;
         data.started();
         let (listener, local_addr) = listen(config.listen, "--listen").await?;
@@ -134,7 +152,6 @@ impl Server {
             None => None,
         };
         let sessions = Sessions::new(identity, store.id());
-        let packs = Arc::new(packs);
         let (housekeeping, wake) = Housekeeping::new();
         let housekeeper = Housekeeper::new(
             store.clone(),
@@ -144,13 +161,20 @@ impl Server {
             config.housekeeping_pause,
             wake,
         );
+        let metrics = Metrics::new();
+        let schedule = (!config.scrub_every.is_zero()).then(|| Schedule {
+            scrubber: Scrubber::new(store.clone(), packs.clone(), clock.clone(), config.scrub_rate),
+            clock: clock.clone(),
+            every: config.scrub_every,
+            metrics: metrics.scrubs().clone(),
+        });
         let app = Arc::new(App {
             housekeeping,
             sessions,
             store,
             packs,
             clock,
-            metrics: Metrics::new(),
+            metrics,
             proxies: Proxies::new(&config.trusted_proxies),
             body_grace: config.body_grace,
         });
@@ -184,6 +208,7 @@ impl Server {
             certificates,
             app,
             housekeeper,
+            schedule,
             drain: config.drain,
             stopping,
             _data: data,
@@ -225,6 +250,9 @@ impl Server {
             self.stopping.send_replace(true);
         });
         let housekeeping = tokio::spawn(self.housekeeper.run(stopped.clone()));
+        if let Some(schedule) = self.schedule {
+            tokio::spawn(schedule.run(stopped.clone()));
+        }
         // It answers while the others drain, until this function returns.
         let (_end, ended) = watch::channel(false);
         if let Some(operations) = self.operations {
@@ -247,6 +275,32 @@ impl Server {
         }
         self.app.store.close().await;
     }
+}
+
+/// The packs of a store, where the configuration says that they lie.
+async fn open_packs(
+    bucket: Option<&Bucket>,
+    data: &DataDir,
+    sharing: Sharing,
+    store: StoreId,
+    process: u64,
+    now: UnixMillis,
+) -> Result<Arc<dyn PackStore>, ServerError> {
+    if let Some(bucket) = bucket {
+        let packs = BucketPacks::open(bucket, store, process).await;
+        let bucket = bucket.url.clone();
+        return Ok(Arc::new(
+            packs.map_err(|cause| ServerError::Bucket { bucket, cause })?,
+        ));
+    }
+    let dir = data.packs();
+    let packs = match sharing {
+        Sharing::Alone => DirectoryPacks::open(&dir),
+        Sharing::Together => DirectoryPacks::open_shared(&dir, process, now),
+    };
+    Ok(Arc::new(
+        packs.map_err(|cause| ServerError::Packs { dir, cause })?,
+    ))
 }
 
 async fn listen(listen: SocketAddr, flag: &'static str) -> Result<(TcpListener, SocketAddr), ServerError> {

@@ -18,6 +18,7 @@
 //! | [`figures`] | numbers for people |
 //! | [`rng`] | chance that can be repeated |
 //! | [`binaries`] | where the programs under test are |
+//! | [`tools`] | which other programs tests start, and where they are |
 //! | [`mod@bench`] | what all of it costs |
 
 pub mod bench;
@@ -41,6 +42,7 @@ pub mod scene;
 pub mod schema;
 pub mod servers;
 pub mod statement;
+pub mod tools;
 pub mod wallet;
 pub mod watch;
 pub mod workload;

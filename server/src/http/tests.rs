@@ -2,11 +2,11 @@
 
 use super::*;
 use crate::{
-    packs::{PackError, PackRange},
+    packs::{PackError, PackRange, StoredPack},
     sessions::Session,
     store::{
-        AccountId, Append, Commit, HistoryPolicy, Move, PackArrival, PackIndex, PackLoad, PutFiles, Removal,
-        SessionRequest, StoreError, StoreId, StoredRecord, Writer,
+        AccountId, Append, Commit, HistoryPolicy, Move, PackArrival, PackIndex, PackLoad, PackRow, PutFiles,
+        RecordRow, Removal, ScrubStore, SessionRequest, StoreError, StoreId, StoredRecord, Writer,
     },
 };
 use async_trait::async_trait;
@@ -126,6 +126,36 @@ impl Store for FaultyStore {
     async fn close(&self) {}
 }
 
+#[async_trait]
+impl ScrubStore for FaultyStore {
+    async fn record_rows(&self, _: AccountId, _: u64, _: usize) -> Result<Vec<RecordRow>, StoreError> {
+        away()
+    }
+    async fn packs_above(
+        &self,
+        _: AccountId,
+        _: Option<PackId>,
+        _: usize,
+    ) -> Result<Vec<PackId>, StoreError> {
+        away()
+    }
+    async fn pack_row(&self, _: AccountId, _: PackId) -> Result<Option<PackRow>, StoreError> {
+        away()
+    }
+    async fn knows_pack(&self, _: AccountId, _: PackId) -> Result<bool, StoreError> {
+        away()
+    }
+    async fn mark_pack(&self, _: AccountId, _: PackId, _: bool, _: UnixMillis) -> Result<bool, StoreError> {
+        away()
+    }
+    async fn damaged_packs(&self, _: AccountId) -> Result<Vec<PackId>, StoreError> {
+        away()
+    }
+    async fn begin_scrub(&self, _: UnixMillis, _: UnixMillis) -> Result<Option<AccountId>, StoreError> {
+        away()
+    }
+}
+
 struct FullPacks;
 
 #[async_trait]
@@ -138,6 +168,15 @@ impl PackStore for FullPacks {
     }
     async fn remove(&self, _: AccountId, _: PackId) -> Result<(), PackError> {
         Ok(())
+    }
+    async fn accounts(&self) -> Result<Vec<AccountId>, PackError> {
+        Ok(Vec::new())
+    }
+    async fn list(&self, _: AccountId) -> Result<Vec<StoredPack>, PackError> {
+        Ok(Vec::new())
+    }
+    async fn probe(&self) -> Result<(), PackError> {
+        Err(PackError::Full)
     }
 }
 
@@ -163,6 +202,7 @@ async fn call(method: &str, path: &str, body: Vec<u8>) -> Problem {
             run: RunId([1; 16]),
             epoch: 1,
         }),
+        takeover: false,
         expires_at: UnixMillis(1),
     });
     let key = pair.session_key(&token);

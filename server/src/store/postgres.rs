@@ -16,6 +16,7 @@ pub mod operator;
 mod packs;
 mod proofs;
 mod reads;
+mod scrub;
 mod snapshots;
 mod tail;
 #[cfg(test)]
@@ -95,6 +96,14 @@ impl PostgresStore {
             jobs,
             committer: Mutex::new(Some(committer)),
         })
+    }
+
+    /// Opens a database that servers of this very version use.
+    pub async fn open_beside(url: &str, rng: &mut (dyn CryptoRng + Send)) -> Result<Self, OpenError> {
+        let mut connection = options(url)?.disable_statement_logging().connect().await?;
+        let server = opening::owner(&mut connection).await?;
+        sqlx::Connection::close(connection).await?;
+        Self::open(url, server, RollUpPolicy::default(), rng).await
     }
 
     async fn hear(&self, word: Word) -> Result<AccountState, StoreError> {

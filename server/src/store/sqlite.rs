@@ -16,6 +16,7 @@ pub mod operator;
 mod packs;
 mod proofs;
 mod reads;
+mod scrub;
 mod snapshots;
 mod tail;
 #[cfg(test)]
@@ -65,6 +66,17 @@ const CACHE: &str = "-16384";
 const WAL_KEPT: &str = "67108864";
 /// Bytes of a database page.
 const PAGE: u32 = 4096;
+
+/// Why a command did not open the database beside its server.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenBeside {
+    /// It is not there, or another version's.
+    #[error(transparent)]
+    Operator(#[from] super::operator::OperatorError),
+    /// It could not be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+}
 
 /// A store in one SQLite file.
 pub struct SqliteStore {
@@ -134,6 +146,12 @@ impl SqliteStore {
             jobs,
             writer: Mutex::new(Some(writer)),
         })
+    }
+
+    /// Opens a file that a server of this very version made, and may have open.
+    pub async fn open_beside(path: &Path, rng: &mut (dyn CryptoRng + Send)) -> Result<Self, OpenBeside> {
+        operator::check(path).await?;
+        Ok(Self::open(path, None, RollUpPolicy::default(), rng).await?)
     }
 
     async fn submit<T>(

@@ -7,6 +7,7 @@
 )]
 
 mod appends;
+mod bucket;
 mod connections;
 mod files;
 mod history;

@@ -4,7 +4,10 @@
 #![expect(clippy::print_stdout, reason = "a program that a person looks at")]
 
 use anyhow::{Context, Result, bail};
-use backstop_tests::binaries::{BUILT, cargo};
+use backstop_tests::{
+    binaries::{BUILT, cargo},
+    tools::S3_SERVER,
+};
 use std::{
     env,
     io::IsTerminal,
@@ -61,6 +64,7 @@ fn main() -> ExitCode {
 
 fn run() -> Result<()> {
     install(&missing(NEEDS, &folders()))?;
+    install_s3_server()?;
     let root = Path::new(env!("CARGO_MANIFEST_DIR"))
         .parent()
         .context("tests/ lies in the workspace")?;
@@ -77,6 +81,32 @@ fn run() -> Result<()> {
             .args(["test", "--locked", "--workspace"])
             .args(env::args().skip(1)),
     )
+}
+
+/// Builds the S3 server, once for all clones: in a directory of its own, by cargo alone. Its speed is of no matter.
+fn install_s3_server() -> Result<()> {
+    if S3_SERVER.program().is_file() {
+        return Ok(());
+    }
+    println!(
+        "test-all: {} is missing; it is the object storage of the tests",
+        S3_SERVER.name
+    );
+    let build = S3_SERVER.root().join("build");
+    let mut install = cargo();
+    install.args([
+        "install",
+        "--quiet",
+        "--locked",
+        "--debug",
+        "--features",
+        "binary",
+    ]);
+    install.args(["--version", S3_SERVER.version, S3_SERVER.name]);
+    install.arg("--root").arg(S3_SERVER.root());
+    install.arg("--target-dir").arg(&build);
+    step("the S3 server", &mut install)?;
+    std::fs::remove_dir_all(&build).with_context(|| format!("remove {}", build.display()))
 }
 
 /// Runs one command, says what and how long, and fails where it does.

@@ -7,7 +7,7 @@
 use super::{
     accounts,
     append::{self, GROUP_MAX},
-    chunks, files, history, packs, proofs, snapshots,
+    chunks, files, history, packs, proofs, scrub, snapshots,
 };
 use crate::store::{
     AccountId, Append, Commit, HistoryPolicy, Move, PackArrival, PackIndex, PutFiles, RollUpPolicy,
@@ -46,6 +46,8 @@ pub(super) enum Job {
     Close,
     PutFiles(Box<PutFiles>, Answer<()>),
     DropOldFiles(AccountId, UnixMillis, Answer<u64>),
+    MarkPack(AccountId, PackId, Option<UnixMillis>, Answer<bool>),
+    BeginScrub(UnixMillis, UnixMillis, Answer<Option<AccountId>>),
 }
 
 /// Starts the thread. It runs jobs until [`Job::Close`], or until every sender is gone, and nothing waits.
@@ -236,6 +238,15 @@ impl Writer {
             Job::DropOldFiles(account, before, answer) => {
                 let done =
                     self.transaction(async |connection| files::drop_old(connection, account, before).await);
+                let _ = answer.send(done.await);
+            }
+            Job::MarkPack(account, pack, at, answer) => {
+                let done =
+                    self.transaction(async |connection| scrub::mark(connection, account, pack, at).await);
+                let _ = answer.send(done.await);
+            }
+            Job::BeginScrub(before, now, answer) => {
+                let done = self.transaction(async |connection| scrub::begin(connection, before, now).await);
                 let _ = answer.send(done.await);
             }
         }
