@@ -11,8 +11,9 @@ mod serve;
 mod settings;
 mod units;
 
-use crate::server::check_exposure;
+use crate::{Server, server::check_exposure};
 use clap::{Args, Parser, Subcommand};
+use getrandom::{SysRng, rand_core::UnwrapErr};
 use layers::{LayerError, Layered};
 use log::Log;
 use settings::Settings;
@@ -46,6 +47,9 @@ enum Command {
     CheckConfig(Box<Settings>),
     /// Print a configuration file with the defaults, every setting explained.
     DefaultConfig(DefaultConfig),
+    /// Bring the database up to date, or make it where there is none, and stop. `serve` does that too, unless it is told not to.
+    /// A server of an older version must not run over a SQLite file meanwhile, and does not start again afterwards.
+    Migrate(Box<Settings>),
     /// Read everything that is stored, records and packs, and say whether it is as it was acknowledged. The server may go on
     /// running. A pack that is lost or damaged is marked, so that the node sends its content again with its next snapshot.
     /// Exits with 0 if nothing is wrong, with 3 if something is, and with 1 if that could not be found out.
@@ -116,6 +120,12 @@ async fn obey(arguments: Vec<OsString>, layered: Layered) -> anyhow::Result<()> 
             } else {
                 reference::default_file()
             });
+            Ok(())
+        }
+        Command::Migrate(settings) => {
+            let _log = Log::start(&settings.log);
+            let data = Server::migrate(settings.config()?, &mut UnwrapErr(SysRng)).await?;
+            print(&format!("ok: the database of {} is up to date\n", data.display()));
             Ok(())
         }
         Command::Scrub(command) => {

@@ -58,6 +58,10 @@ pub struct Config {
     pub trusted_proxies: Vec<Cidr>,
     /// Where to answer `/metrics`, `/health` and `/ready`, in plain HTTP.
     pub metrics: Option<SocketAddr>,
+    /// How many nodes metrics may name, the oldest ones.
+    pub metrics_nodes: u32,
+    /// Whether an older database is brought up to date at the start.
+    pub migrate: bool,
     /// What connections may cost.
     pub limits: Limits,
     /// The directory that holds everything. It is made where it is missing.
@@ -96,6 +100,8 @@ impl Config {
             plain_http: false,
             trusted_proxies: Vec::new(),
             metrics: None,
+            metrics_nodes: 0,
+            migrate: true,
             limits: Limits::default(),
             data,
             database: None,

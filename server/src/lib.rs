@@ -9,6 +9,7 @@ mod config;
 mod data_dir;
 mod durable;
 mod error;
+mod gauges;
 mod housekeeping;
 mod http;
 mod identity;

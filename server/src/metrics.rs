@@ -280,10 +280,11 @@ impl Metrics {
         self.proofs.get_or_create(&Outcome { outcome }).inc();
     }
 
-    /// All of it, as [`OPEN_METRICS`].
-    pub(crate) fn text(&self) -> Result<String, fmt::Error> {
+    /// All of it, and what another registry holds, as [`OPEN_METRICS`].
+    pub(crate) fn text(&self, more: &Registry) -> Result<String, fmt::Error> {
         let mut text = String::new();
-        text::encode(&mut text, &self.registry)?;
+        text::encode_registry(&mut text, &self.registry)?;
+        text::encode(&mut text, more)?;
         Ok(text)
     }
 }

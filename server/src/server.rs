@@ -3,6 +3,7 @@
 use crate::{
     config::Config,
     data_dir::{DataDir, DataDirError, Sharing},
+    gauges::Gauges,
     housekeeping::{Housekeeper, Housekeeping},
     http::{self, App},
     metrics::{ConnectionMetrics, Metrics},
@@ -10,15 +11,25 @@ use crate::{
     packs::{Bucket, BucketPacks, BucketUrl, DirectoryPacks, PackError, PackStore},
     scrub::{Schedule, Scrubber},
     sessions::Sessions,
-    store::{PostgresStore, SqliteStore, Store, StoreId, postgres, sqlite::OpenError},
+    store::{
+        PostgresStore, SqliteStore, Store, StoreId, postgres,
+        sqlite::{self, OpenError},
+    },
     transport::{Certificates, Limits, Proxies, TlsError, Transport},
 };
 use backstop_protocol::{
     clock::{Clock, UnixMillis},
     id::ServerKey,
+    session::IdentitySecret,
 };
 use rand_core::CryptoRng;
-use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 use tokio::{net::TcpListener, sync::watch};
 
 /// Connections that an operator's machines may have open.
@@ -116,20 +127,10 @@ impl Server {
         rng: &mut (dyn CryptoRng + Send),
     ) -> Result<Self, ServerError> {
         let certificates = check_exposure(&config)?.map(Arc::new);
-        let sharing = match config.database {
-            None => Sharing::Alone,
-            Some(_) => Sharing::Together,
-        };
+        let sharing = sharing(&config);
         let mut data = DataDir::open(&config.data, sharing)?;
         let identity = data.identity(rng)?;
-        let store: Arc<dyn Store> = if let Some(url) = &config.database {
-            let key = identity.server_key();
-            Arc::new(PostgresStore::open(url.expose(), key, config.roll_up, rng).await?)
-        } else {
-            let file = data.database();
-            let store = SqliteStore::open(&file, config.database_limit, config.roll_up, rng).await;
-            Arc::new(store.map_err(|cause| ServerError::Store { file, cause })?)
-        };
+        let store = open_store(&config, &data, &identity, rng).await?;
         let packs = open_packs(
             config.packs.as_ref(),
             &data,
@@ -144,7 +145,8 @@ impl Server {
         let (listener, local_addr) = listen(config.listen, "--listen").await?;
         if let Some(address) = config.metrics.filter(|address| !local(*address)) {
             tracing::warn!(
-                "others can reach {address}, where metrics are shown in plain HTTP; they name no node"
+                nodes = config.metrics_nodes,
+                "others can reach {address}, where metrics are shown in plain HTTP, and so many nodes by name"
             );
         }
         let metrics_listener = match config.metrics {
@@ -190,6 +192,7 @@ impl Server {
         let operations = metrics_listener.map(|(listener, _)| {
             let router = operations::router(Operations {
                 metrics: app.metrics.clone(),
+                gauges: Arc::new(Gauges::new(&*app.store, &config.data, config.metrics_nodes)),
                 store: app.store.clone(),
                 stopping: stopped,
             });
@@ -213,6 +216,21 @@ impl Server {
             stopping,
             _data: data,
         })
+    }
+
+    /// Brings the database up to date, as a start does, and lets go of it; where it is.
+    pub async fn migrate(config: Config, rng: &mut (dyn CryptoRng + Send)) -> Result<PathBuf, ServerError> {
+        let mut data = DataDir::open(&config.data, sharing(&config))?;
+        let identity = data.identity(rng)?;
+        let config = Config {
+            migrate: true,
+            ..config
+        };
+        let store = open_store(&config, &data, &identity, rng).await?;
+        data.sync()?;
+        data.started();
+        store.close().await;
+        Ok(config.data)
     }
 
     /// Where it listens, with the port that the system chose.
@@ -275,6 +293,43 @@ impl Server {
         }
         self.app.store.close().await;
     }
+}
+
+fn sharing(config: &Config) -> Sharing {
+    match config.database {
+        None => Sharing::Alone,
+        Some(_) => Sharing::Together,
+    }
+}
+
+/// The store, brought up to date where that is allowed.
+async fn open_store(
+    config: &Config,
+    data: &DataDir,
+    identity: &IdentitySecret,
+    rng: &mut (dyn CryptoRng + Send),
+) -> Result<Arc<dyn Store>, ServerError> {
+    let policy = config.roll_up.clone();
+    if let Some(url) = &config.database {
+        if !config.migrate {
+            postgres::check_current(url.expose()).await?;
+        }
+        let key = identity.server_key();
+        return Ok(Arc::new(
+            PostgresStore::open(url.expose(), key, policy, rng).await?,
+        ));
+    }
+    let file = data.database();
+    let failed = |file: &Path, cause| ServerError::Store {
+        file: file.to_owned(),
+        cause,
+    };
+    if !config.migrate {
+        let checked = sqlite::check_current(&file).await;
+        checked.map_err(|cause| failed(&file, cause))?;
+    }
+    let store = SqliteStore::open(&file, config.database_limit, policy, rng).await;
+    Ok(Arc::new(store.map_err(|cause| failed(&file, cause))?))
 }
 
 /// The packs of a store, where the configuration says that they lie.

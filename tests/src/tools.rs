@@ -12,11 +12,19 @@ pub struct Tool {
     pub version: &'static str,
 }
 
-/// An S3 server that keeps objects as files; from crates.io.
-pub const S3_SERVER: Tool = Tool {
-    name: "s3s-fs",
-    version: "0.14.1",
-};
+/// All of them.
+pub const TOOLS: [Tool; 2] = [
+    // An S3 server that keeps objects as files; from crates.io.
+    Tool {
+        name: "s3s-fs",
+        version: "0.14.1",
+    },
+    // Asks a server everything that its OpenAPI document allows, and what it does not; from PyPI.
+    Tool {
+        name: "schemathesis",
+        version: "4.32.5",
+    },
+];
 
 impl Tool {
     /// The directory that it is installed into, with its version in the name: clones share it.
@@ -35,21 +43,15 @@ impl Tool {
     pub fn program(&self) -> PathBuf {
         self.root().join("bin").join(self.name)
     }
+}
 
-    /// The program, which is there.
-    ///
-    /// # Panics
-    /// Where it is not: a test is never skipped for that.
-    #[must_use]
-    pub fn found(&self) -> PathBuf {
-        let program = self.program();
-        assert!(
-            program.is_file(),
-            "{} {} is not at {}: `cargo test-all` installs it",
-            self.name,
-            self.version,
-            program.display()
-        );
-        program
-    }
+/// One of the programs, which is there.
+///
+/// # Panics
+/// Where it is not: a test is never skipped for that.
+#[must_use]
+pub fn found(name: &str) -> PathBuf {
+    let tool = TOOLS.iter().find(|tool| tool.name == name);
+    let program = tool.map(Tool::program).filter(|program| program.is_file());
+    program.unwrap_or_else(|| panic!("{name} is not there: `cargo test-all` installs it"))
 }

@@ -25,6 +25,18 @@ pub(super) struct Settings {
     /// read by everybody on the machine.
     #[arg(long, value_name = "postgres://...", hide_env_values = true)]
     database: Option<DatabaseUrl>,
+    /// Bring an older database up to date at the start. Without it the server refuses one, until `backstop-server migrate`
+    /// has.
+    #[arg(
+        long,
+        value_name = "BOOL",
+        default_value_t = true,
+        action = ArgAction::Set,
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true"
+    )]
+    migrate: bool,
     /// What is logged: error, warn, info, debug or trace, or a filter as tracing-subscriber reads it. `RUST_LOG` stands for
     /// it where neither flag nor environment name it.
     #[arg(long, value_name = "FILTER", default_value = "info", value_parser = super::log::filter)]
@@ -42,7 +54,6 @@ pub(super) struct Settings {
 }
 
 #[derive(Debug, Args)]
-#[expect(clippy::struct_field_names, reason = "fields are named like the flags")]
 #[command(next_help_heading = "Where packs are kept")]
 pub(super) struct Storage {
     /// Keep packs in this bucket of S3-compatible storage instead of a directory in the data directory. Who the server is
@@ -117,6 +128,10 @@ struct Exposure {
     /// your own.
     #[arg(long, value_name = "ADDR:PORT")]
     metrics: Option<SocketAddr>,
+    /// Let metrics name so many nodes, the oldest ones, with the size of their logs and the time of their last record.
+    /// Without it they name none: whoever reads them would learn who is backed up here.
+    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
+    metrics_nodes: u32,
 }
 
 #[derive(Debug, Args)]
@@ -209,6 +224,8 @@ impl Settings {
             plain_http: exposure.plain_http,
             trusted_proxies: exposure.trusted_proxy.clone(),
             metrics: exposure.metrics,
+            metrics_nodes: exposure.metrics_nodes,
+            migrate: self.migrate,
             limits: Limits {
                 connections: usize::try_from(connections.max_connections)?,
                 head: connections.head_timeout,

@@ -5,8 +5,9 @@ use crate::{
     packs::{PackError, PackRange, StoredPack},
     sessions::Session,
     store::{
-        AccountId, Append, Commit, HistoryPolicy, Move, PackArrival, PackIndex, PackLoad, PackRow, PutFiles,
-        RecordRow, Removal, ScrubStore, SessionRequest, StoreError, StoreId, StoredRecord, Writer,
+        AccountId, Append, Commit, GaugeStore, GroupSizes, HistoryPolicy, Move, Overview, PackArrival,
+        PackIndex, PackLoad, PackRow, PoolGauges, PutFiles, RecordRow, Removal, ScrubStore, SessionRequest,
+        StoreError, StoreId, StoredRecord, Writer,
     },
 };
 use async_trait::async_trait;
@@ -15,7 +16,7 @@ use axum::{
     http::{Request, Response},
 };
 use backstop_protocol::{
-    api::{AccountState, Appended, ProofReport, SnapshotInfo},
+    api::{self, AccountState, Appended, ProofReport, SnapshotInfo},
     chunk::ChunkPlace,
     clock::UnixMillis,
     grant::SignedGrant,
@@ -124,6 +125,19 @@ impl Store for FaultyStore {
         away()
     }
     async fn close(&self) {}
+}
+
+#[async_trait]
+impl GaugeStore for FaultyStore {
+    async fn overview(&self, _: u32) -> Result<Overview, StoreError> {
+        away()
+    }
+    fn pool(&self) -> PoolGauges {
+        PoolGauges { used: 0, most: 0 }
+    }
+    fn group_sizes(&self) -> &GroupSizes {
+        unreachable!("nobody asks a store that is away")
+    }
 }
 
 #[async_trait]

@@ -18,14 +18,14 @@ pub(super) struct Subject {
 }
 
 impl Subject {
-    pub(super) fn fault(&self, kind: FaultKind, object: String, detail: impl ToString) -> Fault {
+    pub(super) fn fault(&self, kind: FaultKind, object: String, detail: &str) -> Fault {
         Fault {
             kind,
             node: Some(self.state.node),
             network: Some(self.state.network),
             account: self.id.0,
             object,
-            detail: detail.to_string(),
+            detail: detail.to_owned(),
         }
     }
 }
@@ -74,7 +74,11 @@ impl Scrubber {
         if let Some(files) = self.store.files(account, None).await?
             && let Err(error) = FilesHeader::parse(&files)
         {
-            let fault = subject.fault(FaultKind::FilesDamaged, "the newest files".to_owned(), error);
+            let fault = subject.fault(
+                FaultKind::FilesDamaged,
+                "the newest files".to_owned(),
+                &error.to_string(),
+            );
             report.faults.push(fault);
         }
         self.packs(subject, report).await
@@ -106,7 +110,7 @@ impl Scrubber {
                 let object = format!("snapshot {}", info.snapshot);
                 report
                     .faults
-                    .push(subject.fault(FaultKind::ManifestDamaged, object, why));
+                    .push(subject.fault(FaultKind::ManifestDamaged, object, &why));
             }
             bases.insert(info.base_seq, info.base_hash);
         }
@@ -191,7 +195,7 @@ impl Scrubber {
             return Ok(());
         }
         let detail = format!("the account's head is {head}, and the log has another record there");
-        let fault = subject.fault(FaultKind::HeadWrong, format!("record {}", head.seq), detail);
+        let fault = subject.fault(FaultKind::HeadWrong, format!("record {}", head.seq), &detail);
         report.faults.push(fault);
         Ok(())
     }

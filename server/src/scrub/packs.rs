@@ -85,7 +85,7 @@ impl Scrubber {
         {
             report
                 .faults
-                .push(subject.fault(kind, format!("pack {pack}"), why));
+                .push(subject.fault(kind, format!("pack {pack}"), &why));
         }
         Ok(())
     }

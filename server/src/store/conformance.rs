@@ -2,6 +2,7 @@
 
 mod appends;
 mod files;
+mod gauges;
 mod history;
 mod openings;
 mod packs;
@@ -11,6 +12,7 @@ mod writing;
 
 pub(super) use appends::*;
 pub(super) use files::*;
+pub(super) use gauges::*;
 pub(super) use history::*;
 pub(super) use openings::*;
 pub(super) use packs::*;
@@ -103,6 +105,7 @@ macro_rules! for_every_rule {
             a_fenced_run_stores_no_files,
             files_that_another_version_followed_are_dropped_and_the_newest_stays,
             files_are_their_accounts_own,
+            an_overview_counts_all_accounts_and_names_as_many_as_asked_for,
             an_account_sees_nothing_of_another,
             a_closed_store_refuses,
         }

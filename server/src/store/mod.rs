@@ -10,6 +10,7 @@
 mod account;
 mod cells;
 mod error;
+mod gauges;
 mod grant;
 mod group;
 pub mod operator;
@@ -25,6 +26,7 @@ pub(crate) mod conformance;
 
 pub use account::{Account, Seat};
 pub use error::{Refusal, StoreError};
+pub use gauges::{GaugeStore, GroupSizes, NodeGauges, Overview, PoolGauges};
 pub use grant::{ShownGrant, judge_grant, judge_remembered};
 pub use postgres::PostgresStore;
 pub use retention::{Aged, GRACE_MS, HistoryPolicy, Verdict};
@@ -241,7 +243,7 @@ pub trait Removal: Send {
 /// [`StoreError::Failed`]; refusals by rule are [`StoreError::Refused`] with the reasons that the method lists.
 /// An account sees its own records, chunks and snapshots only.
 #[async_trait]
-pub trait Store: ScrubStore + 'static {
+pub trait Store: GaugeStore + ScrubStore + 'static {
     /// The store's name, made when the store was made.
     fn id(&self) -> StoreId;
 

@@ -10,6 +10,7 @@ mod cells;
 pub(super) use cells::trouble;
 mod chunks;
 mod files;
+mod gauges;
 mod history;
 mod opening;
 pub mod operator;
@@ -24,8 +25,8 @@ mod tests;
 mod writer;
 
 use super::{
-    AccountId, Append, Commit, HistoryPolicy, Move, PackArrival, PackIndex, PackLoad, PutFiles, Removal,
-    RollUpPolicy, SessionRequest, Store, StoreError, StoreId, StoredRecord, Writer, word::Word,
+    AccountId, Append, Commit, GroupSizes, HistoryPolicy, Move, PackArrival, PackIndex, PackLoad, PutFiles,
+    Removal, RollUpPolicy, SessionRequest, Store, StoreError, StoreId, StoredRecord, Writer, word::Word,
 };
 use async_trait::async_trait;
 use backstop_protocol::{
@@ -78,10 +79,16 @@ pub enum OpenBeside {
     Open(#[from] OpenError),
 }
 
+/// Fails where there is no database, or it is not at this program's version.
+pub async fn check_current(path: &Path) -> Result<(), OpenError> {
+    operator::check(path).await.map_err(|_| OpenError::NotCurrent)
+}
+
 /// A store in one SQLite file.
 pub struct SqliteStore {
     id: StoreId,
     roll_up: RollUpPolicy,
+    groups: GroupSizes,
     reads: SqlitePool,
     /// Closed once the store is closing.
     jobs: mpsc::Sender<Job>,
@@ -138,10 +145,12 @@ impl SqliteStore {
             .connect_with(options.clone().read_only(true).create_if_missing(false))
             .await?;
         let (jobs, queue) = mpsc::channel(QUEUE);
-        let writer = writer::start(queue, connection, options, roll_up.clone())?;
+        let groups = GroupSizes::default();
+        let writer = writer::start(queue, connection, options, roll_up.clone(), groups.clone())?;
         Ok(Self {
             id,
             roll_up,
+            groups,
             reads,
             jobs,
             writer: Mutex::new(Some(writer)),

@@ -12,6 +12,8 @@ mod connections;
 mod files;
 mod history;
 mod load;
+mod migrate;
+mod openapi;
 mod openings;
 mod operations;
 mod operator;

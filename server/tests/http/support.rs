@@ -12,7 +12,7 @@ pub(crate) use client::{Client, pack};
 pub(crate) use cluster::Cluster;
 pub(crate) use cut::{Fault, Hop};
 pub(crate) use node::Node;
-pub(crate) use storage::{KEY_ID, SECRET, Storage};
+pub(crate) use storage::{KEY_ID, SECRET, Storage, tools};
 pub(crate) use wire::{Answer, Connection};
 
 use backstop_protocol::{

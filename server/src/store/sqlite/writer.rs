@@ -10,8 +10,8 @@ use super::{
     chunks, files, history, packs, proofs, scrub, snapshots,
 };
 use crate::store::{
-    AccountId, Append, Commit, HistoryPolicy, Move, PackArrival, PackIndex, PutFiles, RollUpPolicy,
-    SessionRequest, StoreError, group::GROUP_BYTES, word::Word,
+    AccountId, Append, Commit, GroupSizes, HistoryPolicy, Move, PackArrival, PackIndex, PutFiles,
+    RollUpPolicy, SessionRequest, StoreError, group::GROUP_BYTES, word::Word,
 };
 use backstop_protocol::{
     api::{AccountState, Appended, SnapshotInfo},
@@ -56,12 +56,13 @@ pub(super) fn start(
     connection: SqliteConnection,
     options: SqliteConnectOptions,
     roll_up: RollUpPolicy,
+    groups: GroupSizes,
 ) -> io::Result<JoinHandle<()>> {
     // Neither sockets nor timers: it waits for other threads alone.
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
     thread::Builder::new()
         .name("store-writer".to_owned())
-        .spawn(move || runtime.block_on(run(jobs, connection, options, roll_up)))
+        .spawn(move || runtime.block_on(run(jobs, connection, options, roll_up, groups)))
 }
 
 async fn run(
@@ -69,10 +70,12 @@ async fn run(
     connection: SqliteConnection,
     options: SqliteConnectOptions,
     roll_up: RollUpPolicy,
+    groups: GroupSizes,
 ) {
     let mut writer = Writer {
         options,
         roll_up,
+        groups,
         connection: Some(connection),
     };
     let mut held = None;
@@ -119,6 +122,7 @@ fn gather(jobs: &mut mpsc::Receiver<Job>, group: &mut Vec<WaitingAppend>) -> Opt
 struct Writer {
     options: SqliteConnectOptions,
     roll_up: RollUpPolicy,
+    groups: GroupSizes,
     /// `None` after a failure: a connection whose transaction broke is not trusted again.
     connection: Option<SqliteConnection>,
 }
@@ -162,6 +166,9 @@ impl Writer {
         // A commit that failed has rolled back where it could not be tried again; then this does not succeed.
         if done.is_ok() || sqlx::query("ROLLBACK").execute(&mut connection).await.is_ok() {
             self.connection = Some(connection);
+        }
+        if done.is_ok() {
+            self.groups.committed(appends.len());
         }
         done
     }

@@ -15,7 +15,7 @@ use std::{
 
 #[path = "../../../../tests/src/tools.rs"]
 #[expect(unreachable_pub, reason = "another crate has this file too, and shows it")]
-mod tools;
+pub(crate) mod tools;
 
 /// Who may use it.
 pub(crate) const KEY_ID: &str = "backstop";
@@ -45,7 +45,7 @@ impl Storage {
         let script = "\"$0\" --host 127.0.0.1 --port 0 --access-key \"$2\" --secret-key \"$3\" \"$1\" & read -r _; kill $!; wait; rm -rf \"$1\"";
         let mut guard = Command::new("sh")
             .args(["-c", script])
-            .arg(tools::S3_SERVER.found())
+            .arg(tools::found("s3s-fs"))
             .arg(&root)
             .args([KEY_ID, SECRET])
             .env("RUST_LOG", "s3s_fs=info")
