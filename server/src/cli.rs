@@ -4,13 +4,16 @@ mod file;
 mod layers;
 mod log;
 mod node;
+mod place;
 mod reference;
+mod scrub;
 mod serve;
 mod settings;
 mod units;
 
-use crate::server::check_exposure;
+use crate::{Server, server::check_exposure};
 use clap::{Args, Parser, Subcommand};
+use getrandom::{SysRng, rand_core::UnwrapErr};
 use layers::{LayerError, Layered};
 use log::Log;
 use settings::Settings;
@@ -44,6 +47,13 @@ enum Command {
     CheckConfig(Box<Settings>),
     /// Print a configuration file with the defaults, every setting explained.
     DefaultConfig(DefaultConfig),
+    /// Bring the database up to date, or make it where there is none, and stop. `serve` does that too, unless it is told not to.
+    /// A server of an older version must not run over a SQLite file meanwhile, and does not start again afterwards.
+    Migrate(Box<Settings>),
+    /// Read everything that is stored, records and packs, and say whether it is as it was acknowledged. The server may go on
+    /// running. A pack that is lost or damaged is marked, so that the node sends its content again with its next snapshot.
+    /// Exits with 0 if nothing is wrong, with 3 if something is, and with 1 if that could not be found out.
+    Scrub(Box<scrub::Scrub>),
     /// What concerns one node.
     Node {
         #[command(subcommand)]
@@ -80,7 +90,11 @@ pub async fn run(arguments: Vec<OsString>) -> ExitCode {
         Err(error) => {
             // Nobody has to read it.
             let _ = writeln!(io::stderr(), "backstop-server: {error:#}");
-            ExitCode::FAILURE
+            if error.is::<scrub::Found>() {
+                ExitCode::from(3)
+            } else {
+                ExitCode::FAILURE
+            }
         }
     }
 }
@@ -107,6 +121,16 @@ async fn obey(arguments: Vec<OsString>, layered: Layered) -> anyhow::Result<()> 
                 reference::default_file()
             });
             Ok(())
+        }
+        Command::Migrate(settings) => {
+            let _log = Log::start(&settings.log);
+            let data = Server::migrate(settings.config()?, &mut UnwrapErr(SysRng)).await?;
+            print(&format!("ok: the database of {} is up to date\n", data.display()));
+            Ok(())
+        }
+        Command::Scrub(command) => {
+            let _log = Log::start(&std::env::var("RUST_LOG").unwrap_or_else(|_| "warn".to_owned()));
+            scrub::run(*command).await
         }
         Command::Node { command } => {
             let _log = Log::start(&std::env::var("RUST_LOG").unwrap_or_else(|_| "info".to_owned()));

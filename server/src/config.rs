@@ -1,6 +1,7 @@
 //! What can be chosen about a server.
 
 use crate::{
+    packs::Bucket,
     store::{HistoryPolicy, RollUpPolicy},
     transport::{Cidr, Limits, TlsFiles},
 };
@@ -57,12 +58,18 @@ pub struct Config {
     pub trusted_proxies: Vec<Cidr>,
     /// Where to answer `/metrics`, `/health` and `/ready`, in plain HTTP.
     pub metrics: Option<SocketAddr>,
+    /// How many nodes metrics may name, the oldest ones.
+    pub metrics_nodes: u32,
+    /// Whether an older database is brought up to date at the start.
+    pub migrate: bool,
     /// What connections may cost.
     pub limits: Limits,
     /// The directory that holds everything. It is made where it is missing.
     pub data: PathBuf,
     /// The PostgreSQL database; without one, a SQLite file in the data directory.
     pub database: Option<DatabaseUrl>,
+    /// The bucket that packs are kept in; without one, a directory in the data directory.
+    pub packs: Option<Bucket>,
     /// How many bytes the SQLite file may grow to before appends are refused with `storage_full`; without a limit the
     /// disk decides.
     pub database_limit: Option<u64>,
@@ -73,6 +80,10 @@ pub struct Config {
     /// How long to rest between two rounds of housekeeping over all accounts. What goes then is decided by the server's
     /// clock, not by this.
     pub housekeeping_pause: Duration,
+    /// How often each account is scrubbed; never, where it is nothing.
+    pub scrub_every: Duration,
+    /// Bytes that scrubs read in a second, on average; 0 for as many as there are.
+    pub scrub_rate: u64,
     /// How long a request's body may take beyond one second for each [`BODY_RATE`] bytes of it.
     pub body_grace: Duration,
     /// How long requests under way may take to finish when the server stops. What comes later is refused or cut off.
@@ -89,13 +100,18 @@ impl Config {
             plain_http: false,
             trusted_proxies: Vec::new(),
             metrics: None,
+            metrics_nodes: 0,
+            migrate: true,
             limits: Limits::default(),
             data,
             database: None,
+            packs: None,
             database_limit: None,
             roll_up: RollUpPolicy::default(),
             history: HistoryPolicy::default(),
             housekeeping_pause: Duration::from_mins(5),
+            scrub_every: Duration::from_hours(30 * 24),
+            scrub_rate: 4 << 20,
             body_grace: Duration::from_secs(30),
             drain: Duration::from_secs(10),
         }

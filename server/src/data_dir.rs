@@ -148,13 +148,18 @@ impl DataDir {
 
     /// Where packs lie.
     pub(crate) fn packs(&self) -> PathBuf {
-        self.path.join("packs")
+        packs_in(&self.path)
     }
 }
 
 /// The SQLite file of a data directory.
 pub(crate) fn database_in(data: &Path) -> PathBuf {
     data.join("backstop.sqlite3")
+}
+
+/// Where packs lie in a data directory.
+pub(crate) fn packs_in(data: &Path) -> PathBuf {
+    data.join("packs")
 }
 
 #[cfg(test)]

@@ -181,6 +181,10 @@ impl From<PackError> for ApiError {
         match error {
             PackError::Full => Self::StorageFull,
             PackError::OutOfRange(_) => Self::malformed(error),
+            PackError::Unavailable(why) => {
+                tracing::warn!(why, "the pack store cannot answer");
+                Self::Unavailable("the pack store cannot answer now; try again".to_owned())
+            }
             PackError::Failed(cause) => Self::Internal(Box::new(cause)),
         }
     }

@@ -1,6 +1,7 @@
 //! What is counted, for an operator's questions. No label names a node, a key or an address: their number is bounded by
 //! the code, not by who calls.
 
+use crate::scrub::ScrubMetrics;
 use backstop_protocol::{grant::Scope, problem::ProblemCode};
 use prometheus_client::{
     encoding::{EncodeLabelSet, text},
@@ -83,6 +84,7 @@ pub(crate) struct Metrics {
     roll_ups_committed: Counter,
     proofs: Family<Outcome, Counter>,
     connections: ConnectionMetrics,
+    scrubs: ScrubMetrics,
 }
 
 /// The counts of the connections to one server.
@@ -136,6 +138,7 @@ impl Metrics {
             roll_ups_committed: Counter::default(),
             proofs: Family::default(),
             connections: ConnectionMetrics::default(),
+            scrubs: ScrubMetrics::default(),
         };
         metrics.register();
         Arc::new(metrics)
@@ -214,6 +217,7 @@ impl Metrics {
             "Connections that the server ended, by why",
             connections.cut.clone(),
         );
+        self.scrubs.register(registry);
         for outcome in ["equal", "failed"] {
             // An alarm on an increase needs the nought before it.
             drop(self.proofs.get_or_create(&Outcome { outcome }));
@@ -223,6 +227,11 @@ impl Metrics {
     /// The counts of connections.
     pub(crate) fn connections(&self) -> &ConnectionMetrics {
         &self.connections
+    }
+
+    /// The counts of scrubs.
+    pub(crate) fn scrubs(&self) -> &ScrubMetrics {
+        &self.scrubs
     }
 
     /// A request was answered. `route` is the path's template.
@@ -271,10 +280,11 @@ impl Metrics {
         self.proofs.get_or_create(&Outcome { outcome }).inc();
     }
 
-    /// All of it, as [`OPEN_METRICS`].
-    pub(crate) fn text(&self) -> Result<String, fmt::Error> {
+    /// All of it, and what another registry holds, as [`OPEN_METRICS`].
+    pub(crate) fn text(&self, more: &Registry) -> Result<String, fmt::Error> {
         let mut text = String::new();
-        text::encode(&mut text, &self.registry)?;
+        text::encode_registry(&mut text, &self.registry)?;
+        text::encode(&mut text, more)?;
         Ok(text)
     }
 }

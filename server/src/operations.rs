@@ -1,7 +1,8 @@
-//! What an operator's machines ask, on a listener of its own: `/metrics`, `/health`, `/ready`. It names no node and takes
-//! nothing in.
+//! What an operator's machines ask, on a listener of its own: `/metrics`, `/health`, `/ready`. It takes nothing in, and
+//! names no node unless the operator said how many it may.
 
 use crate::{
+    gauges::Gauges,
     metrics::{Metrics, OPEN_METRICS},
     store::Store,
 };
@@ -19,6 +20,7 @@ use tokio::sync::watch;
 #[derive(Clone)]
 pub(crate) struct Operations {
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) gauges: Arc<Gauges>,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) stopping: watch::Receiver<bool>,
 }
@@ -33,7 +35,8 @@ pub(crate) fn router(operations: Operations) -> Router {
 }
 
 async fn metrics(State(operations): State<Operations>) -> Response {
-    match operations.metrics.text() {
+    operations.gauges.refresh(&*operations.store).await;
+    match operations.metrics.text(operations.gauges.registry()) {
         Ok(text) => ([(header::CONTENT_TYPE, OPEN_METRICS)], text).into_response(),
         Err(error) => {
             tracing::error!(%error, "the metrics could not be written");

@@ -3,18 +3,33 @@
 use crate::{
     config::Config,
     data_dir::{DataDir, DataDirError, Sharing},
+    gauges::Gauges,
     housekeeping::{Housekeeper, Housekeeping},
     http::{self, App},
     metrics::{ConnectionMetrics, Metrics},
     operations::{self, Operations},
-    packs::DirectoryPacks,
+    packs::{Bucket, BucketPacks, BucketUrl, DirectoryPacks, PackError, PackStore},
+    scrub::{Schedule, Scrubber},
     sessions::Sessions,
-    store::{PostgresStore, SqliteStore, Store, postgres, sqlite::OpenError},
+    store::{
+        PostgresStore, SqliteStore, Store, StoreId, postgres,
+        sqlite::{self, OpenError},
+    },
     transport::{Certificates, Limits, Proxies, TlsError, Transport},
 };
-use backstop_protocol::{clock::Clock, id::ServerKey};
+use backstop_protocol::{
+    clock::{Clock, UnixMillis},
+    id::ServerKey,
+    session::IdentitySecret,
+};
 use rand_core::CryptoRng;
-use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 use tokio::{net::TcpListener, sync::watch};
 
 /// Connections that an operator's machines may have open.
@@ -45,6 +60,16 @@ pub enum ServerError {
         dir: PathBuf,
         /// Why.
         cause: io::Error,
+    },
+    /// The bucket cannot be used.
+    #[error(
+        "cannot use the bucket {bucket}: {cause}; it must exist, and the key in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY must allow to list it and to write, read and delete objects; --packs-endpoint URL names a service that is not AWS"
+    )]
+    Bucket {
+        /// The bucket.
+        bucket: BucketUrl,
+        /// Why.
+        cause: PackError,
     },
     /// The address cannot be listened on.
     #[error("cannot listen on {listen}: {}", listen_advice(.cause, .flag))]
@@ -88,6 +113,7 @@ pub struct Server {
     certificates: Option<Arc<Certificates>>,
     app: Arc<App>,
     housekeeper: Housekeeper,
+    schedule: Option<Schedule>,
     drain: Duration,
     stopping: watch::Sender<bool>,
     _data: DataDir,
@@ -101,32 +127,26 @@ impl Server {
         rng: &mut (dyn CryptoRng + Send),
     ) -> Result<Self, ServerError> {
         let certificates = check_exposure(&config)?.map(Arc::new);
-        let sharing = match config.database {
-            None => Sharing::Alone,
-            Some(_) => Sharing::Together,
-        };
+        let sharing = sharing(&config);
         let mut data = DataDir::open(&config.data, sharing)?;
         let identity = data.identity(rng)?;
-        let store: Arc<dyn Store> = if let Some(url) = &config.database {
-            let key = identity.server_key();
-            Arc::new(PostgresStore::open(url.expose(), key, config.roll_up, rng).await?)
-        } else {
-            let file = data.database();
-            let store = SqliteStore::open(&file, config.database_limit, config.roll_up, rng).await;
-            Arc::new(store.map_err(|cause| ServerError::Store { file, cause })?)
-        };
-        let dir = data.packs();
-        let packs = match sharing {
-            Sharing::Alone => DirectoryPacks::open(&dir),
-            Sharing::Together => DirectoryPacks::open_shared(&dir, rng.next_u64(), clock.now()),
-        };
-        let packs = packs.map_err(|cause| ServerError::Packs { dir, cause })?;
+        let store = open_store(&config, &data, &identity, rng).await?;
+        let packs = open_packs(
+            config.packs.as_ref(),
+            &data,
+            sharing,
+            store.id(),
+            rng.next_u64(),
+            clock.now(),
+        )
+        .await?;
         data.sync()?;
         data.started();
         let (listener, local_addr) = listen(config.listen, "--listen").await?;
         if let Some(address) = config.metrics.filter(|address| !local(*address)) {
             tracing::warn!(
-                "others can reach {address}, where metrics are shown in plain HTTP; they name no node"
+                nodes = config.metrics_nodes,
+                "others can reach {address}, where metrics are shown in plain HTTP, and so many nodes by name"
             );
         }
         let metrics_listener = match config.metrics {
@@ -134,7 +154,6 @@ impl Server {
             None => None,
         };
         let sessions = Sessions::new(identity, store.id());
-        let packs = Arc::new(packs);
         let (housekeeping, wake) = Housekeeping::new();
         let housekeeper = Housekeeper::new(
             store.clone(),
@@ -144,13 +163,20 @@ impl Server {
             config.housekeeping_pause,
             wake,
         );
+        let metrics = Metrics::new();
+        let schedule = (!config.scrub_every.is_zero()).then(|| Schedule {
+            scrubber: Scrubber::new(store.clone(), packs.clone(), clock.clone(), config.scrub_rate),
+            clock: clock.clone(),
+            every: config.scrub_every,
+            metrics: metrics.scrubs().clone(),
+        });
         let app = Arc::new(App {
             housekeeping,
             sessions,
             store,
             packs,
             clock,
-            metrics: Metrics::new(),
+            metrics,
             proxies: Proxies::new(&config.trusted_proxies),
             body_grace: config.body_grace,
         });
@@ -166,6 +192,7 @@ impl Server {
         let operations = metrics_listener.map(|(listener, _)| {
             let router = operations::router(Operations {
                 metrics: app.metrics.clone(),
+                gauges: Arc::new(Gauges::new(&*app.store, &config.data, config.metrics_nodes)),
                 store: app.store.clone(),
                 stopping: stopped,
             });
@@ -184,10 +211,26 @@ impl Server {
             certificates,
             app,
             housekeeper,
+            schedule,
             drain: config.drain,
             stopping,
             _data: data,
         })
+    }
+
+    /// Brings the database up to date, as a start does, and lets go of it; where it is.
+    pub async fn migrate(config: Config, rng: &mut (dyn CryptoRng + Send)) -> Result<PathBuf, ServerError> {
+        let mut data = DataDir::open(&config.data, sharing(&config))?;
+        let identity = data.identity(rng)?;
+        let config = Config {
+            migrate: true,
+            ..config
+        };
+        let store = open_store(&config, &data, &identity, rng).await?;
+        data.sync()?;
+        data.started();
+        store.close().await;
+        Ok(config.data)
     }
 
     /// Where it listens, with the port that the system chose.
@@ -225,6 +268,9 @@ impl Server {
             self.stopping.send_replace(true);
         });
         let housekeeping = tokio::spawn(self.housekeeper.run(stopped.clone()));
+        if let Some(schedule) = self.schedule {
+            tokio::spawn(schedule.run(stopped.clone()));
+        }
         // It answers while the others drain, until this function returns.
         let (_end, ended) = watch::channel(false);
         if let Some(operations) = self.operations {
@@ -247,6 +293,69 @@ impl Server {
         }
         self.app.store.close().await;
     }
+}
+
+fn sharing(config: &Config) -> Sharing {
+    match config.database {
+        None => Sharing::Alone,
+        Some(_) => Sharing::Together,
+    }
+}
+
+/// The store, brought up to date where that is allowed.
+async fn open_store(
+    config: &Config,
+    data: &DataDir,
+    identity: &IdentitySecret,
+    rng: &mut (dyn CryptoRng + Send),
+) -> Result<Arc<dyn Store>, ServerError> {
+    let policy = config.roll_up.clone();
+    if let Some(url) = &config.database {
+        if !config.migrate {
+            postgres::check_current(url.expose()).await?;
+        }
+        let key = identity.server_key();
+        return Ok(Arc::new(
+            PostgresStore::open(url.expose(), key, policy, rng).await?,
+        ));
+    }
+    let file = data.database();
+    let failed = |file: &Path, cause| ServerError::Store {
+        file: file.to_owned(),
+        cause,
+    };
+    if !config.migrate {
+        let checked = sqlite::check_current(&file).await;
+        checked.map_err(|cause| failed(&file, cause))?;
+    }
+    let store = SqliteStore::open(&file, config.database_limit, policy, rng).await;
+    Ok(Arc::new(store.map_err(|cause| failed(&file, cause))?))
+}
+
+/// The packs of a store, where the configuration says that they lie.
+async fn open_packs(
+    bucket: Option<&Bucket>,
+    data: &DataDir,
+    sharing: Sharing,
+    store: StoreId,
+    process: u64,
+    now: UnixMillis,
+) -> Result<Arc<dyn PackStore>, ServerError> {
+    if let Some(bucket) = bucket {
+        let packs = BucketPacks::open(bucket, store, process).await;
+        let bucket = bucket.url.clone();
+        return Ok(Arc::new(
+            packs.map_err(|cause| ServerError::Bucket { bucket, cause })?,
+        ));
+    }
+    let dir = data.packs();
+    let packs = match sharing {
+        Sharing::Alone => DirectoryPacks::open(&dir),
+        Sharing::Together => DirectoryPacks::open_shared(&dir, process, now),
+    };
+    Ok(Arc::new(
+        packs.map_err(|cause| ServerError::Packs { dir, cause })?,
+    ))
 }
 
 async fn listen(listen: SocketAddr, flag: &'static str) -> Result<(TcpListener, SocketAddr), ServerError> {

@@ -18,6 +18,8 @@ use zeroize::Zeroizing;
 
 const TOKEN_INFO: &[u8] = b"backstop-server/v1/token";
 const TOKEN_VERSION: u8 = 1;
+/// Stands where the scope does, in an append session whose writer took over.
+const TAKEOVER: u8 = 3;
 /// Bytes of a token before its MAC.
 const PAYLOAD_LEN: usize = 1 + 8 + 32 + 1 + 16 + 16 + 8 + 8;
 /// Session keys that are kept in each half of the cache.
@@ -32,6 +34,8 @@ pub struct Session {
     pub access_key: AccessKey,
     /// Who writes, in an append session; `None` in one that only reads.
     pub writer: Option<Writer>,
+    /// Whether the writer took over, as whoever restores does.
+    pub takeover: bool,
     /// From when on the token is void.
     pub expires_at: UnixMillis,
 }
@@ -80,13 +84,14 @@ impl Sessions {
     pub fn issue(&self, session: &Session) -> String {
         let mut token = Vec::with_capacity(PAYLOAD_LEN + 32);
         let (scope, writer) = match &session.writer {
-            None => (Scope::Read, [0; 40]),
-            Some(writer) => (Scope::Append, join(writer)),
+            None => (Scope::Read as u8, [0; 40]),
+            Some(writer) if session.takeover => (TAKEOVER, join(writer)),
+            Some(writer) => (Scope::Append as u8, join(writer)),
         };
         token.push(TOKEN_VERSION);
         token.extend_from_slice(&session.account.0.to_be_bytes());
         token.extend_from_slice(&session.access_key.0);
-        token.push(scope as u8);
+        token.push(scope);
         token.extend_from_slice(&writer);
         token.extend_from_slice(&session.expires_at.0.to_be_bytes());
         let mac = hmac_sha256(&self.token_key, &[&token]);
@@ -176,7 +181,8 @@ fn parse(payload: &[u8]) -> Option<Session> {
     Some(Session {
         account,
         access_key,
-        writer: (scope == Scope::Append as u8).then_some(writer),
+        writer: [Scope::Append as u8, TAKEOVER].contains(&scope).then_some(writer),
+        takeover: scope == TAKEOVER,
         expires_at,
     })
 }
@@ -203,6 +209,7 @@ mod tests {
                 run: RunId([4; 16]),
                 epoch: 5,
             }),
+            takeover: false,
             expires_at: UnixMillis(6),
         }
     }
@@ -214,6 +221,10 @@ mod tests {
             session(7),
             Session {
                 writer: None,
+                ..session(7)
+            },
+            Session {
+                takeover: true,
                 ..session(7)
             },
         ] {

@@ -18,6 +18,7 @@
 //! | [`figures`] | numbers for people |
 //! | [`rng`] | chance that can be repeated |
 //! | [`binaries`] | where the programs under test are |
+//! | [`tools`] | which other programs tests start, and where they are |
 //! | [`mod@bench`] | what all of it costs |
 
 pub mod bench;
@@ -42,6 +43,7 @@ pub mod schema;
 pub mod servers;
 pub mod several;
 pub mod statement;
+pub mod tools;
 pub mod wallet;
 pub mod watch;
 pub mod workload;

@@ -10,6 +10,7 @@ use super::{
 use crate::{
     Certificates, Config, Server,
     notify::{Notify, Word},
+    packs::BucketUrl,
 };
 use backstop_protocol::clock::SystemClock;
 use getrandom::{SysRng, rand_core::UnwrapErr};
@@ -44,8 +45,9 @@ pub(super) async fn run(settings: &Settings, mut reload: Reload) -> anyhow::Resu
     let mut config = settings.config()?;
     fit_connections(&mut config);
     let (data, tls) = (config.data.clone(), config.tls.is_some());
+    let bucket = config.packs.as_ref().map(|bucket| bucket.url.clone());
     let server = Server::bind(config, Arc::new(SystemClock), &mut UnwrapErr(SysRng)).await?;
-    print(&greeting(&server, &data, tls));
+    print(&greeting(&server, &data, bucket.as_ref(), tls));
     reload.certificates = server.certificates();
     let notify = Notify::from_environment();
     notify.say(Word::Ready);
@@ -173,7 +175,7 @@ fn fit_connections(config: &mut Config) {
 }
 
 /// What a person does next.
-fn greeting(server: &Server, data: &Path, tls: bool) -> String {
+fn greeting(server: &Server, data: &Path, bucket: Option<&BucketUrl>, tls: bool) -> String {
     let addr = server.local_addr();
     let (key, data) = (server.server_key(), data.display());
     let scheme = if tls { "https" } else { "http" };
@@ -186,6 +188,9 @@ listening on {scheme}://{addr}
         env!("CARGO_PKG_VERSION"),
     );
     // Writing to a string does not fail.
+    if let Some(bucket) = bucket {
+        let _ = writeln!(text, "packs in {bucket}");
+    }
     if let Some(metrics) = server.metrics_addr() {
         let _ = writeln!(text, "metrics on http://{metrics}/metrics");
     }

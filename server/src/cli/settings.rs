@@ -3,6 +3,7 @@
 use super::units;
 use crate::{
     Cidr, Config, DEFAULT_LISTEN, DatabaseUrl, Limits, TlsFiles, default_data_dir,
+    packs::{Bucket, BucketUrl},
     store::{HistoryPolicy, RollUpPolicy},
 };
 use anyhow::Context as _;
@@ -24,16 +25,78 @@ pub(super) struct Settings {
     /// read by everybody on the machine.
     #[arg(long, value_name = "postgres://...", hide_env_values = true)]
     database: Option<DatabaseUrl>,
+    /// Bring an older database up to date at the start. Without it the server refuses one, until `backstop-server migrate`
+    /// has.
+    #[arg(
+        long,
+        value_name = "BOOL",
+        default_value_t = true,
+        action = ArgAction::Set,
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true"
+    )]
+    migrate: bool,
     /// What is logged: error, warn, info, debug or trace, or a filter as tracing-subscriber reads it. `RUST_LOG` stands for
     /// it where neither flag nor environment name it.
     #[arg(long, value_name = "FILTER", default_value = "info", value_parser = super::log::filter)]
     pub(super) log: String,
+    #[command(flatten)]
+    storage: Storage,
     #[command(flatten)]
     exposure: Exposure,
     #[command(flatten)]
     connections: Connections,
     #[command(flatten)]
     policies: Policies,
+    #[command(flatten)]
+    scrubs: Scrubs,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Where packs are kept")]
+pub(super) struct Storage {
+    /// Keep packs in this bucket of S3-compatible storage instead of a directory in the data directory. Who the server is
+    /// there comes from `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`, or from the machine's own role.
+    #[arg(long, value_name = "s3://BUCKET/PREFIX")]
+    packs: Option<BucketUrl>,
+    /// The service that has the bucket, where it is not AWS.
+    #[arg(long, value_name = "URL", value_parser = endpoint)]
+    packs_endpoint: Option<String>,
+    /// The bucket's region; without it `AWS_REGION`, else us-east-1.
+    #[arg(long, value_name = "REGION")]
+    packs_region: Option<String>,
+    /// How long one attempt at one request to the bucket may take; a failed one is repeated up to three times.
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = units::limit)]
+    packs_timeout: Duration,
+}
+
+impl Storage {
+    /// The bucket that is meant, if any.
+    pub(super) fn bucket(&self) -> anyhow::Result<Option<Bucket>> {
+        let Some(url) = &self.packs else {
+            if self.packs_endpoint.is_some() {
+                anyhow::bail!("--packs-endpoint needs --packs s3://BUCKET, the bucket at that service");
+            }
+            return Ok(None);
+        };
+        Ok(Some(Bucket {
+            endpoint: self.packs_endpoint.clone(),
+            region: self.packs_region.clone(),
+            timeout: self.packs_timeout,
+            ..Bucket::new(url.clone())
+        }))
+    }
+}
+
+fn endpoint(text: &str) -> Result<String, String> {
+    let uri: axum::http::Uri = text.parse().map_err(|_| "it is no URL".to_owned())?;
+    let whole = uri.host().is_some() && uri.path() == "/" && uri.query().is_none() && !text.contains('@');
+    if whole && matches!(uri.scheme_str(), Some("http" | "https")) {
+        Ok(text.trim_end_matches('/').to_owned())
+    } else {
+        Err("write https://HOST or https://HOST:PORT, without user, path or query".to_owned())
+    }
 }
 
 #[derive(Debug, Args)]
@@ -65,6 +128,10 @@ struct Exposure {
     /// your own.
     #[arg(long, value_name = "ADDR:PORT")]
     metrics: Option<SocketAddr>,
+    /// Let metrics name so many nodes, the oldest ones, with the size of their logs and the time of their last record.
+    /// Without it they name none: whoever reads them would learn who is backed up here.
+    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
+    metrics_nodes: u32,
 }
 
 #[derive(Debug, Args)]
@@ -113,6 +180,18 @@ struct Policies {
     history_days: u32,
 }
 
+/// The scrubs that the server does by itself: everything that is stored is read and checked, one node after the other.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Scrubs")]
+struct Scrubs {
+    /// Scrub each node once in this time; 0s for never. Storage that asks money for reading asks it for this too.
+    #[arg(long, value_name = "TIME", default_value = "30d", value_parser = units::time)]
+    scrub_every: Duration,
+    /// Read at most so many bytes in a second for it, on average; 0 for as many as there are.
+    #[arg(long, value_name = "SIZE", default_value = "4MiB", value_parser = units::bytes)]
+    scrub_rate: u64,
+}
+
 impl Settings {
     /// What they mean together.
     pub(super) fn config(&self) -> anyhow::Result<Config> {
@@ -140,10 +219,13 @@ impl Settings {
         Ok(Config {
             listen: self.listen,
             database: self.database.clone(),
+            packs: self.storage.bucket()?,
             tls,
             plain_http: exposure.plain_http,
             trusted_proxies: exposure.trusted_proxy.clone(),
             metrics: exposure.metrics,
+            metrics_nodes: exposure.metrics_nodes,
+            migrate: self.migrate,
             limits: Limits {
                 connections: usize::try_from(connections.max_connections)?,
                 head: connections.head_timeout,
@@ -161,6 +243,8 @@ impl Settings {
                 snapshots: policies.history_snapshots,
                 days: policies.history_days,
             },
+            scrub_every: self.scrubs.scrub_every,
+            scrub_rate: self.scrubs.scrub_rate,
             ..Config::new(data)
         })
     }

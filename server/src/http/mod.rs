@@ -5,8 +5,10 @@
 //! reaches a handler of a session call is whole, authentic and within its limit.
 
 mod body;
+mod calls;
 mod chunks;
 mod files;
+mod openapi;
 mod packs;
 mod params;
 mod proofs;
@@ -29,12 +31,8 @@ use axum::{
     http::{StatusCode, header},
     middleware::{from_fn, from_fn_with_state},
     response::{IntoResponse, Response},
-    routing::{get, post, put},
 };
-use backstop_protocol::{
-    api::{self, OCTETS},
-    clock::Clock,
-};
+use backstop_protocol::{api::OCTETS, clock::Clock};
 use bytes::Bytes;
 use serde::Serialize;
 use std::{any::Any, sync::Arc, time::Duration};
@@ -54,25 +52,11 @@ pub(crate) struct App {
 
 /// The whole of the API.
 pub(crate) fn router(app: Arc<App>) -> Router {
-    let (grants, pack, manifest) = (
-        format!("{}/{{access_key}}", api::GRANTS),
-        format!("{}/{{pack}}", api::PACKS),
-        format!("{}/{{snapshot}}/manifest", api::SNAPSHOTS),
-    );
-    Router::new()
-        .route(api::HEALTH, get(server::health))
-        .route(api::INFO, get(server::info))
-        .route(&grants, get(sessions::grants))
-        .route(api::SESSIONS, post(sessions::open))
-        .route(api::HEAD, get(records::head))
-        .route(api::RECORDS, get(records::page).post(records::append))
-        .route(api::LOCATE, post(chunks::locate))
-        .route(&pack, put(packs::store).get(packs::fetch))
-        .route(api::SNAPSHOTS, get(snapshots::list).post(snapshots::commit))
-        .route(&manifest, get(snapshots::manifest))
-        .route(api::PROOFS, post(proofs::report))
-        .route(api::PROOFS_ACCEPTED, post(proofs::accept))
-        .route(api::FILES, get(files::fetch).put(files::store))
+    let mut routes = Router::new();
+    for call in calls::calls() {
+        routes = routes.route(&call.path, call.handler);
+    }
+    routes
         .fallback(async || ApiError::NoSuchPath)
         .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
         .layer(from_fn_with_state(app.clone(), session::recognise))

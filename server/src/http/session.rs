@@ -33,6 +33,8 @@ struct Authentic {
 /// A call of any session.
 pub(super) struct ReadCall {
     pub(super) account: AccountId,
+    /// Whether it is the call of a run that makes snapshots: a writer that did not take over.
+    pub(super) uploads: bool,
     pub(super) body: Bytes,
 }
 
@@ -147,6 +149,7 @@ impl FromRequestParts<Arc<App>> for ReadCall {
         let Authentic { session, body, .. } = authentic(parts)?;
         Ok(Self {
             account: session.account,
+            uploads: session.writer.is_some() && !session.takeover,
             body,
         })
     }

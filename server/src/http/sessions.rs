@@ -44,6 +44,7 @@ pub(super) async fn open(
         account,
         access_key: opening.access_key,
         writer: opening.writer.as_ref().map(Writer::from),
+        takeover: opening.writer.as_ref().is_some_and(|claim| claim.takeover),
         expires_at: UnixMillis(now.0.saturating_add(TOKEN_LIFE_MS)),
     });
     Ok(Json(SessionOpened {

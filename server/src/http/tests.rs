@@ -2,11 +2,12 @@
 
 use super::*;
 use crate::{
-    packs::{PackError, PackRange},
+    packs::{PackError, PackRange, StoredPack},
     sessions::Session,
     store::{
-        AccountId, Append, Commit, HistoryPolicy, Move, PackArrival, PackIndex, PackLoad, PutFiles, Removal,
-        SessionRequest, StoreError, StoreId, StoredRecord, Writer,
+        AccountId, Append, Commit, GaugeStore, GroupSizes, HistoryPolicy, Move, Overview, PackArrival,
+        PackIndex, PackLoad, PackRow, PoolGauges, PutFiles, RecordRow, Removal, ScrubStore, SessionRequest,
+        StoreError, StoreId, StoredRecord, Writer,
     },
 };
 use async_trait::async_trait;
@@ -15,7 +16,7 @@ use axum::{
     http::{Request, Response},
 };
 use backstop_protocol::{
-    api::{AccountState, Appended, ProofReport, SnapshotInfo},
+    api::{self, AccountState, Appended, ProofReport, SnapshotInfo},
     chunk::ChunkPlace,
     clock::UnixMillis,
     grant::SignedGrant,
@@ -126,6 +127,49 @@ impl Store for FaultyStore {
     async fn close(&self) {}
 }
 
+#[async_trait]
+impl GaugeStore for FaultyStore {
+    async fn overview(&self, _: u32) -> Result<Overview, StoreError> {
+        away()
+    }
+    fn pool(&self) -> PoolGauges {
+        PoolGauges { used: 0, most: 0 }
+    }
+    fn group_sizes(&self) -> &GroupSizes {
+        unreachable!("nobody asks a store that is away")
+    }
+}
+
+#[async_trait]
+impl ScrubStore for FaultyStore {
+    async fn record_rows(&self, _: AccountId, _: u64, _: usize) -> Result<Vec<RecordRow>, StoreError> {
+        away()
+    }
+    async fn packs_above(
+        &self,
+        _: AccountId,
+        _: Option<PackId>,
+        _: usize,
+    ) -> Result<Vec<PackId>, StoreError> {
+        away()
+    }
+    async fn pack_row(&self, _: AccountId, _: PackId) -> Result<Option<PackRow>, StoreError> {
+        away()
+    }
+    async fn knows_pack(&self, _: AccountId, _: PackId) -> Result<bool, StoreError> {
+        away()
+    }
+    async fn mark_pack(&self, _: AccountId, _: PackId, _: bool, _: UnixMillis) -> Result<bool, StoreError> {
+        away()
+    }
+    async fn damaged_packs(&self, _: AccountId) -> Result<Vec<PackId>, StoreError> {
+        away()
+    }
+    async fn begin_scrub(&self, _: UnixMillis, _: UnixMillis) -> Result<Option<AccountId>, StoreError> {
+        away()
+    }
+}
+
 struct FullPacks;
 
 #[async_trait]
@@ -138,6 +182,15 @@ impl PackStore for FullPacks {
     }
     async fn remove(&self, _: AccountId, _: PackId) -> Result<(), PackError> {
         Ok(())
+    }
+    async fn accounts(&self) -> Result<Vec<AccountId>, PackError> {
+        Ok(Vec::new())
+    }
+    async fn list(&self, _: AccountId) -> Result<Vec<StoredPack>, PackError> {
+        Ok(Vec::new())
+    }
+    async fn probe(&self) -> Result<(), PackError> {
+        Err(PackError::Full)
     }
 }
 
@@ -163,6 +216,7 @@ async fn call(method: &str, path: &str, body: Vec<u8>) -> Problem {
             run: RunId([1; 16]),
             epoch: 1,
         }),
+        takeover: false,
         expires_at: UnixMillis(1),
     });
     let key = pair.session_key(&token);

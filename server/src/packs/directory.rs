@@ -1,6 +1,6 @@
 //! Packs as files: `<root>/<account>/<first two hex digits>/<pack>`.
 
-use super::{PackError, PackRange, PackStore};
+use super::{PackError, PackRange, PackStore, StoredPack};
 use crate::{durable, store::AccountId};
 use async_trait::async_trait;
 use backstop_protocol::{clock::UnixMillis, id::PackId};
@@ -43,6 +43,18 @@ impl DirectoryPacks {
             let modified = file.modified().ok();
             let age = modified.and_then(|at| at.duration_since(UNIX_EPOCH).ok());
             age.is_some_and(|at| at.as_millis() < u128::from(old))
+        })
+    }
+
+    /// The same, beside a server that made the directory: nothing is made, and nothing is removed.
+    pub fn beside(root: &Path, process: u64) -> io::Result<Self> {
+        let temporaries = root.join("temporary");
+        std::fs::metadata(&temporaries)?;
+        Ok(Self {
+            root: root.into(),
+            temporaries: temporaries.into(),
+            process,
+            written: Arc::default(),
         })
     }
 
@@ -111,6 +123,70 @@ impl PackStore for DirectoryPacks {
         let path = self.path(account, pack);
         blocking(move || Ok(durable::remove(&path)?)).await
     }
+
+    async fn accounts(&self) -> Result<Vec<AccountId>, PackError> {
+        let root = self.root.clone();
+        blocking(move || {
+            let mut found = Vec::new();
+            for name in names(&root)? {
+                found.extend(name.parse().ok().map(AccountId));
+            }
+            Ok(found)
+        })
+        .await
+    }
+
+    async fn list(&self, account: AccountId) -> Result<Vec<StoredPack>, PackError> {
+        let dir = self.root.join(account.to_string());
+        blocking(move || {
+            let mut found = Vec::new();
+            for below in names(&dir)? {
+                let below = dir.join(below);
+                for name in names(&below)? {
+                    let Ok(pack) = name.parse() else { continue };
+                    // Gone is gone.
+                    if let Ok(file) = std::fs::metadata(below.join(name)) {
+                        let bytes = file.len();
+                        found.push(StoredPack { pack, bytes });
+                    }
+                }
+            }
+            Ok(found)
+        })
+        .await
+    }
+
+    async fn probe(&self) -> Result<(), PackError> {
+        let number = self.written.fetch_add(1, Ordering::Relaxed);
+        let temporary = self.temporaries.join(format!("{:016x}-{number}", self.process));
+        let probe = self
+            .temporaries
+            .join(format!("probe-{:016x}-{number}", self.process));
+        // The directory for temporaries is made at the start alone: what is not mounted does not have it.
+        blocking(move || {
+            durable::write(&temporary, &probe, b"backstop", 0o400)?;
+            Ok(durable::remove(&probe)?)
+        })
+        .await
+    }
+}
+
+/// The names in a directory; none where it is not there.
+fn names(dir: &Path) -> io::Result<Vec<String>> {
+    let entries = match std::fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(error)
+            if error.kind() == io::ErrorKind::NotFound || error.kind() == io::ErrorKind::NotADirectory =>
+        {
+            return Ok(Vec::new());
+        }
+        Err(error) => return Err(error),
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        names.extend(entry?.file_name().into_string().ok());
+    }
+    Ok(names)
 }
 
 fn read(mut file: File, range: Option<PackRange>) -> Result<Bytes, PackError> {
@@ -140,55 +216,42 @@ async fn blocking<T: Send + 'static>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::packs::conformance;
 
     const MINE: AccountId = AccountId(1);
     const PACK: PackId = PackId([0xab; 32]);
 
+    macro_rules! on_a_directory {
+        ($($rule:ident,)*) => {
+            $(
+                #[tokio::test]
+                async fn $rule() {
+                    let dir = tempfile::tempdir().unwrap();
+                    let packs = DirectoryPacks::open(dir.path()).unwrap();
+                    conformance::$rule(Arc::new(packs)).await;
+                }
+            )*
+        };
+    }
+
+    conformance::for_every_rule!(on_a_directory);
+
     #[tokio::test]
-    async fn a_pack_comes_back_whole_and_in_parts_to_its_own_account_alone() {
+    async fn a_pack_is_a_file_named_by_its_account_and_hash() {
         let dir = tempfile::tempdir().unwrap();
         let packs = DirectoryPacks::open(dir.path()).unwrap();
-        packs
-            .put(MINE, PACK, Bytes::from_static(b"0123456789"))
-            .await
-            .unwrap();
-        packs
-            .put(MINE, PACK, Bytes::from_static(b"0123456789"))
-            .await
-            .unwrap();
-        let get = async |account, range| packs.get(account, PACK, range).await;
-        assert_eq!(get(MINE, None).await.unwrap().unwrap(), "0123456789");
-        let part = PackRange { offset: 8, length: 2 };
-        assert_eq!(get(MINE, Some(part)).await.unwrap().unwrap(), "89");
-        let beyond = PackRange { offset: 8, length: 3 };
-        assert!(matches!(
-            get(MINE, Some(beyond)).await,
-            Err(PackError::OutOfRange(10))
-        ));
-        let far = PackRange {
-            offset: u32::MAX,
-            length: u32::MAX,
-        };
-        assert!(matches!(
-            get(MINE, Some(far)).await,
-            Err(PackError::OutOfRange(10))
-        ));
-        assert!(get(AccountId(2), None).await.unwrap().is_none());
+        packs.put(MINE, PACK, Bytes::from_static(b"01")).await.unwrap();
         assert!(dir.path().join("1/ab").join(PACK.to_string()).is_file());
     }
 
     #[tokio::test]
-    async fn a_removed_pack_is_gone_and_may_be_removed_again_and_stored_again() {
+    async fn a_directory_that_is_not_mounted_proves_nothing() {
         let dir = tempfile::tempdir().unwrap();
-        let packs = DirectoryPacks::open(dir.path()).unwrap();
-        packs.remove(MINE, PACK).await.unwrap();
-        for _ in 0..2 {
-            packs.put(MINE, PACK, Bytes::from_static(b"01")).await.unwrap();
-            assert!(packs.get(MINE, PACK, None).await.unwrap().is_some());
-            packs.remove(MINE, PACK).await.unwrap();
-            packs.remove(MINE, PACK).await.unwrap();
-            assert!(packs.get(MINE, PACK, None).await.unwrap().is_none());
-        }
+        let root = dir.path().join("packs");
+        let packs = DirectoryPacks::open(&root).unwrap();
+        packs.probe().await.unwrap();
+        std::fs::remove_dir_all(&root).unwrap();
+        assert!(packs.probe().await.is_err());
     }
 
     #[tokio::test]

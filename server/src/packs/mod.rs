@@ -1,8 +1,14 @@
 //! Where packs lie. The database says which chunk is in which pack; the bytes are here.
 
+mod bucket;
+#[cfg(test)]
+pub(crate) mod conformance;
 mod directory;
+mod place;
 
+pub use bucket::BucketPacks;
 pub use directory::DirectoryPacks;
+pub use place::{BadBucketUrl, Bucket, BucketKeys, BucketUrl};
 
 use crate::store::AccountId;
 use async_trait::async_trait;
@@ -19,6 +25,9 @@ pub enum PackError {
     /// The asked-for bytes do not lie within the pack.
     #[error("the pack is {0} bytes long")]
     OutOfRange(u64),
+    /// Not now: the storage is out of reach, overloaded, or refuses us.
+    #[error("the pack store cannot answer now: {0}")]
+    Unavailable(String),
     /// The disk failed.
     #[error("the pack store failed")]
     Failed(#[source] io::Error),
@@ -42,6 +51,15 @@ pub struct PackRange {
     pub length: u32,
 }
 
+/// A pack as the pack store lists it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StoredPack {
+    /// Its name.
+    pub pack: PackId,
+    /// How long it is.
+    pub bytes: u64,
+}
+
 /// A store of packs by their names. An account's packs are its own.
 #[async_trait]
 pub trait PackStore: Send + Sync + 'static {
@@ -57,8 +75,19 @@ pub trait PackStore: Send + Sync + 'static {
         range: Option<PackRange>,
     ) -> Result<Option<Bytes>, PackError>;
 
-    /// Removes a pack. One that is not there is no error. The caller sees to it that nobody stores it again meanwhile.
+    /// Removes a pack. One that is not there is no error. The caller sees to it that nobody stores it again meanwhile. A
+    /// failure leaves open whether it is gone. Nothing is tried twice in here: a request that was given up could reach the
+    /// storage after a pack of this name was stored again, so the caller lets time pass before it asks once more.
     async fn remove(&self, account: AccountId, pack: PackId) -> Result<(), PackError>;
+
+    /// The accounts that something is kept for, in any order.
+    async fn accounts(&self) -> Result<Vec<AccountId>, PackError>;
+
+    /// The packs of an account, in any order. What has no pack's name is left out.
+    async fn list(&self, account: AccountId) -> Result<Vec<StoredPack>, PackError>;
+
+    /// Proves that packs can be written and read: only then does the absence of one tell something about it.
+    async fn probe(&self) -> Result<(), PackError>;
 }
 
 #[cfg(test)]

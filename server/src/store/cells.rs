@@ -1,7 +1,7 @@
 //! Between a database's values and ours, alike for every database: 64-bit numbers without a sign, identifiers, rows that
 //! mean an account or a snapshot.
 
-use super::{Account, AccountId, Aged, Seat, StoreError, Tail, Writer};
+use super::{Account, AccountId, Aged, NodeGauges, Seat, StoreError, Tail, Writer};
 use backstop_protocol::{
     api::{Proof, SnapshotInfo},
     clock::UnixMillis,
@@ -113,6 +113,20 @@ pub(super) fn account(row: &impl Cells) -> Result<Account, StoreError> {
         },
         proof: proof(row)?,
         held_since: time(row, "held_since")?,
+    })
+}
+
+/// What an operator sees of an account.
+pub(super) fn node_gauges(row: &impl Cells) -> Result<NodeGauges, StoreError> {
+    Ok(NodeGauges {
+        node: NodeId(id(row, "node")?),
+        network: row
+            .text("network")?
+            .parse()
+            .map_err(|_| StoreError::corrupt("network"))?,
+        log_bytes: number(row, "log_bytes")?,
+        snapshot_bytes: number(row, "snapshot_bytes")?,
+        last_record_at: time(row, "head_received_at")?,
     })
 }
 

@@ -2,17 +2,21 @@
 
 mod appends;
 mod files;
+mod gauges;
 mod history;
 mod openings;
 mod packs;
+mod scrub;
 mod snapshots;
 mod writing;
 
 pub(super) use appends::*;
 pub(super) use files::*;
+pub(super) use gauges::*;
 pub(super) use history::*;
 pub(super) use openings::*;
 pub(super) use packs::*;
+pub(super) use scrub::*;
 pub(super) use snapshots::*;
 pub(crate) use writing::{Session, claim};
 
@@ -91,11 +95,18 @@ macro_rules! for_every_rule {
             a_pack_that_is_being_removed_is_refused_until_it_is_gone,
             moved_chunks_are_located_in_their_new_pack_and_the_old_one_stays_a_day,
             what_is_registered_marked_or_moved_is_an_accounts_own,
+            a_scrub_sees_every_record_and_every_pack_that_holds_chunks,
+            what_lies_in_a_damaged_pack_has_to_come_again_before_a_snapshot_rests_on_it,
+            a_damaged_pack_that_comes_again_is_sound,
+            a_damaged_pack_is_not_rewritten_and_goes_when_its_chunks_left_it,
+            a_mark_is_made_on_packs_that_hold_chunks_alone,
+            each_account_is_taken_on_for_a_scrub_once_in_its_time,
             files_come_back_as_they_were_at_any_time,
             the_same_files_again_change_nothing_and_older_ones_are_a_new_version,
             a_fenced_run_stores_no_files,
             files_that_another_version_followed_are_dropped_and_the_newest_stays,
             files_are_their_accounts_own,
+            an_overview_counts_all_accounts_and_names_as_many_as_asked_for,
             an_account_sees_nothing_of_another,
             a_closed_store_refuses,
         }

@@ -10,12 +10,14 @@
 mod account;
 mod cells;
 mod error;
+mod gauges;
 mod grant;
 mod group;
 pub mod operator;
 pub mod postgres;
 mod retention;
 mod roll_up;
+mod scrub;
 pub mod sqlite;
 mod word;
 
@@ -24,10 +26,12 @@ pub(crate) mod conformance;
 
 pub use account::{Account, Seat};
 pub use error::{Refusal, StoreError};
+pub use gauges::{GaugeStore, GroupSizes, NodeGauges, Overview, PoolGauges};
 pub use grant::{ShownGrant, judge_grant, judge_remembered};
 pub use postgres::PostgresStore;
 pub use retention::{Aged, GRACE_MS, HistoryPolicy, Verdict};
 pub use roll_up::{RollUpPolicy, Tail};
+pub use scrub::{PackRow, RecordRow, ScrubStore};
 pub use sqlite::SqliteStore;
 
 use async_trait::async_trait;
@@ -239,7 +243,7 @@ pub trait Removal: Send {
 /// [`StoreError::Failed`]; refusals by rule are [`StoreError::Refused`] with the reasons that the method lists.
 /// An account sees its own records, chunks and snapshots only.
 #[async_trait]
-pub trait Store: Send + Sync + 'static {
+pub trait Store: GaugeStore + ScrubStore + 'static {
     /// The store's name, made when the store was made.
     fn id(&self) -> StoreId;
 
@@ -287,7 +291,8 @@ pub trait Store: Send + Sync + 'static {
     async fn register_pack(&self, arrival: PackArrival) -> Result<(), StoreError>;
 
     /// Enters the chunks of a registered pack; from then on a snapshot may name them. Again, it changes nothing. A
-    /// chunk that is in the index already keeps its first place, and for that the pack there stays as long as this one.
+    /// chunk that is in the index already keeps its first place, and for that the pack there stays as long as this one;
+    /// unless that pack [is damaged](ScrubStore::mark_pack). A pack that arrives is damaged no more.
     /// [`StoreError::Unavailable`] where the pack is not registered, or being removed.
     async fn index_pack(&self, index: PackIndex) -> Result<(), StoreError>;
 
@@ -352,7 +357,7 @@ pub trait Store: Send + Sync + 'static {
     /// there may be more. Of an account that is held nothing goes.
     async fn drop_chunks(&self, account: AccountId, now: UnixMillis) -> Result<bool, StoreError>;
 
-    /// Packs that hold chunks and did not arrive within [`GRACE_MS`], the smallest load first.
+    /// Packs that hold chunks, are not damaged and did not arrive within [`GRACE_MS`], the smallest load first.
     async fn pack_loads(&self, account: AccountId, now: UnixMillis) -> Result<Vec<PackLoad>, StoreError>;
 
     /// The chunks that lie in a pack, by the index.

@@ -10,12 +10,14 @@ mod cells;
 mod chunks;
 mod committer;
 mod files;
+mod gauges;
 mod history;
 mod opening;
 pub mod operator;
 mod packs;
 mod proofs;
 mod reads;
+mod scrub;
 mod snapshots;
 mod tail;
 #[cfg(test)]
@@ -26,8 +28,8 @@ pub(super) use cells::trouble;
 pub use opening::OpenError;
 
 use super::{
-    AccountId, Append, Commit, HistoryPolicy, Move, PackArrival, PackIndex, PackLoad, PutFiles, Removal,
-    RollUpPolicy, SessionRequest, Store, StoreError, StoreId, StoredRecord, Writer, word::Word,
+    AccountId, Append, Commit, GroupSizes, HistoryPolicy, Move, PackArrival, PackIndex, PackLoad, PutFiles,
+    Removal, RollUpPolicy, SessionRequest, Store, StoreError, StoreId, StoredRecord, Writer, word::Word,
 };
 use async_trait::async_trait;
 use backstop_protocol::{
@@ -52,10 +54,18 @@ const CONNECTIONS: u32 = 15;
 /// How many appends may wait before callers wait to join them.
 const QUEUE: usize = 1024;
 
+/// Fails where the database is not at this program's version.
+pub async fn check_current(url: &str) -> Result<(), OpenError> {
+    let mut connection = options(url)?.disable_statement_logging().connect().await?;
+    opening::owner(&mut connection).await?;
+    Ok(sqlx::Connection::close(connection).await?)
+}
+
 /// A store in a PostgreSQL database.
 pub struct PostgresStore {
     id: StoreId,
     roll_up: RollUpPolicy,
+    groups: GroupSizes,
     database: Database,
     /// Of appends alone, so that they wait for nothing else.
     appends: Database,
@@ -86,15 +96,26 @@ impl PostgresStore {
         let database = Database::new(pool(CONNECTIONS).connect_lazy_with(options.clone()), applied);
         let appends = Database::new(pool(1).connect_lazy_with(options), applied);
         let (jobs, queue) = mpsc::channel(QUEUE);
-        let committer = committer::start(queue, appends.clone(), database.clone(), roll_up.clone());
+        let groups = GroupSizes::default();
+        let (own, shared) = (appends.clone(), database.clone());
+        let committer = committer::start(queue, own, shared, roll_up.clone(), groups.clone());
         Ok(Self {
             id,
             roll_up,
+            groups,
             database,
             appends,
             jobs,
             committer: Mutex::new(Some(committer)),
         })
+    }
+
+    /// Opens a database that servers of this very version use.
+    pub async fn open_beside(url: &str, rng: &mut (dyn CryptoRng + Send)) -> Result<Self, OpenError> {
+        let mut connection = options(url)?.disable_statement_logging().connect().await?;
+        let server = opening::owner(&mut connection).await?;
+        sqlx::Connection::close(connection).await?;
+        Self::open(url, server, RollUpPolicy::default(), rng).await
     }
 
     async fn hear(&self, word: Word) -> Result<AccountState, StoreError> {

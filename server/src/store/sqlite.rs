@@ -10,12 +10,14 @@ mod cells;
 pub(super) use cells::trouble;
 mod chunks;
 mod files;
+mod gauges;
 mod history;
 mod opening;
 pub mod operator;
 mod packs;
 mod proofs;
 mod reads;
+mod scrub;
 mod snapshots;
 mod tail;
 #[cfg(test)]
@@ -23,8 +25,8 @@ mod tests;
 mod writer;
 
 use super::{
-    AccountId, Append, Commit, HistoryPolicy, Move, PackArrival, PackIndex, PackLoad, PutFiles, Removal,
-    RollUpPolicy, SessionRequest, Store, StoreError, StoreId, StoredRecord, Writer, word::Word,
+    AccountId, Append, Commit, GroupSizes, HistoryPolicy, Move, PackArrival, PackIndex, PackLoad, PutFiles,
+    Removal, RollUpPolicy, SessionRequest, Store, StoreError, StoreId, StoredRecord, Writer, word::Word,
 };
 use async_trait::async_trait;
 use backstop_protocol::{
@@ -66,10 +68,27 @@ const WAL_KEPT: &str = "67108864";
 /// Bytes of a database page.
 const PAGE: u32 = 4096;
 
+/// Why a command did not open the database beside its server.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenBeside {
+    /// It is not there, or another version's.
+    #[error(transparent)]
+    Operator(#[from] super::operator::OperatorError),
+    /// It could not be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+}
+
+/// Fails where there is no database, or it is not at this program's version.
+pub async fn check_current(path: &Path) -> Result<(), OpenError> {
+    operator::check(path).await.map_err(|_| OpenError::NotCurrent)
+}
+
 /// A store in one SQLite file.
 pub struct SqliteStore {
     id: StoreId,
     roll_up: RollUpPolicy,
+    groups: GroupSizes,
     reads: SqlitePool,
     /// Closed once the store is closing.
     jobs: mpsc::Sender<Job>,
@@ -126,14 +145,22 @@ impl SqliteStore {
             .connect_with(options.clone().read_only(true).create_if_missing(false))
             .await?;
         let (jobs, queue) = mpsc::channel(QUEUE);
-        let writer = writer::start(queue, connection, options, roll_up.clone())?;
+        let groups = GroupSizes::default();
+        let writer = writer::start(queue, connection, options, roll_up.clone(), groups.clone())?;
         Ok(Self {
             id,
             roll_up,
+            groups,
             reads,
             jobs,
             writer: Mutex::new(Some(writer)),
         })
+    }
+
+    /// Opens a file that a server of this very version made, and may have open.
+    pub async fn open_beside(path: &Path, rng: &mut (dyn CryptoRng + Send)) -> Result<Self, OpenBeside> {
+        operator::check(path).await?;
+        Ok(Self::open(path, None, RollUpPolicy::default(), rng).await?)
     }
 
     async fn submit<T>(

@@ -7,10 +7,13 @@
 )]
 
 mod appends;
+mod bucket;
 mod connections;
 mod files;
 mod history;
 mod load;
+mod migrate;
+mod openapi;
 mod openings;
 mod operations;
 mod operator;

@@ -89,6 +89,43 @@ async fn no_count_names_a_node_or_a_key() {
 }
 
 #[tokio::test]
+async fn the_levels_are_those_of_the_moment_and_name_as_many_nodes_as_they_may() {
+    let server = TestServer::start_with(|config| {
+        config.metrics = Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
+        config.metrics_nodes = 1;
+    })
+    .await;
+    assert_eq!(server.metric("backstop_accounts ").await, 0);
+    let (first, second) = (Node::new(1), Node::new(2));
+    let mut client = first.first(&server).await;
+    let sent = client.append(1).await.len() + client.append(2).await.len();
+    let sent = u64::try_from(sent).unwrap();
+    second.first(&server).await;
+    let named = |what: &str| {
+        format!(
+            "backstop_node_{what}{{node=\"{}\",network=\"regtest\"}}",
+            first.id()
+        )
+    };
+    for (name, want) in [
+        ("backstop_accounts ", 2),
+        ("backstop_accounts_held ", 0),
+        ("backstop_store_up ", 1),
+        ("backstop_logs_bytes ", sent),
+        ("backstop_append_group_size_count ", 2),
+        (&named("log_bytes"), sent),
+        (&named("snapshot_bytes"), 0),
+        (&named("last_record_seconds"), 1_700_000_000),
+    ] {
+        assert_eq!(server.metric(name).await, want, "{name}");
+    }
+    assert!(server.metric("backstop_disk_free_bytes ").await > 0);
+    assert!(server.metric("backstop_database_connections_max ").await > 1);
+    let (_, text) = plain_get(server.metrics.unwrap(), "/metrics").await;
+    assert!(!text.contains(&second.id().to_string()), "{text}");
+}
+
+#[tokio::test]
 async fn health_and_readiness_are_told_apart_from_the_api() {
     let mut server = server().await;
     let operators = server.metrics.unwrap();

@@ -3,12 +3,16 @@
 
 mod client;
 mod cluster;
+mod cut;
 mod node;
+mod storage;
 mod wire;
 
 pub(crate) use client::{Client, pack};
 pub(crate) use cluster::Cluster;
+pub(crate) use cut::{Fault, Hop};
 pub(crate) use node::Node;
+pub(crate) use storage::{KEY_ID, SECRET, Storage, tools};
 pub(crate) use wire::{Answer, Connection};
 
 use backstop_protocol::{

@@ -4,7 +4,10 @@
 #![expect(clippy::print_stdout, reason = "a program that a person looks at")]
 
 use anyhow::{Context, Result, bail};
-use backstop_tests::binaries::{BUILT, cargo};
+use backstop_tests::{
+    binaries::{BUILT, cargo},
+    tools::{TOOLS, Tool},
+};
 use std::{
     env,
     io::IsTerminal,
@@ -40,6 +43,11 @@ const NEEDS: &[Need] = &[
         reason: "is one of the server's databases: tests start clusters of their own",
     },
     Need {
+        programs: &["python3"],
+        package: "python3-venv",
+        reason: "runs the fuzzer that reads the server's OpenAPI document",
+    },
+    Need {
         programs: &["pgbouncer"],
         package: "pgbouncer",
         reason: "stands between the server and PostgreSQL in one of the tests",
@@ -61,6 +69,9 @@ fn main() -> ExitCode {
 
 fn run() -> Result<()> {
     install(&missing(NEEDS, &folders()))?;
+    for tool in TOOLS.iter().filter(|tool| !tool.program().is_file()) {
+        install_tool(tool)?;
+    }
     let root = Path::new(env!("CARGO_MANIFEST_DIR"))
         .parent()
         .context("tests/ lies in the workspace")?;
@@ -77,6 +88,44 @@ fn run() -> Result<()> {
             .args(["test", "--locked", "--workspace"])
             .args(env::args().skip(1)),
     )
+}
+
+/// Installs a program by its registry's own client, once for all clones. It takes its place last, whole.
+fn install_tool(tool: &Tool) -> Result<()> {
+    println!(
+        "test-all: {} {} is missing; tests start it",
+        tool.name, tool.version
+    );
+    let (root, name) = (tool.root(), tool.name);
+    match name {
+        // Its speed is of no matter.
+        "s3s-fs" => {
+            let build = root.join("build");
+            let mut install = cargo();
+            install.args([
+                "install",
+                "--quiet",
+                "--locked",
+                "--debug",
+                "--features",
+                "binary",
+            ]);
+            install.args(["--version", tool.version, name]);
+            install.arg("--root").arg(&root).arg("--target-dir").arg(&build);
+            step(name, &mut install)?;
+            std::fs::remove_dir_all(&build).with_context(|| format!("remove {}", build.display()))
+        }
+        "schemathesis" => {
+            step(
+                "python",
+                Command::new("python3").args(["-m", "venv", "--clear"]).arg(&root),
+            )?;
+            let mut install = Command::new(root.join("bin/python"));
+            install.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]);
+            step(name, install.arg(format!("{name}=={}", tool.version)))
+        }
+        _ => bail!("nobody knows how to install {name}"),
+    }
 }
 
 /// Runs one command, says what and how long, and fails where it does.
@@ -195,7 +244,7 @@ mod tests {
     #[test]
     fn a_need_is_met_by_any_of_its_programs_in_any_folder() {
         let (empty, full) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        for program in ["gcc", "initdb", "pgbouncer"] {
+        for program in ["gcc", "initdb", "pgbouncer", "python3"] {
             std::fs::write(full.path().join(program), "").unwrap();
         }
         let packages = |folders: &[&Path]| {
@@ -206,7 +255,13 @@ mod tests {
                 .collect::<Vec<_>>()
         };
         assert_eq!(packages(&[empty.path(), full.path()]), ["git"]);
-        let all = ["build-essential", "git", "postgresql", "pgbouncer"];
+        let all = [
+            "build-essential",
+            "git",
+            "postgresql",
+            "python3-venv",
+            "pgbouncer",
+        ];
         assert_eq!(packages(&[empty.path()]), all);
         assert_eq!(packages(&[]), all);
     }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{
-    packs::PackRange,
+    packs::{PackRange, StoredPack},
     store::conformance::{Session, claim},
 };
 use async_trait::async_trait;
@@ -56,6 +56,15 @@ impl PackStore for FaultyPacks {
     }
     async fn remove(&self, account: AccountId, pack: PackId) -> Result<(), PackError> {
         self.packs.remove(account, pack).await
+    }
+    async fn accounts(&self) -> Result<Vec<AccountId>, PackError> {
+        self.packs.accounts().await
+    }
+    async fn list(&self, account: AccountId) -> Result<Vec<StoredPack>, PackError> {
+        self.packs.list(account).await
+    }
+    async fn probe(&self) -> Result<(), PackError> {
+        self.packs.probe().await
     }
 }
 

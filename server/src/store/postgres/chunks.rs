@@ -7,6 +7,7 @@ use super::{
 use crate::store::{AccountId, ChunkEntry, PackArrival, PackIndex, StoreError};
 use backstop_protocol::{
     chunk::ChunkPlace,
+    clock::UnixMillis,
     id::{ChunkId, PackId},
 };
 use sqlx::PgConnection;
@@ -50,6 +51,26 @@ pub(super) async fn registered(
     row.ok_or_else(StoreError::being_removed)
 }
 
+/// The bytes of a pack are those that its name says, again. What is damaged may lose chunks to it.
+pub(super) async fn arrived(
+    connection: &mut PgConnection,
+    account: AccountId,
+    pack: i64,
+    now: UnixMillis,
+) -> Result<(), StoreError> {
+    query(
+        "UPDATE packs SET damaged_at = CASE WHEN pack = $1 THEN NULL ELSE damaged_at END,
+            freed_at = CASE WHEN pack = $1 THEN freed_at ELSE $2 END
+         WHERE account = $3 AND damaged_at IS NOT NULL",
+    )
+    .bind(pack)
+    .bind(int(now.0)?)
+    .bind(account.0)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
 /// Chunks, column by column: id, offset, length.
 pub(super) fn columns(chunks: &[ChunkEntry]) -> (Vec<&[u8]>, Vec<i64>, Vec<i64>) {
     (
@@ -62,12 +83,14 @@ pub(super) fn columns(chunks: &[ChunkEntry]) -> (Vec<&[u8]>, Vec<i64>, Vec<i64>)
 pub(super) async fn index(connection: &mut PgConnection, index: &PackIndex) -> Result<(), StoreError> {
     accounts::lock(connection, index.account).await?;
     let pack = registered(connection, index.account, index.pack).await?;
+    arrived(connection, index.account, pack, index.now).await?;
     let (ids, offsets, lengths) = columns(&index.chunks);
     query(
         "INSERT INTO chunks (account, id, pack, \"offset\", len)
          SELECT $1, entry.id, $2, entry.\"offset\", entry.len
          FROM unnest($3::bytea[], $4::bigint[], $5::bigint[]) AS entry (id, \"offset\", len)
-         ON CONFLICT (account, id) DO NOTHING",
+         ON CONFLICT (account, id) DO UPDATE SET pack = excluded.pack, \"offset\" = excluded.\"offset\", len = excluded.len
+         WHERE EXISTS (SELECT 1 FROM packs WHERE packs.pack = chunks.pack AND packs.damaged_at IS NOT NULL)",
     )
     .bind(index.account.0)
     .bind(pack)

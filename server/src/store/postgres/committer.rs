@@ -6,7 +6,7 @@ use super::{
     transactions::Database,
 };
 use crate::store::{
-    Append, Refusal, RollUpPolicy, StoreError,
+    Append, GroupSizes, Refusal, RollUpPolicy, StoreError,
     group::{GROUP_BYTES, GROUP_MAX, Outcome},
 };
 use backstop_protocol::api::Appended;
@@ -33,11 +33,13 @@ pub(super) fn start(
     own: Database,
     shared: Database,
     policy: RollUpPolicy,
+    groups: GroupSizes,
 ) -> JoinHandle<()> {
     let committer = Committer {
         own,
         shared,
         policy,
+        groups,
         later: JoinSet::new(),
     };
     tokio::spawn(committer.run(jobs))
@@ -47,6 +49,7 @@ struct Committer {
     own: Database,
     shared: Database,
     policy: RollUpPolicy,
+    groups: GroupSizes,
     /// Appends whose account was at work in another transaction, each account's in a task of its own.
     later: JoinSet<()>,
 }
@@ -83,6 +86,7 @@ impl Committer {
         let waiting = request.appends.into_iter().zip(answers);
         match done {
             Ok(outcomes) => {
+                self.groups.committed(outcomes.iter().flatten().count());
                 let mut busy: HashMap<_, Vec<_>> = HashMap::new();
                 for ((append, answer), outcome) in waiting.zip(outcomes) {
                     match outcome {

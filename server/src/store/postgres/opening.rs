@@ -57,6 +57,11 @@ pub enum OpenError {
         "migration {0} in the database is not this program's; run the version of backstop-server that made the database, or a later one"
     )]
     OtherMigration(i64),
+    /// Not at this program's version, where nothing may be brought up to date.
+    #[error(
+        "the database belongs to another version of backstop-server, or to none; use the program that serves it, or bring it up to date with: backstop-server migrate"
+    )]
+    OtherVersion,
     /// Another server's.
     #[error(
         "the database belongs to the server with the key {}, and this one has {}; nodes pinned the first: put its identity.key into this server's data directory", .expected, .found
@@ -169,6 +174,19 @@ pub(super) async fn is_current(connection: &mut PgConnection) -> Result<bool, sq
         .iter()
         .map(|migration| (migration.version, migration.checksum.to_vec()));
     Ok(found.into_iter().eq(known))
+}
+
+/// Whose database it is, if it is at this program's version.
+pub(super) async fn owner(connection: &mut PgConnection) -> Result<ServerKey, OpenError> {
+    // An empty database has no table of migrations.
+    if !is_current(connection).await.unwrap_or_default() {
+        return Err(OpenError::OtherVersion);
+    }
+    let key: Vec<u8> = scalar("SELECT server_key FROM store")
+        .fetch_one(connection)
+        .await?;
+    let wrong = |_| sqlx::Error::Decode("the store's row".into());
+    Ok(ServerKey(key.try_into().map_err(wrong)?))
 }
 
 /// Brings the database up to date, all or nothing, one server at a time; then learns its name and who it belongs to.

@@ -86,7 +86,7 @@ pub(super) async fn loads(
     let rows = query(
         "SELECT packs.id, packs.bytes, sum(chunks.len + $1)::bigint AS live
          FROM packs JOIN chunks ON chunks.pack = packs.pack
-         WHERE packs.account = $2 AND packs.touched_at < $3 AND packs.removing_at IS NULL
+         WHERE packs.account = $2 AND packs.touched_at < $3 AND packs.removing_at IS NULL AND packs.damaged_at IS NULL
          GROUP BY packs.pack ORDER BY live, packs.pack",
     )
     .bind(i64::try_from(ENTRY_HEADER_LEN).unwrap_or_default())
@@ -123,6 +123,7 @@ pub(super) async fn chunks_in(
 pub(super) async fn move_chunks(connection: &mut PgConnection, moved: &Move) -> Result<(), StoreError> {
     accounts::lock(connection, moved.account).await?;
     let to = chunks::registered(connection, moved.account, moved.to).await?;
+    chunks::arrived(connection, moved.account, to, moved.now).await?;
     let from: Vec<_> = moved.from.iter().map(|pack| pack.0.as_slice()).collect();
     query("UPDATE packs SET freed_at = $3 WHERE account = $1 AND id = ANY($2)")
         .bind(moved.account.0)

@@ -53,6 +53,7 @@ pub(super) async fn commit(
         inherit(connection, commit, snapshot, parent).await?;
     }
     add(connection, commit, snapshot).await?;
+    check_sound(connection, commit.account, snapshot).await?;
     let row = query(
         "UPDATE snapshots SET bytes = (
             SELECT coalesce(sum(chunks.len), 0)::bigint FROM snapshot_chunks JOIN chunks USING (chunk)
@@ -152,6 +153,29 @@ async fn add(connection: &mut PgConnection, commit: &Commit, snapshot: i64) -> R
     } else {
         Err(Refusal::ChunksMissing(missing).into())
     }
+}
+
+/// What lies in a damaged pack has to come again before a snapshot rests on it, whether it was added or inherited.
+async fn check_sound(
+    connection: &mut PgConnection,
+    account: AccountId,
+    snapshot: i64,
+) -> Result<(), StoreError> {
+    let rows = query(
+        "SELECT chunks.id FROM packs JOIN chunks ON chunks.pack = packs.pack
+         JOIN snapshot_chunks ON snapshot_chunks.snapshot = $1 AND snapshot_chunks.chunk = chunks.chunk
+         WHERE packs.account = $2 AND packs.damaged_at IS NOT NULL ORDER BY chunks.id LIMIT $3",
+    )
+    .bind(snapshot)
+    .bind(account.0)
+    .bind(i64::try_from(MISSING_MAX).unwrap_or(i64::MAX))
+    .fetch_all(connection)
+    .await?;
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let missing = rows.iter().map(|row| Ok(ChunkId(id(row, "id")?)));
+    Err(Refusal::ChunksMissing(missing.collect::<Result<_, StoreError>>()?).into())
 }
 
 /// At most `most` of the listed chunks that are not there, in their order.

@@ -4,6 +4,7 @@ use super::cells::{hex_array, id, int, number};
 use crate::store::{AccountId, ChunkEntry, PackArrival, PackIndex, StoreError};
 use backstop_protocol::{
     chunk::ChunkPlace,
+    clock::UnixMillis,
     id::{ChunkId, PackId},
 };
 use sqlx::{Row as _, SqliteConnection};
@@ -44,6 +45,25 @@ pub(super) async fn registered(
     row.ok_or_else(StoreError::being_removed)
 }
 
+/// The bytes of a pack are those that its name says, again. What is damaged may lose chunks to it.
+pub(super) async fn arrived(
+    connection: &mut SqliteConnection,
+    account: AccountId,
+    pack: i64,
+    now: UnixMillis,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "UPDATE packs SET damaged_at = iif(pack = ?1, NULL, damaged_at), freed_at = iif(pack = ?1, freed_at, ?2)
+         WHERE account = ?3 AND damaged_at IS NOT NULL",
+    )
+    .bind(pack)
+    .bind(int(now.0)?)
+    .bind(account.0)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
 /// Chunks as SQLite takes them apart again with `json_each`: id, offset, length.
 pub(super) fn entries(chunks: &[ChunkEntry]) -> Result<String, StoreError> {
     let entries: Vec<_> = chunks
@@ -55,13 +75,15 @@ pub(super) fn entries(chunks: &[ChunkEntry]) -> Result<String, StoreError> {
 
 pub(super) async fn index(connection: &mut SqliteConnection, index: &PackIndex) -> Result<(), StoreError> {
     let pack = registered(connection, index.account, index.pack).await?;
+    arrived(connection, index.account, pack, index.now).await?;
     let chunks = entries(&index.chunks)?;
-    // SQLite wants the WHERE there: without it ON would be read as a join's.
+    // SQLite wants the WHERE there: without it ON would be read as a join's. A chunk leaves a damaged pack alone.
     sqlx::query(
         "INSERT INTO chunks (account, id, pack, offset, len)
          SELECT ?, unhex(entry.value ->> 0), ?, entry.value ->> 1, entry.value ->> 2
          FROM json_each(?) AS entry WHERE true
-         ON CONFLICT (account, id) DO NOTHING",
+         ON CONFLICT (account, id) DO UPDATE SET pack = excluded.pack, offset = excluded.offset, len = excluded.len
+         WHERE EXISTS (SELECT 1 FROM packs WHERE packs.pack = chunks.pack AND packs.damaged_at IS NOT NULL)",
     )
     .bind(index.account.0)
     .bind(pack)

@@ -12,6 +12,9 @@ pub enum OpenError {
         "the database was written by a newer backstop-server (it knows migration {0}); run that version or a later one"
     )]
     Newer(i64),
+    /// It is older than this program, or not there, and must not be brought up to date.
+    #[error("it is not up to date, and --migrate=false forbids to change that; run: backstop-server migrate")]
+    NotCurrent,
     /// The migrations could not be applied.
     #[error("cannot bring the database up to date")]
     Migrate(#[source] MigrateError),

@@ -88,7 +88,7 @@ pub(super) async fn loads(
     let rows = sqlx::query(
         "SELECT packs.id, packs.bytes, sum(chunks.len + ?) AS live
          FROM packs CROSS JOIN chunks ON chunks.pack = packs.pack
-         WHERE packs.account = ? AND packs.touched_at < ? AND packs.removing_at IS NULL
+         WHERE packs.account = ? AND packs.touched_at < ? AND packs.removing_at IS NULL AND packs.damaged_at IS NULL
          GROUP BY packs.pack ORDER BY live, packs.pack",
     )
     .bind(i64::try_from(ENTRY_HEADER_LEN).unwrap_or_default())
@@ -124,6 +124,7 @@ pub(super) async fn chunks_in(
 
 pub(super) async fn move_chunks(connection: &mut SqliteConnection, chunks: &Move) -> Result<(), StoreError> {
     let to = chunks::registered(connection, chunks.account, chunks.to).await?;
+    chunks::arrived(connection, chunks.account, to, chunks.now).await?;
     let from = hex_array(chunks.from.iter().map(|pack| &pack.0));
     sqlx::query(
         "UPDATE packs SET freed_at = ?3 WHERE account = ?1 AND id IN (SELECT unhex(value) FROM json_each(?2))",

@@ -53,6 +53,7 @@ pub(super) async fn commit(
         inherit(connection, commit, snapshot, parent).await?;
     }
     add(connection, commit, snapshot).await?;
+    check_sound(connection, commit.account, snapshot).await?;
     let row = sqlx::query(
         "UPDATE snapshots SET bytes = (
             SELECT coalesce(sum(chunks.len), 0) FROM snapshot_chunks JOIN chunks USING (chunk)
@@ -154,6 +155,29 @@ async fn add(connection: &mut SqliteConnection, commit: &Commit, snapshot: i64) 
     } else {
         Err(Refusal::ChunksMissing(missing).into())
     }
+}
+
+/// What lies in a damaged pack has to come again before a snapshot rests on it, whether it was added or inherited.
+async fn check_sound(
+    connection: &mut SqliteConnection,
+    account: AccountId,
+    snapshot: i64,
+) -> Result<(), StoreError> {
+    let rows = sqlx::query(
+        "SELECT chunks.id FROM packs CROSS JOIN chunks ON chunks.pack = packs.pack
+         CROSS JOIN snapshot_chunks ON snapshot_chunks.snapshot = ? AND snapshot_chunks.chunk = chunks.chunk
+         WHERE packs.account = ? AND packs.damaged_at IS NOT NULL ORDER BY chunks.id LIMIT ?",
+    )
+    .bind(snapshot)
+    .bind(account.0)
+    .bind(i64::try_from(MISSING_MAX).unwrap_or(i64::MAX))
+    .fetch_all(connection)
+    .await?;
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let missing = rows.iter().map(|row| Ok(ChunkId(id(row, "id")?)));
+    Err(Refusal::ChunksMissing(missing.collect::<Result<_, StoreError>>()?).into())
 }
 
 /// At most `most` of the listed chunks that are not there.

@@ -7,11 +7,11 @@
 use super::{
     accounts,
     append::{self, GROUP_MAX},
-    chunks, files, history, packs, proofs, snapshots,
+    chunks, files, history, packs, proofs, scrub, snapshots,
 };
 use crate::store::{
-    AccountId, Append, Commit, HistoryPolicy, Move, PackArrival, PackIndex, PutFiles, RollUpPolicy,
-    SessionRequest, StoreError, group::GROUP_BYTES, word::Word,
+    AccountId, Append, Commit, GroupSizes, HistoryPolicy, Move, PackArrival, PackIndex, PutFiles,
+    RollUpPolicy, SessionRequest, StoreError, group::GROUP_BYTES, word::Word,
 };
 use backstop_protocol::{
     api::{AccountState, Appended, SnapshotInfo},
@@ -46,6 +46,8 @@ pub(super) enum Job {
     Close,
     PutFiles(Box<PutFiles>, Answer<()>),
     DropOldFiles(AccountId, UnixMillis, Answer<u64>),
+    MarkPack(AccountId, PackId, Option<UnixMillis>, Answer<bool>),
+    BeginScrub(UnixMillis, UnixMillis, Answer<Option<AccountId>>),
 }
 
 /// Starts the thread. It runs jobs until [`Job::Close`], or until every sender is gone, and nothing waits.
@@ -54,12 +56,13 @@ pub(super) fn start(
     connection: SqliteConnection,
     options: SqliteConnectOptions,
     roll_up: RollUpPolicy,
+    groups: GroupSizes,
 ) -> io::Result<JoinHandle<()>> {
     // Neither sockets nor timers: it waits for other threads alone.
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
     thread::Builder::new()
         .name("store-writer".to_owned())
-        .spawn(move || runtime.block_on(run(jobs, connection, options, roll_up)))
+        .spawn(move || runtime.block_on(run(jobs, connection, options, roll_up, groups)))
 }
 
 async fn run(
@@ -67,10 +70,12 @@ async fn run(
     connection: SqliteConnection,
     options: SqliteConnectOptions,
     roll_up: RollUpPolicy,
+    groups: GroupSizes,
 ) {
     let mut writer = Writer {
         options,
         roll_up,
+        groups,
         connection: Some(connection),
     };
     let mut held = None;
@@ -117,6 +122,7 @@ fn gather(jobs: &mut mpsc::Receiver<Job>, group: &mut Vec<WaitingAppend>) -> Opt
 struct Writer {
     options: SqliteConnectOptions,
     roll_up: RollUpPolicy,
+    groups: GroupSizes,
     /// `None` after a failure: a connection whose transaction broke is not trusted again.
     connection: Option<SqliteConnection>,
 }
@@ -160,6 +166,9 @@ impl Writer {
         // A commit that failed has rolled back where it could not be tried again; then this does not succeed.
         if done.is_ok() || sqlx::query("ROLLBACK").execute(&mut connection).await.is_ok() {
             self.connection = Some(connection);
+        }
+        if done.is_ok() {
+            self.groups.committed(appends.len());
         }
         done
     }
@@ -236,6 +245,15 @@ impl Writer {
             Job::DropOldFiles(account, before, answer) => {
                 let done =
                     self.transaction(async |connection| files::drop_old(connection, account, before).await);
+                let _ = answer.send(done.await);
+            }
+            Job::MarkPack(account, pack, at, answer) => {
+                let done =
+                    self.transaction(async |connection| scrub::mark(connection, account, pack, at).await);
+                let _ = answer.send(done.await);
+            }
+            Job::BeginScrub(before, now, answer) => {
+                let done = self.transaction(async |connection| scrub::begin(connection, before, now).await);
                 let _ = answer.send(done.await);
             }
         }
