@@ -1,9 +1,11 @@
 //! The command line.
 
 mod file;
+mod invite;
 mod layers;
 mod log;
 mod node;
+mod office;
 mod reference;
 mod serve;
 mod settings;
@@ -44,10 +46,15 @@ enum Command {
     CheckConfig(Box<Settings>),
     /// Print a configuration file with the defaults, every setting explained.
     DefaultConfig(DefaultConfig),
-    /// What concerns one node.
+    /// What concerns one node, or lists all; beside a server that runs.
     Node {
         #[command(subcommand)]
         command: node::NodeCommand,
+    },
+    /// Invitations, with which nodes come to a server that is not open to all.
+    Invite {
+        #[command(subcommand)]
+        command: invite::InviteCommand,
     },
 }
 
@@ -111,6 +118,10 @@ async fn obey(arguments: Vec<OsString>, layered: Layered) -> anyhow::Result<()> 
         Command::Node { command } => {
             let _log = Log::start(&std::env::var("RUST_LOG").unwrap_or_else(|_| "info".to_owned()));
             node::run(command).await
+        }
+        Command::Invite { command } => {
+            let _log = Log::start(&std::env::var("RUST_LOG").unwrap_or_else(|_| "info".to_owned()));
+            invite::run(command).await
         }
     }
 }

@@ -1,6 +1,10 @@
 //! What is counted, for an operator's questions. No label names a node, a key or an address: their number is bounded by
 //! the code, not by who calls.
 
+mod tenants;
+
+pub(crate) use tenants::{Standing, TenantMetrics};
+
 use backstop_protocol::{grant::Scope, problem::ProblemCode};
 use prometheus_client::{
     encoding::{EncodeLabelSet, text},
@@ -83,6 +87,7 @@ pub(crate) struct Metrics {
     roll_ups_committed: Counter,
     proofs: Family<Outcome, Counter>,
     connections: ConnectionMetrics,
+    tenants: TenantMetrics,
 }
 
 /// The counts of the connections to one server.
@@ -136,6 +141,7 @@ impl Metrics {
             roll_ups_committed: Counter::default(),
             proofs: Family::default(),
             connections: ConnectionMetrics::default(),
+            tenants: TenantMetrics::default(),
         };
         metrics.register();
         Arc::new(metrics)
@@ -214,6 +220,7 @@ impl Metrics {
             "Connections that the server ended, by why",
             connections.cut.clone(),
         );
+        self.tenants.register(registry);
         for outcome in ["equal", "failed"] {
             // An alarm on an increase needs the nought before it.
             drop(self.proofs.get_or_create(&Outcome { outcome }));
@@ -223,6 +230,11 @@ impl Metrics {
     /// The counts of connections.
     pub(crate) fn connections(&self) -> &ConnectionMetrics {
         &self.connections
+    }
+
+    /// The counts of tenants.
+    pub(crate) fn tenants(&self) -> &TenantMetrics {
+        &self.tenants
     }
 
     /// A request was answered. `route` is the path's template.

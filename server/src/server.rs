@@ -3,14 +3,16 @@
 use crate::{
     config::Config,
     data_dir::{DataDir, DataDirError, Sharing},
-    housekeeping::{Housekeeper, Housekeeping},
+    housekeeping::{Alarms, Housekeeper, Housekeeping},
     http::{self, App},
     metrics::{ConnectionMetrics, Metrics},
     operations::{self, Operations},
     packs::DirectoryPacks,
+    rates::Limiter,
     sessions::Sessions,
     store::{PostgresStore, SqliteStore, Store, postgres, sqlite::OpenError},
     transport::{Certificates, Limits, Proxies, TlsError, Transport},
+    webhooks::Webhooks,
 };
 use backstop_protocol::{clock::Clock, id::ServerKey};
 use rand_core::CryptoRng;
@@ -107,12 +109,13 @@ impl Server {
         };
         let mut data = DataDir::open(&config.data, sharing)?;
         let identity = data.identity(rng)?;
+        let terms = config.terms();
         let store: Arc<dyn Store> = if let Some(url) = &config.database {
             let key = identity.server_key();
-            Arc::new(PostgresStore::open(url.expose(), key, config.roll_up, rng).await?)
+            Arc::new(PostgresStore::open(url.expose(), key, terms, rng).await?)
         } else {
             let file = data.database();
-            let store = SqliteStore::open(&file, config.database_limit, config.roll_up, rng).await;
+            let store = SqliteStore::open(&file, config.database_limit, terms, rng).await;
             Arc::new(store.map_err(|cause| ServerError::Store { file, cause })?)
         };
         let dir = data.packs();
@@ -136,6 +139,14 @@ impl Server {
         let sessions = Sessions::new(identity, store.id());
         let packs = Arc::new(packs);
         let (housekeeping, wake) = Housekeeping::new();
+        let metrics = Metrics::new();
+        let tenants = metrics.tenants().clone();
+        let webhooks = Webhooks::start(
+            config.webhook,
+            sessions.server_key(),
+            clock.clone(),
+            tenants.clone(),
+        );
         let housekeeper = Housekeeper::new(
             store.clone(),
             packs.clone(),
@@ -143,6 +154,7 @@ impl Server {
             config.history,
             config.housekeeping_pause,
             wake,
+            Alarms::new(webhooks.clone(), tenants),
         );
         let app = Arc::new(App {
             housekeeping,
@@ -150,7 +162,9 @@ impl Server {
             store,
             packs,
             clock,
-            metrics: Metrics::new(),
+            metrics,
+            limiter: Limiter::new(config.rates),
+            webhooks,
             proxies: Proxies::new(&config.trusted_proxies),
             body_grace: config.body_grace,
         });

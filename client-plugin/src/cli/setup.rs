@@ -56,6 +56,10 @@ pub struct Args {
     /// Reach the server through this SOCKS5 proxy, as in `socks5h://127.0.0.1:9050` for Tor.
     #[arg(long, value_name = "URL")]
     proxy: Option<String>,
+    /// The invitation that the server's operator gave you, where the server takes nobody without one. It is shown to the server
+    /// now and kept nowhere.
+    #[arg(long, value_name = "INVITE")]
+    invite: Option<String>,
     /// Print the recovery key even where the output is no terminal, or where setup was run before.
     #[arg(long)]
     show_recovery_key: bool,
@@ -79,6 +83,8 @@ struct Proof {
     connect: Connect,
     /// The key it must have; `None`: whichever it shows.
     pinned: Option<ServerKey>,
+    /// The invitation that it is shown.
+    invite: Option<String>,
 }
 
 /// What a server proved.
@@ -141,6 +147,7 @@ fn setup(args: &Args, world: &mut World<'_>) -> anyhow::Result<()> {
         url: url.clone(),
         connect,
         pinned,
+        invite: args.invite.clone(),
     };
     let Proved { key, records } = (world.prove_server)(&proof, &identity)?;
     ensure!(

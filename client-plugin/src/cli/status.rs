@@ -17,6 +17,7 @@ use backstop_protocol::{
     clock::UnixMillis,
     head::Head,
     id::{Network, NodeId},
+    quota::{Quota, QuotaLevel},
 };
 use serde::Serialize;
 use std::{io::Write, process::ExitCode};
@@ -169,6 +170,7 @@ impl Status {
                             server.url
                         ));
                     }
+                    self.look_at_room(&server.url, &account);
                     found.account = Some(account);
                 }
                 Err(error) => {
@@ -179,6 +181,25 @@ impl Status {
                 }
             }
             self.servers.push(found);
+        }
+    }
+
+    fn look_at_room(&mut self, url: &str, account: &AccountState) {
+        if let Some(quota) = &account.quota
+            && quota.level > QuotaLevel::Near
+        {
+            self.problem(format!(
+                "The room at {url} is used up: {} of {} bytes, {} at most. Beyond that the node waits before each commit, then \
+                 halts. Ask the server's operator for more room.",
+                quota.used, quota.bytes, quota.most
+            ));
+        }
+        if let Some(at) = account.removal_at {
+            self.problem(format!(
+                "{url} removes everything of this node from {} on. If that is wrong, type: backstop delete-backup --undo; where the \
+                 server's operator asked for it, ask there.",
+                Utc(at)
+            ));
         }
     }
 
@@ -242,6 +263,7 @@ impl Status {
                         account.log_bytes
                     ),
                 });
+                lines.extend(account.quota.as_ref().map(room));
                 lines.push(proof(account));
                 let skew = account.time.0.abs_diff(now.0) / 1000;
                 if skew > 60 {
@@ -262,6 +284,16 @@ async fn look_at(node: &Node) -> Result<(AccountState, Seen), RemoteError> {
     let (session, account) = node.open_reader().await?;
     let seen = look(node, &session, &account).await?;
     Ok((account, seen))
+}
+
+/// How much room is left, as a person says it.
+fn room(quota: &Quota) -> String {
+    let what = match quota.level {
+        QuotaLevel::Within => "",
+        QuotaLevel::Near => ": RUNS OUT, history becomes less; ask the server's operator for more",
+        _ => ": USED UP",
+    };
+    format!("  room     {} of {} bytes used{what}", quota.used, quota.bytes)
 }
 
 /// What the last comparison found, as a person says it.

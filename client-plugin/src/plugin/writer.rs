@@ -1,6 +1,6 @@
 //! The writer of one run: takes batches, seals them, and returns once they are durable (I2, I3, I7).
 
-use super::{batch::Versions, follower::Follower, halt::Halted, patience::Patience};
+use super::{batch::Versions, follower::Follower, halt::Halted, patience::Patience, room::Room};
 use crate::{
     directory::{Lock, Witness},
     node::Node,
@@ -12,6 +12,7 @@ use backstop_protocol::{
     id::{RunId, TimelineId},
 };
 use std::sync::Arc;
+use tokio::time::Instant;
 
 /// How lightningd notes an upgrade of its schema; it rewrites the whole file at the end of such a start, and tells nobody.
 const MIGRATION: &[u8] = b"INSERT INTO db_upgrades";
@@ -33,6 +34,8 @@ pub(super) struct Writer {
     pub(super) opens_run: bool,
     /// Makes roll-ups in the background; `None` where no shadow is kept.
     pub(super) follower: Option<Follower>,
+    /// What the server says about the node's room.
+    pub(super) room: Room,
     /// Held for the life of the run.
     pub(super) _lock: Lock,
 }
@@ -106,6 +109,7 @@ impl Writer {
         }
         self.head = head;
         self.opens_run = false;
+        self.room.hear(session.url(), &appended, Instant::now());
         if let Some(follower) = &self.follower {
             follower.follow(head, content, bytes);
             if (appended.roll_up || follower.wants_roll_up()) && follower.roll_up(head) {

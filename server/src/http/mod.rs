@@ -11,6 +11,7 @@ mod packs;
 mod params;
 mod proofs;
 mod records;
+mod removal;
 mod seal;
 mod server;
 mod session;
@@ -21,8 +22,8 @@ mod tests;
 mod trace;
 
 use crate::{
-    error::ApiError, housekeeping::Housekeeping, metrics::Metrics, packs::PackStore, sessions::Sessions,
-    store::Store, transport::Proxies,
+    error::ApiError, housekeeping::Housekeeping, metrics::Metrics, packs::PackStore, rates::Limiter,
+    sessions::Sessions, store::Store, transport::Proxies, webhooks::Webhooks,
 };
 use axum::{
     Router,
@@ -50,6 +51,8 @@ pub(crate) struct App {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) proxies: Proxies,
     pub(crate) body_grace: Duration,
+    pub(crate) limiter: Limiter,
+    pub(crate) webhooks: Webhooks,
 }
 
 /// The whole of the API.
@@ -72,6 +75,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route(&manifest, get(snapshots::manifest))
         .route(api::PROOFS, post(proofs::report))
         .route(api::PROOFS_ACCEPTED, post(proofs::accept))
+        .route(api::REMOVAL, post(removal::ask))
         .route(api::FILES, get(files::fetch).put(files::store))
         .fallback(async || ApiError::NoSuchPath)
         .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)

@@ -6,6 +6,7 @@ mod history;
 mod openings;
 mod packs;
 mod snapshots;
+mod tenants;
 mod writing;
 
 pub(super) use appends::*;
@@ -14,6 +15,7 @@ pub(super) use history::*;
 pub(super) use openings::*;
 pub(super) use packs::*;
 pub(super) use snapshots::*;
+pub(super) use tenants::*;
 pub(crate) use writing::{Session, claim};
 
 use super::*;

@@ -18,6 +18,7 @@ mod proofs;
 mod reads;
 mod snapshots;
 mod tail;
+pub(in crate::store) mod tenants;
 #[cfg(test)]
 mod tests;
 mod transactions;
@@ -26,8 +27,9 @@ pub(super) use cells::trouble;
 pub use opening::OpenError;
 
 use super::{
-    AccountId, Append, Commit, HistoryPolicy, Move, PackArrival, PackIndex, PackLoad, PutFiles, Removal,
-    RollUpPolicy, SessionRequest, Store, StoreError, StoreId, StoredRecord, Writer, word::Word,
+    Account, AccountId, Append, Commit, HistoryPolicy, Leaving, Move, PackArrival, PackIndex, PackLoad,
+    PutFiles, Refusal, Removal, SessionRequest, Store, StoreError, StoreId, StoredRecord, Terms, Watched,
+    Writer, word::Word,
 };
 use async_trait::async_trait;
 use backstop_protocol::{
@@ -36,6 +38,7 @@ use backstop_protocol::{
     clock::UnixMillis,
     grant::SignedGrant,
     id::{AccessKey, ChunkId, PackId, ServerKey, SnapshotId},
+    removal::RemovalWord,
 };
 use committer::Job;
 use opening::{check_durable, check_usable, options, pool, prepare};
@@ -55,7 +58,7 @@ const QUEUE: usize = 1024;
 /// A store in a PostgreSQL database.
 pub struct PostgresStore {
     id: StoreId,
-    roll_up: RollUpPolicy,
+    terms: Terms,
     database: Database,
     /// Of appends alone, so that they wait for nothing else.
     appends: Database,
@@ -67,12 +70,12 @@ pub struct PostgresStore {
 
 impl PostgresStore {
     /// Opens the database at `url` (`postgres://…`, 14 or later) and brings it up to date, one process at a time. It
-    /// belongs to the server with the key `server`, which the first process writes into it. `roll_up` decides when a
-    /// new snapshot is asked for. `rng` names a new store.
+    /// belongs to the server with the key `server`, which the first process writes into it. It judges by
+    /// `terms`. `rng` names a new store.
     pub async fn open(
         url: &str,
         server: ServerKey,
-        roll_up: RollUpPolicy,
+        terms: Terms,
         rng: &mut (dyn CryptoRng + Send),
     ) -> Result<Self, OpenError> {
         let mut new_id = [0; 16];
@@ -86,10 +89,10 @@ impl PostgresStore {
         let database = Database::new(pool(CONNECTIONS).connect_lazy_with(options.clone()), applied);
         let appends = Database::new(pool(1).connect_lazy_with(options), applied);
         let (jobs, queue) = mpsc::channel(QUEUE);
-        let committer = committer::start(queue, appends.clone(), database.clone(), roll_up.clone());
+        let committer = committer::start(queue, appends.clone(), database.clone(), terms.clone());
         Ok(Self {
             id,
-            roll_up,
+            terms,
             database,
             appends,
             jobs,
@@ -97,10 +100,18 @@ impl PostgresStore {
         })
     }
 
+    async fn load(&self, account: AccountId) -> Result<Account, StoreError> {
+        self.database
+            .read(&account, |connection, account| {
+                Box::pin(accounts::load(connection, *account))
+            })
+            .await
+    }
+
     async fn hear(&self, word: Word) -> Result<AccountState, StoreError> {
         self.database
-            .write((word, self.roll_up.clone()), |connection, (word, policy)| {
-                Box::pin(proofs::take(connection, word, policy))
+            .write((word, self.terms.clone()), |connection, (word, terms)| {
+                Box::pin(proofs::take(connection, word, terms))
             })
             .await
     }
@@ -139,10 +150,9 @@ impl Store for PostgresStore {
 
     async fn open_session(&self, request: SessionRequest) -> Result<(AccountId, AccountState), StoreError> {
         self.database
-            .write(
-                (request, self.roll_up.clone()),
-                |connection, (request, policy)| Box::pin(accounts::open(connection, request, policy)),
-            )
+            .write((request, self.terms.clone()), |connection, (request, terms)| {
+                Box::pin(accounts::open(connection, request, terms))
+            })
             .await
     }
 
@@ -157,11 +167,14 @@ impl Store for PostgresStore {
     async fn account(&self, account: AccountId, now: UnixMillis) -> Result<AccountState, StoreError> {
         self.database
             .read(
-                &(account, &self.roll_up, now),
-                |connection, (account, policy, now)| {
+                &(account, &self.terms, now),
+                |connection, (account, terms, now)| {
                     Box::pin(async move {
                         let found = accounts::load(connection, *account).await?;
-                        accounts::state(connection, &found, policy, *now).await
+                        if found.going {
+                            return Err(Refusal::NotFound.into());
+                        }
+                        accounts::state(connection, &found, terms, *now).await
                     })
                 },
             )
@@ -190,8 +203,8 @@ impl Store for PostgresStore {
 
     async fn register_pack(&self, arrival: PackArrival) -> Result<(), StoreError> {
         self.database
-            .write(arrival, |connection, arrival| {
-                Box::pin(chunks::register(connection, arrival))
+            .write((arrival, self.terms.clone()), |connection, (arrival, terms)| {
+                Box::pin(chunks::register(connection, arrival, terms))
             })
             .await
     }
@@ -218,8 +231,8 @@ impl Store for PostgresStore {
 
     async fn commit_snapshot(&self, commit: Commit) -> Result<SnapshotInfo, StoreError> {
         self.database
-            .write(commit, |connection, commit| {
-                Box::pin(snapshots::commit(connection, commit))
+            .write((commit, self.terms.clone()), |connection, (commit, terms)| {
+                Box::pin(snapshots::commit(connection, commit, terms))
             })
             .await
     }
@@ -360,7 +373,9 @@ impl Store for PostgresStore {
 
     async fn put_files(&self, files: PutFiles) -> Result<(), StoreError> {
         self.database
-            .write(files, |connection, files| Box::pin(files::put(connection, files)))
+            .write((files, self.terms.clone()), |connection, (files, terms)| {
+                Box::pin(files::put(connection, files, terms))
+            })
             .await
     }
 
@@ -376,6 +391,63 @@ impl Store for PostgresStore {
         self.database
             .write((account, before), |connection, (account, before)| {
                 Box::pin(files::drop_old(connection, *account, *before))
+            })
+            .await
+    }
+
+    async fn history_policy(
+        &self,
+        account: AccountId,
+        policy: &HistoryPolicy,
+    ) -> Result<HistoryPolicy, StoreError> {
+        let account = self.load(account).await?;
+        Ok(self.terms.history(policy, account.quota, account.used()))
+    }
+
+    async fn hear_owner(
+        &self,
+        account: AccountId,
+        word: RemovalWord,
+        now: UnixMillis,
+    ) -> Result<AccountState, StoreError> {
+        self.database
+            .write(
+                (account, word, self.terms.clone(), now),
+                |connection, (account, word, terms, now)| {
+                    Box::pin(async move {
+                        let account = tenants::hear_owner(connection, *account, word, terms, *now).await?;
+                        accounts::state(connection, &account, terms, *now).await
+                    })
+                },
+            )
+            .await
+    }
+
+    async fn watch(&self, account: AccountId, now: UnixMillis) -> Result<Watched, StoreError> {
+        let before = self.load(account).await?;
+        let mut after = before.clone();
+        let watched = after.watch(&self.terms, now);
+        // Most looks find nothing new, and lock nothing.
+        if !super::tenants::differs(&before, &after) {
+            return Ok(watched);
+        }
+        self.database
+            .write(
+                (account, self.terms.clone(), now),
+                |connection, (account, terms, now)| {
+                    Box::pin(tenants::watch(connection, *account, terms, *now))
+                },
+            )
+            .await
+    }
+
+    async fn remove_some(&self, account: AccountId, now: UnixMillis) -> Result<Leaving, StoreError> {
+        if !self.load(account).await?.is_leaving(now) {
+            return Ok(Leaving::No);
+        }
+        self.database
+            .write((account, now), |connection, (account, now)| {
+                Box::pin(tenants::remove_some(connection, *account, *now))
             })
             .await
     }

@@ -170,6 +170,7 @@ impl Account<'_> {
             node,
             network,
             grant: Some(grant.clone()),
+            invite: None,
         });
         let (session, state) = self.session(Arc::clone(&identity), None).await?;
         let reader = Reader {

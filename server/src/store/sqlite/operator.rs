@@ -24,6 +24,21 @@ pub async fn order_roll_up(
     network: Option<Network>,
     now: UnixMillis,
 ) -> Result<Account, OperatorError> {
+    let mut connection = connect(database).await?;
+    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+    let account = find(&mut transaction, node, network).await?;
+    sqlx::query("UPDATE accounts SET roll_up_ordered_at = ? WHERE account = ?")
+        .bind(int(now.0)?)
+        .bind(account.id.0)
+        .execute(&mut *transaction)
+        .await?;
+    transaction.commit().await?;
+    connection.close().await?;
+    Ok(account)
+}
+
+/// Opens the file of a server that may be running.
+pub(in crate::store) async fn connect(database: &Path) -> Result<SqliteConnection, OperatorError> {
     if !database.is_file() {
         return Err(OperatorError::NoDatabase(database.display().to_string()));
     }
@@ -36,16 +51,7 @@ pub async fn order_roll_up(
         .connect()
         .await?;
     check_version(&mut connection).await?;
-    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
-    let account = find(&mut transaction, node, network).await?;
-    sqlx::query("UPDATE accounts SET roll_up_ordered_at = ? WHERE account = ?")
-        .bind(int(now.0)?)
-        .bind(account.id.0)
-        .execute(&mut *transaction)
-        .await?;
-    transaction.commit().await?;
-    connection.close().await?;
-    Ok(account)
+    Ok(connection)
 }
 
 /// Nothing is migrated here: a server that runs would not know of it.
