@@ -94,6 +94,7 @@ impl Node {
             node: config.node,
             network: config.network,
             grant: Some(config.grant.clone()),
+            invite: None,
         };
         Ok(Self {
             network_dir: network_dir.to_owned(),

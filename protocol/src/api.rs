@@ -17,6 +17,7 @@
 //! | `GET /v1/snapshots/{snapshot}/manifest` | read | | a sealed manifest |
 //! | `POST /v1/proofs` | append | [`ProofReport`] | [`AccountState`] |
 //! | `POST /v1/proofs/accepted` | append | | [`AccountState`] |
+//! | `POST /v1/removal` | read | [`crate::removal::SignedRemoval`] | [`AccountState`] |
 //! | `PUT /v1/files` | append | sealed files | empty |
 //! | `GET /v1/files?at=TIME` | read | | sealed files |
 
@@ -26,6 +27,7 @@ use crate::{
     grant::SignedGrant,
     head::Head,
     id::{Network, NodeId, RecordHash, ServerKey, SnapshotId, TimelineId},
+    quota::Quota,
 };
 use serde::{Deserialize, Serialize};
 
@@ -58,6 +60,8 @@ pub const SNAPSHOTS: &str = "/v1/snapshots";
 pub const PROOFS: &str = "/v1/proofs";
 /// `POST`: lets go of what a comparison that failed holds.
 pub const PROOFS_ACCEPTED: &str = "/v1/proofs/accepted";
+/// `POST`: the node's own word on the removal of its backup.
+pub const REMOVAL: &str = "/v1/removal";
 /// `PUT` and `GET`: the node's files beside its database, sealed as one.
 pub const FILES: &str = "/v1/files";
 
@@ -85,6 +89,10 @@ pub const MISSING_MAX: usize = 1_000;
 pub const JSON_MAX: usize = 64 << 10;
 /// After how many bytes a page of records ends; a longer record comes alone.
 pub const RECORD_PAGE: usize = 4 << 20;
+/// Longest invitation, bytes.
+pub const INVITE_MAX: usize = 128;
+/// How old, or how far ahead of the server's clock, a node's word on its removal may be, milliseconds.
+pub const REMOVAL_FRESH_MS: u64 = 3_600_000;
 /// Longest body of sealed files, bytes.
 pub const FILES_MAX: usize = 4 << 20;
 /// Life of a session's token, milliseconds: a revocation bites within it.
@@ -160,6 +168,13 @@ pub struct AccountState {
     /// The newest sealed files beside the database.
     #[serde(default)]
     pub files: Option<FilesInfo>,
+    /// The node's room; absent where it has no bounds.
+    #[serde(default)]
+    pub quota: Option<Quota>,
+    /// When everything of this account is removed, because its operator or the node's owner asked for that. Until then
+    /// nothing else changes, and either of them may take it back.
+    #[serde(default)]
+    pub removal_at: Option<UnixMillis>,
     /// The server's clock.
     pub time: UnixMillis,
 }
@@ -223,6 +238,12 @@ pub struct Appended {
     pub head: Head,
     /// Whether the server asks for a new snapshot, so that it may drop the log below it.
     pub roll_up: bool,
+    /// The node's room, once most of it is used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quota: Option<Quota>,
+    /// When everything of this account is removed, if that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub removal_at: Option<UnixMillis>,
 }
 
 /// One page of `GET /v1/records`: each record behind its length (u32) and the time at which the server received it

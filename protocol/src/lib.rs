@@ -14,6 +14,8 @@
 //! | [`signmessage`], [`grant`] | statements signed by a node's key |
 //! | [`session`] | opening a session, and the MAC of each request and answer |
 //! | [`problem`] | refusals with stable codes |
+//! | [`quota`] | how much room a server gives a node |
+//! | [`removal`] | "remove my backup", signed by a node's key |
 //! | [`api`] | paths, headers, limits and bodies of the HTTP calls |
 //! | [`clock`] | time, passed in |
 
@@ -28,7 +30,9 @@ pub mod head;
 pub mod id;
 pub mod pack;
 pub mod problem;
+pub mod quota;
 pub mod record;
+pub mod removal;
 pub mod session;
 pub mod signmessage;
 pub mod snapshot;

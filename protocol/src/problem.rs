@@ -65,6 +65,8 @@ codes! {
     GrantMissing = "grant_missing", 403, "The server knows no grant for this access key.";
     /// A read session cannot do this.
     ScopeInsufficient = "scope_insufficient", 403, "The session's scope does not allow this.";
+    /// The node's word on its removal is not signed as it must be, not fresh, or meant for another account or server.
+    RemovalInvalid = "removal_invalid", 403, "The removal is not valid.";
     /// This server takes no new nodes like this.
     RegistrationClosed = "registration_closed", 403, "The server takes no new nodes.";
     /// Nothing there, for this account.
@@ -97,6 +99,8 @@ codes! {
     Internal = "internal", 500, "The server failed.";
     /// The server cannot answer now.
     Unavailable = "unavailable", 503, "The server cannot answer now.";
+    /// The account's room is used up, with its overdraft: nothing was changed. The operator may give more.
+    QuotaExceeded = "quota_exceeded", 507, "The node's room on the server is used up.";
     /// No room: nothing was changed.
     StorageFull = "storage_full", 507, "The server's disk is full.";
 }

@@ -203,6 +203,10 @@ pub struct SignedOpening {
     /// BIP340 over the tagged hash of SPEC 4.3, hex.
     #[serde(with = "hex::serde")]
     pub signature: [u8; 64],
+    /// The invitation with which a new node is let in, as its operator gave it; not signed, since it decides about nothing
+    /// else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub invite: Option<String>,
 }
 
 impl Opening {
@@ -240,6 +244,7 @@ impl Opening {
         Ok(SignedOpening {
             opening: self,
             signature,
+            invite: None,
         })
     }
 }

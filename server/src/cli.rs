@@ -1,9 +1,11 @@
 //! The command line.
 
 mod file;
+mod invite;
 mod layers;
 mod log;
 mod node;
+mod office;
 mod place;
 mod reference;
 mod scrub;
@@ -54,10 +56,15 @@ enum Command {
     /// running. A pack that is lost or damaged is marked, so that the node sends its content again with its next snapshot.
     /// Exits with 0 if nothing is wrong, with 3 if something is, and with 1 if that could not be found out.
     Scrub(Box<scrub::Scrub>),
-    /// What concerns one node.
+    /// What concerns one node, or lists all; beside a server that runs.
     Node {
         #[command(subcommand)]
         command: node::NodeCommand,
+    },
+    /// Invitations, with which nodes come to a server that is not open to all.
+    Invite {
+        #[command(subcommand)]
+        command: invite::InviteCommand,
     },
 }
 
@@ -135,6 +142,10 @@ async fn obey(arguments: Vec<OsString>, layered: Layered) -> anyhow::Result<()> 
         Command::Node { command } => {
             let _log = Log::start(&std::env::var("RUST_LOG").unwrap_or_else(|_| "info".to_owned()));
             node::run(command).await
+        }
+        Command::Invite { command } => {
+            let _log = Log::start(&std::env::var("RUST_LOG").unwrap_or_else(|_| "info".to_owned()));
+            invite::run(command).await
         }
     }
 }

@@ -2,8 +2,10 @@
 
 use crate::{
     packs::Bucket,
-    store::{HistoryPolicy, RollUpPolicy},
+    rates::Rates,
+    store::{HistoryPolicy, QuotaPolicy, Registration, RollUpPolicy, Terms},
     transport::{Cidr, Limits, TlsFiles},
+    webhooks::Webhook,
 };
 use std::{
     fmt,
@@ -77,6 +79,18 @@ pub struct Config {
     pub roll_up: RollUpPolicy,
     /// How much of each history is kept.
     pub history: HistoryPolicy,
+    /// How much room nodes have.
+    pub quota: QuotaPolicy,
+    /// Which nodes are taken in.
+    pub registration: Registration,
+    /// How long after it was asked for the removal of a node begins.
+    pub removal_delay: Duration,
+    /// After how long without a record every node counts as silent, whatever its own rhythm.
+    pub silent_after: Duration,
+    /// How often somebody may ask.
+    pub rates: Rates,
+    /// Where events are sent, if anywhere.
+    pub webhook: Option<Webhook>,
     /// How long to rest between two rounds of housekeeping over all accounts. What goes then is decided by the server's
     /// clock, not by this.
     pub housekeeping_pause: Duration,
@@ -109,11 +123,29 @@ impl Config {
             database_limit: None,
             roll_up: RollUpPolicy::default(),
             history: HistoryPolicy::default(),
+            quota: QuotaPolicy::default(),
+            registration: Registration::default(),
+            removal_delay: Terms::default().removal_delay,
+            silent_after: Terms::default().silent_after,
+            rates: Rates::default(),
+            webhook: None,
             housekeeping_pause: Duration::from_mins(5),
             scrub_every: Duration::from_hours(30 * 24),
             scrub_rate: 4 << 20,
             body_grace: Duration::from_secs(30),
             drain: Duration::from_secs(10),
+        }
+    }
+
+    /// On what terms accounts are kept.
+    #[must_use]
+    pub fn terms(&self) -> Terms {
+        Terms {
+            roll_up: self.roll_up.clone(),
+            quota: self.quota.clone(),
+            registration: self.registration,
+            removal_delay: self.removal_delay,
+            silent_after: self.silent_after,
         }
     }
 }

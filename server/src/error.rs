@@ -13,9 +13,10 @@ use backstop_protocol::{
     bytes::Malformed,
     grant::BadGrant,
     problem::{PROBLEM_JSON, Problem, ProblemCode},
+    removal::BadRemoval,
     session::BadOpening,
 };
-use std::error::Error;
+use std::{error::Error, time::Duration};
 
 /// Why a request was refused, or failed.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +33,10 @@ pub(crate) enum ApiError {
     BadOpening(String),
     #[error("{0}")]
     GrantInvalid(String),
+    #[error("{0}")]
+    RemovalInvalid(String),
+    #[error("too many requests; ask again in {} seconds", seconds(*.0))]
+    TooManyRequests(Duration),
     #[error("this session may only read")]
     ReadOnly,
     #[error("there is nothing at this path")]
@@ -56,6 +61,11 @@ pub(crate) enum ApiError {
     Internal(#[source] Box<dyn Error + Send + Sync>),
 }
 
+/// Whole seconds, one at least.
+fn seconds(wait: Duration) -> u64 {
+    wait.as_secs().saturating_add(1)
+}
+
 impl ApiError {
     #[expect(
         clippy::needless_pass_by_value,
@@ -73,6 +83,8 @@ impl ApiError {
             Self::BadMac => ProblemCode::BadMac,
             Self::BadOpening(_) => ProblemCode::BadOpening,
             Self::GrantInvalid(_) => ProblemCode::GrantInvalid,
+            Self::RemovalInvalid(_) => ProblemCode::RemovalInvalid,
+            Self::TooManyRequests(_) => ProblemCode::TooManyRequests,
             Self::ReadOnly => ProblemCode::ScopeInsufficient,
             Self::NoSuchPath | Self::NotFound => ProblemCode::NotFound,
             Self::MethodNotAllowed => ProblemCode::MethodNotAllowed,
@@ -95,6 +107,9 @@ impl ApiError {
                 Refusal::NotNext { .. } => ProblemCode::NotNext,
                 Refusal::NotOnChain { .. } => ProblemCode::NotOnChain,
                 Refusal::ChunksMissing(_) => ProblemCode::ChunksMissing,
+                Refusal::RegistrationClosed => ProblemCode::RegistrationClosed,
+                Refusal::QuotaExceeded { .. } => ProblemCode::QuotaExceeded,
+                Refusal::BadRemoval(_) => ProblemCode::RemovalInvalid,
                 Refusal::BadClaim(_) | Refusal::BadProof(_) | Refusal::BadCommit(_) => ProblemCode::Malformed,
             },
         }
@@ -154,6 +169,10 @@ impl IntoResponse for ApiError {
         let mut response = (status, [(header::CONTENT_TYPE, PROBLEM_JSON)], body).into_response();
         // For the counts: whoever counts sees answers, not errors.
         response.extensions_mut().insert(code);
+        if let Self::TooManyRequests(wait) = self {
+            let headers = response.headers_mut();
+            headers.insert(header::RETRY_AFTER, seconds(wait).into());
+        }
         if status == StatusCode::UNAUTHORIZED {
             let scheme = HeaderValue::from_static(AUTH_SCHEME);
             response.headers_mut().insert(header::WWW_AUTHENTICATE, scheme);
@@ -199,6 +218,12 @@ impl From<Malformed> for ApiError {
 impl From<BadOpening> for ApiError {
     fn from(error: BadOpening) -> Self {
         Self::BadOpening(error.to_string())
+    }
+}
+
+impl From<BadRemoval> for ApiError {
+    fn from(error: BadRemoval) -> Self {
+        Self::RemovalInvalid(error.to_string())
     }
 }
 

@@ -17,14 +17,18 @@ mod metrics;
 mod notify;
 mod operations;
 pub mod packs;
+mod rates;
 mod scrub;
 mod server;
 pub mod sessions;
 pub mod store;
 mod transport;
+mod webhooks;
 
 pub use config::{BODY_RATE, Config, DEFAULT_LISTEN, DatabaseUrl};
 pub use data_dir::{DataDirError, default_data_dir};
 pub use identity::IdentityError;
+pub use rates::Rates;
 pub use server::{Server, ServerError};
 pub use transport::{BadCidr, Certificates, Cidr, Limits, TlsError, TlsFiles};
+pub use webhooks::{BadWebhook, Webhook};

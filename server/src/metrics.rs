@@ -1,6 +1,10 @@
 //! What is counted, for an operator's questions. No label names a node, a key or an address: their number is bounded by
 //! the code, not by who calls.
 
+mod tenants;
+
+pub(crate) use tenants::{Standing, TenantMetrics};
+
 use crate::scrub::ScrubMetrics;
 use backstop_protocol::{grant::Scope, problem::ProblemCode};
 use prometheus_client::{
@@ -85,6 +89,7 @@ pub(crate) struct Metrics {
     proofs: Family<Outcome, Counter>,
     connections: ConnectionMetrics,
     scrubs: ScrubMetrics,
+    tenants: TenantMetrics,
 }
 
 /// The counts of the connections to one server.
@@ -139,6 +144,7 @@ impl Metrics {
             proofs: Family::default(),
             connections: ConnectionMetrics::default(),
             scrubs: ScrubMetrics::default(),
+            tenants: TenantMetrics::default(),
         };
         metrics.register();
         Arc::new(metrics)
@@ -218,6 +224,7 @@ impl Metrics {
             connections.cut.clone(),
         );
         self.scrubs.register(registry);
+        self.tenants.register(registry);
         for outcome in ["equal", "failed"] {
             // An alarm on an increase needs the nought before it.
             drop(self.proofs.get_or_create(&Outcome { outcome }));
@@ -232,6 +239,11 @@ impl Metrics {
     /// The counts of scrubs.
     pub(crate) fn scrubs(&self) -> &ScrubMetrics {
         &self.scrubs
+    }
+
+    /// The counts of tenants.
+    pub(crate) fn tenants(&self) -> &TenantMetrics {
+        &self.tenants
     }
 
     /// A request was answered. `route` is the path's template.

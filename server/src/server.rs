@@ -4,11 +4,12 @@ use crate::{
     config::Config,
     data_dir::{DataDir, DataDirError, Sharing},
     gauges::Gauges,
-    housekeeping::{Housekeeper, Housekeeping},
+    housekeeping::{Alarms, Housekeeper, Housekeeping},
     http::{self, App},
     metrics::{ConnectionMetrics, Metrics},
     operations::{self, Operations},
     packs::{Bucket, BucketPacks, BucketUrl, DirectoryPacks, PackError, PackStore},
+    rates::Limiter,
     scrub::{Schedule, Scrubber},
     sessions::Sessions,
     store::{
@@ -16,6 +17,7 @@ use crate::{
         sqlite::{self, OpenError},
     },
     transport::{Certificates, Limits, Proxies, TlsError, Transport},
+    webhooks::Webhooks,
 };
 use backstop_protocol::{
     clock::{Clock, UnixMillis},
@@ -155,6 +157,14 @@ impl Server {
         };
         let sessions = Sessions::new(identity, store.id());
         let (housekeeping, wake) = Housekeeping::new();
+        let metrics = Metrics::new();
+        let tenants = metrics.tenants().clone();
+        let webhooks = Webhooks::start(
+            config.webhook,
+            sessions.server_key(),
+            clock.clone(),
+            tenants.clone(),
+        );
         let housekeeper = Housekeeper::new(
             store.clone(),
             packs.clone(),
@@ -162,8 +172,8 @@ impl Server {
             config.history,
             config.housekeeping_pause,
             wake,
+            Alarms::new(webhooks.clone(), tenants),
         );
-        let metrics = Metrics::new();
         let schedule = (!config.scrub_every.is_zero()).then(|| Schedule {
             scrubber: Scrubber::new(store.clone(), packs.clone(), clock.clone(), config.scrub_rate),
             clock: clock.clone(),
@@ -177,6 +187,8 @@ impl Server {
             packs,
             clock,
             metrics,
+            limiter: Limiter::new(config.rates),
+            webhooks,
             proxies: Proxies::new(&config.trusted_proxies),
             body_grace: config.body_grace,
         });
@@ -309,14 +321,14 @@ async fn open_store(
     identity: &IdentitySecret,
     rng: &mut (dyn CryptoRng + Send),
 ) -> Result<Arc<dyn Store>, ServerError> {
-    let policy = config.roll_up.clone();
+    let terms = config.terms();
     if let Some(url) = &config.database {
         if !config.migrate {
             postgres::check_current(url.expose()).await?;
         }
         let key = identity.server_key();
         return Ok(Arc::new(
-            PostgresStore::open(url.expose(), key, policy, rng).await?,
+            PostgresStore::open(url.expose(), key, terms, rng).await?,
         ));
     }
     let file = data.database();
@@ -328,7 +340,7 @@ async fn open_store(
         let checked = sqlite::check_current(&file).await;
         checked.map_err(|cause| failed(&file, cause))?;
     }
-    let store = SqliteStore::open(&file, config.database_limit, policy, rng).await;
+    let store = SqliteStore::open(&file, config.database_limit, terms, rng).await;
     Ok(Arc::new(store.map_err(|cause| failed(&file, cause))?))
 }
 

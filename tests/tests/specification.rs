@@ -19,6 +19,7 @@ use backstop_protocol::{
     pack::{ENTRY_HEADER_LEN, PACK_PREAMBLE_LEN},
     problem::{PROBLEM_JSON, ProblemCode},
     record::RECORD_MIN,
+    removal::REMOVAL_PREFIX,
     session::{ANSWER_LABEL, OPEN_TAG, OPENING_INFO, REQUEST_LABEL, SESSION_INFO},
     snapshot::MANIFEST_HEADER_LEN,
 };
@@ -81,12 +82,14 @@ fn constants() -> BTreeSet<(String, String)> {
         ("FILES_COUNT", Files::COUNT_MAX),
         ("MISSING_MAX", MISSING_MAX),
         ("GRANT_MAX", GRANT_MAX),
+        ("INVITE_MAX", INVITE_MAX),
         ("JSON_MAX", JSON_MAX),
     ];
     let mut all = owned(&sizes);
     all.extend(owned(&[
         ("CONTEXT_RECORDS", CONTEXT_RECORDS),
         ("TOKEN_LIFE_MS", TOKEN_LIFE_MS),
+        ("REMOVAL_FRESH_MS", REMOVAL_FRESH_MS),
     ]));
     all
 }
@@ -162,6 +165,7 @@ fn every_path_is_one_of_the_api() {
         &manifest,
         PROOFS,
         PROOFS_ACCEPTED,
+        REMOVAL,
         FILES,
         &at,
     ];
@@ -212,6 +216,7 @@ fn texts_that_travel_are_the_same_to_the_letter() {
         assert!(SPEC.contains(&format!("`{network}`")), "{network}");
     }
     assert!(SPEC.contains(&format!("\n{GRANT_PREFIX}<64 hex>")));
+    assert!(SPEC.contains(&format!("\n{REMOVAL_PREFIX}remove the")));
     assert!(SPEC.contains(&format!("`Authorization: {AUTH_SCHEME} ")));
     assert!(SPEC.contains(&format!("`{MAC_HEADER}`")));
     assert!(SPEC.contains(OCTETS) && SPEC.contains(PROBLEM_JSON));

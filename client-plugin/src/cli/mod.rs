@@ -6,6 +6,7 @@
 mod accept;
 mod adopt;
 mod bars;
+mod delete_backup;
 mod history;
 mod node;
 pub mod prompt;
@@ -47,6 +48,7 @@ enum Command {
     Restore(restore::Args),
     Adopt(adopt::Args),
     Accept(accept::Args),
+    DeleteBackup(delete_backup::Args),
 }
 
 /// Where a command was typed.
@@ -85,6 +87,9 @@ pub fn run(clock: Arc<dyn Clock>, rng: SharedRng) -> ExitCode {
         }
         Command::Accept(args) => {
             accept::command(&args, &here, Ambient { clock, rng }).map(|()| ExitCode::SUCCESS)
+        }
+        Command::DeleteBackup(args) => {
+            delete_backup::command(&args, &here, Ambient { clock, rng }).map(|()| ExitCode::SUCCESS)
         }
         Command::Adopt(args) => {
             adopt::command(&args, &here, Ambient { clock, rng }).map(|()| ExitCode::SUCCESS)

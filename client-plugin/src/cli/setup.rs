@@ -68,6 +68,10 @@ pub struct Args {
     /// Do not send the database ahead: the first start with the plugin sends it all, and lightningd waits meanwhile.
     #[arg(long)]
     no_upload: bool,
+    /// The invitation that the server's operator gave you, where the server takes nobody without one. It is shown to the server
+    /// now and kept nowhere.
+    #[arg(long, value_name = "INVITE")]
+    invite: Option<String>,
     /// Print the recovery key even where the output is no terminal, or where setup was run before.
     #[arg(long)]
     show_recovery_key: bool,
@@ -91,6 +95,8 @@ struct Proof {
     connect: Connect,
     /// The key it must have; `None`: whichever it shows.
     pinned: Option<ServerKey>,
+    /// The invitation that it is shown.
+    invite: Option<String>,
 }
 
 /// What a server proved.
@@ -170,6 +176,7 @@ fn setup(args: &Args, world: &mut World<'_>) -> anyhow::Result<PathBuf> {
             url,
             connect: connect.clone(),
             pinned,
+            invite: args.invite.clone(),
         };
         let proved = (world.prove_server)(&proof, &identity)?;
         let (url, key) = (proof.url, proved.key);

@@ -18,6 +18,7 @@ use backstop_protocol::{
     clock::UnixMillis,
     head::Head,
     id::{Network, NodeId},
+    quota::{Quota, QuotaLevel},
 };
 use serde::Serialize;
 use std::{io::Write, process::ExitCode};
@@ -239,6 +240,7 @@ impl Status {
                         account.log_bytes
                     ),
                 });
+                lines.extend(account.quota.as_ref().map(room));
                 lines.push(proof(account));
                 let skew = account.time.0.abs_diff(now.0) / 1000;
                 if skew > 60 {
@@ -310,6 +312,7 @@ impl ServerStatus {
                         server.url
                     ));
                 }
+                wrong.extend(wrong_with_room(&server.url, &account));
                 found.account = Some(account);
             }
             Err(error) => {
@@ -321,6 +324,38 @@ impl ServerStatus {
         }
         (found, wrong)
     }
+}
+
+/// What is wrong with the room that a server gives, and with how long.
+fn wrong_with_room(url: &str, account: &AccountState) -> Vec<String> {
+    let mut wrong = Vec::new();
+    if let Some(quota) = &account.quota
+        && quota.level > QuotaLevel::Near
+    {
+        wrong.push(format!(
+            "The room at {url} is used up: {} of {} bytes, {} at most. Beyond that the node waits before each commit, then \
+             halts. Ask the server's operator for more room.",
+            quota.used, quota.bytes, quota.most
+        ));
+    }
+    if let Some(at) = account.removal_at {
+        wrong.push(format!(
+            "{url} removes everything of this node from {} on. If that is wrong, type: backstop delete-backup --undo; where the \
+             server's operator asked for it, ask there.",
+            Utc(at)
+        ));
+    }
+    wrong
+}
+
+/// How much room is left, as a person says it.
+fn room(quota: &Quota) -> String {
+    let what = match quota.level {
+        QuotaLevel::Within => "",
+        QuotaLevel::Near => ": RUNS OUT, history becomes less; ask the server's operator for more",
+        _ => ": USED UP",
+    };
+    format!("  room     {} of {} bytes used{what}", quota.used, quota.bytes)
 }
 
 /// What the last comparison found, as a person says it.

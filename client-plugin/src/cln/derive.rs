@@ -5,6 +5,7 @@ use backstop_protocol::{
     grant::{Grant, SignedGrant},
     hash::hkdf_sha256,
     id::{Network, NodeId},
+    removal::{RemovalWord, SignedRemoval},
     signmessage,
 };
 use secp256k1::SecretKey;
@@ -114,6 +115,12 @@ impl NodeKey {
     #[must_use]
     pub fn sign_grant(&self, grant: &Grant) -> SignedGrant {
         SignedGrant::sign(grant, &self.0)
+    }
+
+    /// Signs a word on the removal of the node's backup.
+    #[must_use]
+    pub fn sign_removal(&self, word: &RemovalWord) -> SignedRemoval {
+        SignedRemoval::sign(word, &self.0)
     }
 }
 

@@ -19,6 +19,7 @@ mod opening;
 mod outside;
 mod patience;
 mod recover;
+mod room;
 mod servers;
 mod siblings;
 mod stdio;

@@ -9,6 +9,7 @@ use super::{
     newest,
     patience::Patience,
     recover::Recovery,
+    room::Room,
     servers,
     stdio::{self, Level},
     writer::Writer,
@@ -108,6 +109,7 @@ pub(super) async fn open(
         run,
         node,
         follower: None,
+        room: Room::default(),
         _lock: lock,
     };
     let start = writer.go_on(judgement, &account).await?;

@@ -4,6 +4,7 @@
 use super::{
     halt::Halted,
     patience::Patience,
+    room::Room,
     stdio::{self, Level},
 };
 use crate::{
@@ -12,7 +13,12 @@ use crate::{
     remote::{RemoteError, Session},
 };
 use backstop_protocol::{head::Head, id::RunId, problem::ProblemCode, session::WriterClaim};
-use std::{path::Path, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+};
+use tokio::time::Instant;
 
 /// How often an opening follows the server's epoch before it gives up: more than once means that somebody else opens too.
 const EPOCH_RETRIES: u32 = 4;
@@ -46,7 +52,7 @@ pub(super) async fn open(
     let around = Around {
         pace: Pace::default(),
         rng: node.ambient.rng.clone(),
-        tell: Arc::new(tell),
+        tell: teller(),
     };
     let (several, ended) = Several::open(&doors, who, rule, claimed, &around).await?;
     Ok((Servers::Several(several), ended))
@@ -95,12 +101,13 @@ impl Servers {
     pub(super) async fn append(
         &self,
         record: &Record,
+        room: &mut Room,
         patience: &Patience,
         network_dir: &Path,
     ) -> Result<bool, Halted> {
         const WHAT: &str = "backup of an update";
         let several = match self {
-            Self::One(session) => return append_to_one(session, record, patience, network_dir).await,
+            Self::One(session) => return append_to_one(session, record, room, patience, network_dir).await,
             Self::Several(several) => several,
         };
         several.send(record);
@@ -139,6 +146,7 @@ impl Servers {
 async fn append_to_one(
     session: &Session,
     record: &Record,
+    room: &mut Room,
     patience: &Patience,
     network_dir: &Path,
 ) -> Result<bool, Halted> {
@@ -155,12 +163,28 @@ async fn append_to_one(
             appended.head
         )));
     }
+    room.hear(session.url(), &appended, Instant::now());
     Ok(appended.roll_up)
 }
 
-/// Says in lightningd's log what becomes of a server.
+/// Says in lightningd's log what becomes of each server.
+fn teller() -> Arc<dyn Fn(News) + Send + Sync> {
+    let rooms = Mutex::<BTreeMap<String, Room>>::default();
+    Arc::new(move |news| match news {
+        News::Room { url, appended } => {
+            let mut rooms = rooms.lock().unwrap_or_else(PoisonError::into_inner);
+            rooms
+                .entry(url.clone())
+                .or_default()
+                .hear(&url, &appended, Instant::now());
+        }
+        news => tell(news),
+    })
+}
+
 fn tell(news: News) {
     match news {
+        News::Room { .. } => {}
         News::Behind { url, reason } => stdio::log(
             Level::Warn,
             &format!(

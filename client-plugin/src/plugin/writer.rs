@@ -1,6 +1,8 @@
 //! The writer of one run: takes batches, seals them, and returns once they are durable (I2, I3, I7).
 
-use super::{batch::Versions, follower::Follower, halt::Halted, patience::Patience, servers::Servers};
+use super::{
+    batch::Versions, follower::Follower, halt::Halted, patience::Patience, room::Room, servers::Servers,
+};
 use crate::{
     directory::{Lock, Witness},
     node::Node,
@@ -33,6 +35,8 @@ pub(super) struct Writer {
     pub(super) opens_run: bool,
     /// Makes roll-ups in the background; `None` where no shadow is kept.
     pub(super) follower: Option<Follower>,
+    /// What the server says about the node's room.
+    pub(super) room: Room,
     /// Held for the life of the run.
     pub(super) _lock: Lock,
 }
@@ -100,7 +104,7 @@ impl Writer {
         }
         let roll_up = self
             .servers
-            .append(&record, &self.patience, &self.node.network_dir)
+            .append(&record, &mut self.room, &self.patience, &self.node.network_dir)
             .await?;
         let bytes = record.sealed;
         self.head = head;

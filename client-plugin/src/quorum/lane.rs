@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{random::SharedRng, remote::RemoteError, restore::BackupServer as _};
 use backstop_protocol::{
+    api::Appended,
     head::Head,
     id::RecordHash,
     problem::{Problem, ProblemCode},
@@ -74,6 +75,13 @@ pub enum News {
     Level {
         /// The server.
         url: String,
+    },
+    /// It took a record and says that its room runs out, or that it is to remove everything.
+    Room {
+        /// The server.
+        url: String,
+        /// What it says.
+        appended: Appended,
     },
 }
 
@@ -245,6 +253,10 @@ impl<D: Door> Runner<D> {
                     inbox.waiting = None;
                     head = record.head;
                     *pause = self.pace.first;
+                    if appended.quota.is_some() || appended.removal_at.is_some() {
+                        let url = self.door.url().to_owned();
+                        (self.tell)(News::Room { url, appended });
+                    }
                     self.board.change(self.at, |mine| {
                         mine.head = Some(head);
                         mine.roll_up = appended.roll_up;

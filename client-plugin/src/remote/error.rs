@@ -64,6 +64,7 @@ impl RemoteError {
                 ProblemCode::Unavailable
                     | ProblemCode::Internal
                     | ProblemCode::StorageFull
+                    | ProblemCode::QuotaExceeded
                     | ProblemCode::Timeout
                     | ProblemCode::TooManyRequests
                     | ProblemCode::SessionExpired

@@ -14,6 +14,7 @@ use backstop_protocol::{
     hash,
     id::{ChunkId, Network, NodeId, PackId, ServerKey, SnapshotId},
     problem::ProblemCode,
+    removal::SignedRemoval,
     session::{Opening, PairSecret, SessionKey, WriterClaim},
 };
 use bytes::Bytes;
@@ -40,6 +41,8 @@ pub struct Identity {
     pub network: Network,
     /// What the node's key signed; `None` where the server remembers it.
     pub grant: Option<SignedGrant>,
+    /// The invitation with which a server lets in a node that it does not know.
+    pub invite: Option<String>,
 }
 
 /// An open session with one server.
@@ -154,9 +157,10 @@ impl Session {
             time: self.clock.now(),
         };
         let aux = self.rng.array();
-        let signed = opening
+        let mut signed = opening
             .sign(&self.identity.keys.access, &aux)
             .map_err(|_| RemoteError::Key)?;
+        signed.invite.clone_from(&self.identity.invite);
         let body = serde_json::to_vec(&signed).map_err(|_| RemoteError::Key)?;
         let key = self.pair.opening_key(&body);
         let started = Instant::now();
@@ -275,6 +279,12 @@ impl Session {
     /// Lets go of what a comparison that failed holds.
     pub async fn accept_proof(&self) -> Result<AccountState, RemoteError> {
         self.json(Method::POST, api::PROOFS_ACCEPTED, Bytes::new()).await
+    }
+
+    /// Says the node's own word on the removal of its backup.
+    pub async fn ask_removal(&self, signed: &SignedRemoval) -> Result<AccountState, RemoteError> {
+        let body = serde_json::to_vec(signed).map_err(|_| RemoteError::Key)?;
+        self.json(Method::POST, api::REMOVAL, body.into()).await
     }
 
     /// Stores the node's files beside its database, sealed; success means that they are durable there.

@@ -222,6 +222,8 @@ impl BackupServer for FakeServer {
             proof: None,
             held_since: None,
             files: None,
+            quota: None,
+            removal_at: None,
             time: UnixMillis(0),
         })
     }

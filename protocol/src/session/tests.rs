@@ -118,7 +118,7 @@ fn every_field_of_an_opening_is_signed() {
     for opening in changed {
         let forged = SignedOpening {
             opening,
-            signature: signed.signature,
+            ..signed.clone()
         };
         assert_eq!(forged.verify(), Err(BadOpening));
     }

@@ -2,13 +2,14 @@
 
 use super::units;
 use crate::{
-    Cidr, Config, DEFAULT_LISTEN, DatabaseUrl, Limits, TlsFiles, default_data_dir,
+    Cidr, Config, DEFAULT_LISTEN, DatabaseUrl, Limits, Rates, TlsFiles, Webhook, default_data_dir,
     packs::{Bucket, BucketUrl},
-    store::{HistoryPolicy, RollUpPolicy},
+    store::{HistoryPolicy, QuotaPolicy, Registration, RollUpPolicy},
 };
 use anyhow::Context as _;
 use clap::{ArgAction, Args};
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{net::SocketAddr, os::unix::fs::PermissionsExt as _, path::PathBuf, time::Duration};
+use zeroize::Zeroizing;
 
 /// What can be set. The words of each are its help, its comment in the default file and its line in the reference.
 #[derive(Debug, Args)]
@@ -51,6 +52,8 @@ pub(super) struct Settings {
     policies: Policies,
     #[command(flatten)]
     scrubs: Scrubs,
+    #[command(flatten)]
+    tenants: Tenants,
 }
 
 #[derive(Debug, Args)]
@@ -120,7 +123,7 @@ struct Exposure {
         default_missing_value = "true"
     )]
     plain_http: bool,
-    /// A proxy, or a range of them, whose X-Forwarded-For or Forwarded is believed, in logs alone. May be given several
+    /// A proxy, or a range of them, whose X-Forwarded-For or Forwarded is believed, in logs and limits. May be given several
     /// times. The proxy must set one of the two headers and remove the other.
     #[arg(long, value_name = "CIDR", value_delimiter = ',')]
     trusted_proxy: Vec<Cidr>,
@@ -192,6 +195,85 @@ struct Scrubs {
     scrub_rate: u64,
 }
 
+/// Who is taken in, how much room each has, and what the operator hears.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Tenants")]
+struct Tenants {
+    /// Which nodes are taken in that have no account yet: open (every one), invite (those with an invitation from `invite create`
+    /// or allowed by `node allow`), allowlist (the latter alone).
+    #[arg(long, value_name = "open|invite|allowlist", default_value_t = Registration::Open)]
+    registration: Registration,
+    /// How many bytes each node may use that has no quota of its own; without it the disk decides.
+    #[arg(long, value_name = "SIZE", value_parser = units::bytes)]
+    quota: Option<u64>,
+    /// From this share of its quota on a node is warned and asked for roll-ups early; half way to the quota its history
+    /// yields.
+    #[arg(long, value_name = "SHARE", default_value = "0.8", value_parser = units::percent)]
+    quota_warning: u64,
+    /// This share of its quota a node may use beyond it, with alarms on both sides, before its records are refused.
+    #[arg(long, value_name = "SHARE", default_value = "0.2", value_parser = units::percent)]
+    quota_overdraft: u64,
+    /// How long after it was asked for the removal of a node begins; so long it can be taken back.
+    #[arg(long, value_name = "TIME", default_value = "7d", value_parser = units::time)]
+    removal_delay: Duration,
+    /// A node is silent after this time without a record, or earlier by its own rhythm.
+    #[arg(long, value_name = "TIME", default_value = "1d", value_parser = units::time)]
+    silent_after: Duration,
+    /// Requests a second without a session, from one address; ten times as many at once.
+    #[arg(long, value_name = "NUMBER", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
+    address_rate: u32,
+    /// Requests a second without a session, from all addresses together.
+    #[arg(long, value_name = "NUMBER", default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..))]
+    anonymous_rate: u32,
+    /// Requests a second in the sessions of one node. Appends of its writer are never limited.
+    #[arg(long, value_name = "NUMBER", default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..))]
+    node_rate: u32,
+    /// An address, or a range of them, behind which are many clients: it has no limit of its own. This machine is always one,
+    /// for a proxy or an onion service. May be given several times.
+    #[arg(long, value_name = "CIDR", value_delimiter = ',')]
+    shared_address: Vec<Cidr>,
+    /// Send events to this URL: a node fell silent, runs out of room, is to be removed, found its backup wrong.
+    #[arg(long, value_name = "URL", hide_env_values = true, requires = "webhook_secret")]
+    webhook: Option<WebhookUrl>,
+    /// The secret that signs them: a file that only its owner can read, with 16 to 32 bytes, such as openssl rand -hex 16 makes.
+    #[arg(long, value_name = "FILE", requires = "webhook")]
+    webhook_secret: Option<PathBuf>,
+}
+
+/// Shows itself to nobody: it may hold a secret.
+#[derive(Clone)]
+struct WebhookUrl(String);
+
+impl std::fmt::Debug for WebhookUrl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("WebhookUrl(..)")
+    }
+}
+
+// Judged where it is used: whoever refuses an argument repeats it.
+impl From<String> for WebhookUrl {
+    fn from(url: String) -> Self {
+        Self(url)
+    }
+}
+
+impl Tenants {
+    fn webhook(&self) -> anyhow::Result<Option<Webhook>> {
+        let (Some(url), Some(file)) = (&self.webhook, &self.webhook_secret) else {
+            return Ok(None);
+        };
+        let shown = file.display();
+        let metadata = std::fs::metadata(file).with_context(|| format!("--webhook-secret {shown}"))?;
+        anyhow::ensure!(
+            metadata.permissions().mode() & 0o077 == 0,
+            "others can read {shown}; run chmod 600 {shown}"
+        );
+        let secret =
+            Zeroizing::new(std::fs::read(file).with_context(|| format!("--webhook-secret {shown}"))?);
+        Ok(Some(Webhook::new(&url.0, &secret)?))
+    }
+}
+
 impl Settings {
     /// What they mean together.
     pub(super) fn config(&self) -> anyhow::Result<Config> {
@@ -203,6 +285,7 @@ impl Settings {
             exposure,
             connections,
             policies,
+            tenants,
             ..
         } = self;
         let tls = match (&exposure.tls_cert, &exposure.tls_key) {
@@ -245,6 +328,21 @@ impl Settings {
             },
             scrub_every: self.scrubs.scrub_every,
             scrub_rate: self.scrubs.scrub_rate,
+            quota: QuotaPolicy {
+                bytes: tenants.quota,
+                warn_percent: tenants.quota_warning,
+                overdraft_percent: tenants.quota_overdraft,
+            },
+            registration: tenants.registration,
+            removal_delay: tenants.removal_delay,
+            silent_after: tenants.silent_after,
+            rates: Rates {
+                address: tenants.address_rate,
+                everyone: tenants.anonymous_rate,
+                account: tenants.node_rate,
+                shared: tenants.shared_address.clone(),
+            },
+            webhook: tenants.webhook()?,
             ..Config::new(data)
         })
     }

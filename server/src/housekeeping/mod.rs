@@ -5,14 +5,17 @@
 //! What a step finds is in the database, never in memory alone: a server that dies anywhere leaves its leftovers where
 //! the next round finds them. What may go when is the store's to judge, by the server's clock (I8).
 
+mod alarms;
 mod plan;
 mod rewrite;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use alarms::Alarms;
+
 use crate::{
     packs::{PackError, PackStore},
-    store::{AccountId, HistoryPolicy, Store, StoreError},
+    store::{AccountId, HistoryPolicy, Leaving, Store, StoreError},
 };
 use backstop_protocol::{
     clock::{Clock, UnixMillis},
@@ -69,6 +72,7 @@ pub(crate) struct Housekeeper {
     searched: HashMap<AccountId, UnixMillis>,
     /// What went wrong last, by account: said once, until it succeeds or is something else.
     complaints: HashMap<AccountId, String>,
+    alarms: Alarms,
 }
 
 impl Housekeeper {
@@ -80,6 +84,7 @@ impl Housekeeper {
         policy: HistoryPolicy,
         pause: Duration,
         wake: mpsc::Receiver<AccountId>,
+        alarms: Alarms,
     ) -> Self {
         Self {
             store,
@@ -90,6 +95,7 @@ impl Housekeeper {
             wake,
             searched: HashMap::new(),
             complaints: HashMap::new(),
+            alarms,
         }
     }
 
@@ -114,6 +120,7 @@ impl Housekeeper {
     /// Once over all accounts.
     async fn round(&mut self, stopped: &watch::Receiver<bool>) {
         let mut after = AccountId(i64::MIN);
+        self.alarms.begin();
         loop {
             let page = match self.store.accounts(after, PAGE).await {
                 Ok(page) => page,
@@ -128,12 +135,21 @@ impl Housekeeper {
             after = *last;
             for account in page {
                 self.look_after(account, stopped).await;
+                self.count(account).await;
                 if *stopped.borrow() {
                     return;
                 }
             }
         }
         self.complaints.remove(&AccountId(i64::MIN));
+        self.alarms.end();
+    }
+
+    /// An account that is gone by now counts no more.
+    async fn count(&mut self, account: AccountId) {
+        if let Ok(watched) = self.store.watch(account, self.clock.now()).await {
+            self.alarms.count(&watched);
+        }
     }
 
     async fn look_after(&mut self, account: AccountId, stopped: &watch::Receiver<bool>) {
@@ -162,18 +178,24 @@ impl Housekeeper {
         enough: &(dyn Fn() -> bool + Sync),
     ) -> Result<(), HousekeepingError> {
         let now = self.clock.now();
+        if self.leave(account, now, enough).await? {
+            return Ok(());
+        }
+        let watched = self.store.watch(account, now).await?;
+        self.alarms.tell(&watched, now);
+        let policy = self.store.history_policy(account, &self.policy).await?;
         for pack in self.store.begin_removals(account, now).await? {
             if enough() {
                 return Ok(());
             }
             self.remove(account, pack).await?;
         }
-        while !enough() && self.store.drop_history(account, &self.policy, now).await? {
+        while !enough() && self.store.drop_history(account, &policy, now).await? {
             // What it needed may be needed no more. Due until the search has come to its end.
             self.searched.remove(&account);
             breathe().await;
         }
-        let before = UnixMillis(now.0.saturating_sub(self.policy.keep_ms()));
+        let before = UnixMillis(now.0.saturating_sub(policy.keep_ms()));
         self.store.drop_old_files(account, before).await?;
         let searched = self.searched.get(&account);
         if searched.is_some_and(|then| *then <= now && now.millis_since(*then) < SEARCH_MS) {
@@ -203,6 +225,33 @@ impl Housekeeper {
             self.searched.insert(account, now);
         }
         damaged
+    }
+
+    /// Removes an account whose removal is due, and says whether it is one. Its packs go as all packs do.
+    async fn leave(
+        &mut self,
+        account: AccountId,
+        now: UnixMillis,
+        enough: &(dyn Fn() -> bool + Sync),
+    ) -> Result<bool, HousekeepingError> {
+        while !enough() {
+            match self.store.remove_some(account, now).await? {
+                Leaving::No => return Ok(false),
+                Leaving::Going => {}
+                Leaving::Packs => {
+                    for pack in self.store.begin_removals(account, now).await? {
+                        self.remove(account, pack).await?;
+                    }
+                }
+                Leaving::Gone { node, network } => {
+                    self.searched.remove(&account);
+                    self.alarms.gone(node, network, now);
+                    break;
+                }
+            }
+            breathe().await;
+        }
+        Ok(true)
     }
 
     /// Marked in the database first, then the file, then the row: whoever stores a pack of this name meanwhile is told

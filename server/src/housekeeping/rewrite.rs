@@ -38,6 +38,7 @@ pub(super) async fn merge(
         account,
         pack: to,
         bytes: bytes.len() as u64,
+        judged: false,
         now,
     };
     store.register_pack(arrival).await?;

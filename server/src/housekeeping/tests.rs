@@ -6,7 +6,7 @@ mod world;
 use super::*;
 use crate::{
     packs::DirectoryPacks,
-    store::{ChunkEntry, PackArrival, PackIndex, RollUpPolicy, SqliteStore},
+    store::{ChunkEntry, PackArrival, PackIndex, SqliteStore, Terms},
 };
 use backstop_protocol::{
     id::ChunkId,

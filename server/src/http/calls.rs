@@ -1,7 +1,7 @@
 //! All calls of the API, each with what it takes and gives: the routes and the document that describes them are both made of
 //! this list, so that neither has what the other lacks.
 
-use super::{App, chunks, files, openapi, packs, proofs, records, server, sessions, snapshots};
+use super::{App, chunks, files, openapi, packs, proofs, records, removal, server, sessions, snapshots};
 use axum::routing::{MethodRouter, get, post, put};
 use backstop_protocol::api;
 use std::sync::Arc;
@@ -157,6 +157,8 @@ pub(super) fn calls() -> Vec<Call> {
             .append().takes(Json("ProofReport")),
         Call::new("post", api::PROOFS_ACCEPTED, "accept", "Lets go of what a failed comparison holds.", Json("AccountState"), post(proofs::accept))
             .append().takes(Nothing),
+        Call::new("post", api::REMOVAL, "remove", "The owner's word on the removal of a backup (SPEC 4.5).", Json("AccountState"), post(removal::ask))
+            .read().takes(Json("SignedRemoval")),
         Call::new("get", api::FILES, "fetch_files", "The files beside the database (SPEC 6.7).", Octets("Sealed files.", api::FILES_MAX), get(files::fetch))
             .read().query(AT),
         Call::new("put", api::FILES, "store_files", "Stores a version of the files beside the database.", Octets("Nothing.", 0), put(files::store))

@@ -13,6 +13,7 @@ mod packs;
 mod params;
 mod proofs;
 mod records;
+mod removal;
 mod seal;
 mod server;
 mod session;
@@ -23,8 +24,8 @@ mod tests;
 mod trace;
 
 use crate::{
-    error::ApiError, housekeeping::Housekeeping, metrics::Metrics, packs::PackStore, sessions::Sessions,
-    store::Store, transport::Proxies,
+    error::ApiError, housekeeping::Housekeeping, metrics::Metrics, packs::PackStore, rates::Limiter,
+    sessions::Sessions, store::Store, transport::Proxies, webhooks::Webhooks,
 };
 use axum::{
     Router,
@@ -48,6 +49,8 @@ pub(crate) struct App {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) proxies: Proxies,
     pub(crate) body_grace: Duration,
+    pub(crate) limiter: Limiter,
+    pub(crate) webhooks: Webhooks,
 }
 
 /// The whole of the API.

@@ -36,6 +36,7 @@ pub(super) async fn store(
         account: call.account,
         pack,
         bytes: call.body.len() as u64,
+        judged: true,
         now: app.clock.now(),
     };
     let index = PackIndex {

@@ -1,9 +1,15 @@
 //! What the client found when it compared the backup with its database.
 
 use super::{App, Json, session::AppendCall};
-use crate::error::ApiError;
+use crate::{
+    error::ApiError,
+    webhooks::{Event, Kind},
+};
 use axum::extract::State;
-use backstop_protocol::api::{AccountState, ProofReport};
+use backstop_protocol::{
+    api::{AccountState, ProofReport},
+    clock::UnixMillis,
+};
 use std::sync::Arc;
 
 pub(super) async fn report(
@@ -17,7 +23,22 @@ pub(super) async fn report(
         .report_proof(call.account, call.writer, report, now)
         .await?;
     app.metrics.proved(equal);
+    if !equal {
+        app.webhooks.tell(failed(&state, now));
+    }
     Ok(Json(state))
+}
+
+fn failed(state: &AccountState, at: UnixMillis) -> Event {
+    Event {
+        event: Kind::ProofFailed,
+        node: state.node,
+        network: state.network,
+        at,
+        text: "The node found its backup to differ from its database. What is here is held, nothing of it is dropped; the node \
+               makes a new snapshot by itself. Ask its owner to report this and to run `backstop accept`."
+            .to_owned(),
+    }
 }
 
 pub(super) async fn accept(

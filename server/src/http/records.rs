@@ -5,7 +5,10 @@ use super::{
     params::Fields,
     session::{AppendCall, ReadCall},
 };
-use crate::{error::ApiError, store::Append};
+use crate::{
+    error::ApiError,
+    store::{Append, Refusal, StoreError},
+};
 use axum::extract::State;
 use backstop_protocol::{
     api::{AccountState, Appended, RECORD_PAGE, push_frame},
@@ -37,7 +40,15 @@ pub(super) async fn append(
         now: app.clock.now(),
     };
     let began = Instant::now();
-    let appended = app.store.append(append).await?;
+    let (account, writer, now) = (append.account, append.writer, append.now);
+    let appended = app.store.append(append).await.inspect_err(|error| {
+        if matches!(
+            error,
+            StoreError::Refused(Refusal::Fenced { .. } | Refusal::NotFound)
+        ) {
+            app.limiter.fenced(account, &writer, now);
+        }
+    })?;
     app.metrics.appended(began.elapsed(), appended.roll_up);
     Ok(Json(appended))
 }

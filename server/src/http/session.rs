@@ -1,7 +1,7 @@
 //! Who asks: the token is recognised before the body is read, the body before the MAC is checked, and the MAC before
 //! anything is done (SPEC 4.4).
 
-use super::{App, body, seal::Seal};
+use super::{App, body, seal::Seal, trace::From};
 use crate::{
     error::ApiError,
     sessions::Session,
@@ -10,7 +10,7 @@ use crate::{
 use axum::{
     body::Body,
     extract::{FromRequestParts, Request, State},
-    http::{HeaderMap, Method, header, request::Parts},
+    http::{Extensions, HeaderMap, Method, header, request::Parts},
     middleware::Next,
     response::{IntoResponse as _, Response},
 };
@@ -20,7 +20,10 @@ use backstop_protocol::{
     id::ChunkId,
 };
 use bytes::Bytes;
-use std::sync::Arc;
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    sync::Arc,
+};
 
 /// A request of a session whose MAC fits; from here on its body is in [`ReadCall`] or [`AppendCall`].
 #[derive(Clone)]
@@ -47,16 +50,48 @@ pub(super) struct AppendCall {
     pub(super) body_hash: [u8; 32],
 }
 
-/// The layer. A request without credentials passes: a call that needs a session refuses it by asking for one.
+/// The layer. A request without credentials passes, if its address does not ask too often: a call that needs a session
+/// refuses it by asking for one.
 pub(super) async fn recognise(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     // An opening carries its own signature.
     if !request.headers().contains_key(header::AUTHORIZATION) || request.uri().path() == api::SESSIONS {
-        return next.run(request).await;
+        return match anonymous(&app, request).await {
+            Ok(request) => next.run(request).await,
+            Err(error) => error.into_response(),
+        };
     }
     match authenticate(&app, request).await {
         Ok(request) => next.run(request).await,
         Err(error) => error.into_response(),
     }
+}
+
+async fn anonymous(app: &App, request: Request) -> Result<Request, ApiError> {
+    let allowed = app.limiter.anonymous(from(request.extensions()), app.clock.now());
+    let Err(wait) = allowed else {
+        return Ok(request);
+    };
+    let (parts, body) = request.into_parts();
+    body::discard(&parts.headers, body, api::JSON_MAX, app.body_grace).await;
+    Err(ApiError::TooManyRequests(wait))
+}
+
+/// Where a request came from.
+pub(super) fn from(extensions: &Extensions) -> IpAddr {
+    let known = extensions.get::<From>();
+    known.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |from| from.0)
+}
+
+/// Appends of the writer are never counted; only runs that were found to be none any more have to wait with theirs.
+fn check_rate(app: &App, method: &Method, path: &str, session: &Session) -> Result<(), ApiError> {
+    let now = app.clock.now();
+    match &session.writer {
+        Some(writer) if (method, path) == (&Method::POST, api::RECORDS) => {
+            app.limiter.append(session.account, writer, now)
+        }
+        _ => app.limiter.call(session.account, now),
+    }
+    .map_err(ApiError::TooManyRequests)
 }
 
 async fn authenticate(app: &App, request: Request) -> Result<Request, ApiError> {
@@ -84,6 +119,7 @@ async fn authenticate(app: &App, request: Request) -> Result<Request, ApiError> 
     if !same(&mac, &credentials.mac) {
         return Err(ApiError::BadMac);
     }
+    check_rate(app, &parts.method, parts.uri.path(), &session)?;
     parts.extensions.insert(Authentic {
         session,
         body,

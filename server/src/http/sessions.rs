@@ -1,14 +1,14 @@
 //! Opening sessions (SPEC 4.3), and the grants that make one possible.
 
-use super::{App, Json, body, params::Id, seal::Seal};
+use super::{App, Json, body, params::Id, seal::Seal, session::from};
 use crate::{
     error::ApiError,
     sessions::Session,
-    store::{SessionRequest, ShownGrant, Writer},
+    store::{InviteId, InviteToken, SessionRequest, ShownGrant, ShownInvite, Writer},
 };
 use axum::extract::{Request, State};
 use backstop_protocol::{
-    api::{JSON_MAX, KnownGrants, SessionOpened, TOKEN_LIFE_MS},
+    api::{INVITE_MAX, JSON_MAX, KnownGrants, SessionOpened, TOKEN_LIFE_MS},
     clock::UnixMillis,
     grant::{Grant, SignedGrant},
     id::AccessKey,
@@ -38,7 +38,10 @@ pub(super) async fn open(
         ));
     }
     let now = app.clock.now();
-    let (account, state) = app.store.open_session(session_request(opening, now)?).await?;
+    app.limiter
+        .opening(opening.access_key, from(&parts.extensions), now)
+        .map_err(ApiError::TooManyRequests)?;
+    let (account, state) = app.store.open_session(session_request(&signed, now)?).await?;
     app.metrics.session_opened(opening.scope);
     let token = app.sessions.issue(&Session {
         account,
@@ -54,7 +57,8 @@ pub(super) async fn open(
     }))
 }
 
-fn session_request(opening: &Opening, now: UnixMillis) -> Result<SessionRequest, ApiError> {
+fn session_request(signed: &SignedOpening, now: UnixMillis) -> Result<SessionRequest, ApiError> {
+    let opening = &signed.opening;
     let grant = opening
         .grant
         .as_ref()
@@ -67,8 +71,21 @@ fn session_request(opening: &Opening, now: UnixMillis) -> Result<SessionRequest,
         scope: opening.scope,
         grant,
         claim: opening.writer,
+        invite: signed.invite.as_deref().map(shown_invite).transpose()?,
         now,
     })
+}
+
+/// One that cannot be read is judged like one that is not known.
+fn shown_invite(text: &str) -> Result<ShownInvite, ApiError> {
+    if text.len() > INVITE_MAX {
+        return Err(ApiError::malformed("the invitation is too long"));
+    }
+    let nobodys = ShownInvite {
+        id: InviteId([0; 4]),
+        hash: [0; 32],
+    };
+    Ok(InviteToken::read(text).map_or(nobodys, |token| token.shown()))
 }
 
 fn shown(opening: &Opening, signed: &SignedGrant) -> Result<ShownGrant, ApiError> {

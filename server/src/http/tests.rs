@@ -1,13 +1,14 @@
 //! What a handler cannot be brought to from outside: a store that is away, a pack store that is full, a panic.
 
 use super::*;
+use crate::rates::Rates;
 use crate::{
     packs::{PackError, PackRange, StoredPack},
     sessions::Session,
     store::{
-        AccountId, Append, Commit, GaugeStore, GroupSizes, HistoryPolicy, Move, Overview, PackArrival,
-        PackIndex, PackLoad, PackRow, PoolGauges, PutFiles, RecordRow, Removal, ScrubStore, SessionRequest,
-        StoreError, StoreId, StoredRecord, Writer,
+        AccountId, Append, Commit, GaugeStore, GroupSizes, HistoryPolicy, Leaving, Move, Overview,
+        PackArrival, PackIndex, PackLoad, PackRow, PoolGauges, PutFiles, RecordRow, Removal, ScrubStore,
+        SessionRequest, StoreError, StoreId, StoredRecord, Watched, Writer,
     },
 };
 use async_trait::async_trait;
@@ -24,6 +25,7 @@ use backstop_protocol::{
     id::{AccessKey, ChunkId, InstanceId, PackId, RunId, SnapshotId},
     pack::PackBuilder,
     problem::{Problem, ProblemCode},
+    removal::RemovalWord,
     session::IdentitySecret,
 };
 use tower::ServiceExt as _;
@@ -124,6 +126,23 @@ impl Store for FaultyStore {
     async fn drop_old_files(&self, _: AccountId, _: UnixMillis) -> Result<u64, StoreError> {
         away()
     }
+    async fn history_policy(&self, _: AccountId, _: &HistoryPolicy) -> Result<HistoryPolicy, StoreError> {
+        away()
+    }
+    async fn hear_owner(
+        &self,
+        _: AccountId,
+        _: RemovalWord,
+        _: UnixMillis,
+    ) -> Result<AccountState, StoreError> {
+        away()
+    }
+    async fn watch(&self, _: AccountId, _: UnixMillis) -> Result<Watched, StoreError> {
+        away()
+    }
+    async fn remove_some(&self, _: AccountId, _: UnixMillis) -> Result<Leaving, StoreError> {
+        away()
+    }
     async fn close(&self) {}
 }
 
@@ -221,13 +240,18 @@ async fn call(method: &str, path: &str, body: Vec<u8>) -> Problem {
     });
     let key = pair.session_key(&token);
     let (housekeeping, _wake) = Housekeeping::new();
+    let (metrics, clock) = (Metrics::new(), Arc::new(NoTime));
+    let nobody = metrics.tenants().clone();
+    let webhooks = Webhooks::start(None, sessions.server_key(), clock.clone(), nobody);
     let router = router(Arc::new(App {
         housekeeping,
         store: Arc::new(FaultyStore),
         packs: Arc::new(FullPacks),
         sessions,
-        clock: Arc::new(NoTime),
-        metrics: Metrics::new(),
+        clock,
+        metrics,
+        limiter: Limiter::new(Rates::default()),
+        webhooks,
         proxies: Proxies::default(),
         body_grace: Duration::from_secs(30),
     }));

@@ -24,7 +24,11 @@ use tracing::Instrument as _;
 /// Numbers requests since the start, so that the lines of one can be told from another's.
 static NUMBER: AtomicU64 = AtomicU64::new(1);
 
-pub(super) async fn requests(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+/// Where a request came from, as far as anybody knows.
+#[derive(Clone, Copy)]
+pub(super) struct From(pub(super) IpAddr);
+
+pub(super) async fn requests(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
     let matched = request.extensions().get::<MatchedPath>().cloned();
     let path = matched.as_ref().map_or("none", MatchedPath::as_str);
@@ -33,6 +37,7 @@ pub(super) async fn requests(State(app): State<Arc<App>>, request: Request, next
     let client = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| {
         app.proxies.client(peer, request.headers())
     });
+    request.extensions_mut().insert(From(client));
     let span = tracing::info_span!("request", number, %client, method = %request.method(), path);
     let method = known(request.method());
     let began = Instant::now();

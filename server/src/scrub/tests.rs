@@ -4,7 +4,7 @@ use super::*;
 use crate::{
     packs::DirectoryPacks,
     store::{
-        ChunkEntry, PackArrival, PackIndex, RollUpPolicy, ScrubStore as _, SqliteStore,
+        ChunkEntry, PackArrival, PackIndex, ScrubStore as _, SqliteStore, Terms,
         conformance::{Session, claim},
     },
 };
@@ -38,7 +38,7 @@ impl World {
     async fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("store");
-        let store = SqliteStore::open(&file, None, RollUpPolicy::default(), &mut UnwrapErr(SysRng)).await;
+        let store = SqliteStore::open(&file, None, Terms::default(), &mut UnwrapErr(SysRng)).await;
         let store = Arc::new(store.unwrap());
         let packs = Arc::new(DirectoryPacks::open(&dir.path().join("packs")).unwrap());
         let session = Session::first(&*store, 1).await;
@@ -81,6 +81,7 @@ impl World {
             account,
             pack,
             bytes: bytes.len() as u64,
+            judged: true,
             now,
         };
         self.store.register_pack(arrival).await.unwrap();

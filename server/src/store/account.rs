@@ -1,11 +1,12 @@
 //! One account and the rules by which it changes: one writer (I7), one chain (I3). No SQL, no I/O.
 
-use super::{AccountId, Append, Refusal, RollUpPolicy, Tail, Writer};
+use super::{AccountId, Append, InviteId, Load, Refusal, Removing, Tail, Terms, Told, Writer, watch};
 use backstop_protocol::{
     api::{AccountState, Appended, Proof, ProofReport, SnapshotInfo},
     clock::UnixMillis,
     head::Head,
     id::{Network, NodeId, RecordHash, TimelineId},
+    quota::{Quota, QuotaLevel},
     record::{Placement, place},
     session::WriterClaim,
 };
@@ -52,6 +53,24 @@ pub struct Account {
     pub proof: Option<Proof>,
     /// Since when nothing is dropped, because a comparison failed and nobody has accepted it yet.
     pub held_since: Option<UnixMillis>,
+    /// When it was made.
+    pub created_at: UnixMillis,
+    /// Bytes that are kept beside the log: packs, manifests, files, replaced records. The database itself keeps count.
+    pub kept_bytes: u64,
+    /// A quota of its own.
+    pub quota: Option<u64>,
+    /// The invitation that let it in.
+    pub invite: Option<InviteId>,
+    /// The longest recent silence between two records, milliseconds.
+    pub rhythm_ms: u64,
+    /// Whether, when and by whose wish it is to be removed.
+    pub removal: Option<Removing>,
+    /// When its owner last spoke about that, by its own clock.
+    pub removal_word_at: Option<UnixMillis>,
+    /// Whether its removal has begun: there is no way back, and nothing is written any more.
+    pub going: bool,
+    /// What an operator was told about it last.
+    pub told: Told,
 }
 
 impl Account {
@@ -73,6 +92,57 @@ impl Account {
             tail: Tail::default(),
             proof: None,
             held_since: None,
+            created_at: UnixMillis::default(),
+            kept_bytes: 0,
+            quota: None,
+            invite: None,
+            rhythm_ms: 0,
+            removal: None,
+            removal_word_at: None,
+            going: false,
+            told: Told::default(),
+        }
+    }
+
+    /// All bytes that count against the quota.
+    #[must_use]
+    pub fn used(&self) -> u64 {
+        self.log_bytes.saturating_add(self.kept_bytes)
+    }
+
+    /// The account's room; `None` where it has no bounds.
+    #[must_use]
+    pub fn quota_state(&self, terms: &Terms) -> Option<Quota> {
+        let ladder = terms.quota.ladder(self.quota)?;
+        Some(ladder.quota(self.used()))
+    }
+
+    /// Whether so many bytes more are taken (I13).
+    pub fn take(&self, bytes: usize, load: Load, terms: &Terms) -> Result<(), Refusal> {
+        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+        match terms.quota.ladder(self.quota) {
+            Some(ladder) => ladder.take(self.used(), bytes, load),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether a pack of a client is taken; one that is there already always is.
+    pub fn take_pack(&self, bytes: u64, is_there: bool, terms: &Terms) -> Result<(), Refusal> {
+        if self.going {
+            return Err(Refusal::NotFound);
+        }
+        if is_there {
+            return Ok(());
+        }
+        self.take(usize::try_from(bytes).unwrap_or(usize::MAX), Load::Other, terms)
+    }
+
+    /// Whether a new snapshot is asked for: early, once most of the quota is used.
+    fn asks(&self, terms: &Terms, quota: Option<&Quota>, now: UnixMillis) -> bool {
+        if quota.is_some_and(|quota| quota.level >= QuotaLevel::Near) {
+            terms.roll_up.early().asks(&self.tail, now)
+        } else {
+            terms.roll_up.asks(&self.tail, now)
         }
     }
 
@@ -129,6 +199,7 @@ impl Account {
     /// Whether the session's run is still the writer.
     pub fn check_writer(&self, writer: &Writer) -> Result<(), Refusal> {
         match &self.seat {
+            _ if self.going => Err(Refusal::NotFound),
             Some(seat) if seat.writer == *writer => Ok(()),
             _ => Err(Refusal::Fenced {
                 epoch: self.epoch(),
@@ -165,12 +236,16 @@ impl Account {
         self.timeline = Some(append.header.timeline);
         self.head = append.header.head(append.hash);
         self.before_head = append.header.prev;
+        if let Some(last) = self.head_received_at {
+            self.rhythm_ms = watch::rhythm(self.rhythm_ms, append.now.millis_since(last));
+        }
         self.head_received_at = Some(append.now);
         if self.first_seq == 0 {
             self.first_seq = append.header.seq;
         }
         let bytes = u64::try_from(append.sealed.len()).unwrap_or(u64::MAX);
         self.log_bytes = self.log_bytes.saturating_add(bytes).saturating_sub(replaced);
+        self.kept_bytes = self.kept_bytes.saturating_add(replaced);
         self.tail.add(bytes, append.now);
         if let Some(seat) = &mut self.seat {
             seat.seen_at = append.now;
@@ -201,21 +276,20 @@ impl Account {
 
     /// What an append is answered.
     #[must_use]
-    pub fn appended(&self, policy: &RollUpPolicy, now: UnixMillis) -> Appended {
+    pub fn appended(&self, terms: &Terms, now: UnixMillis) -> Appended {
+        let quota = self.quota_state(terms);
         Appended {
             head: self.head,
-            roll_up: policy.asks(&self.tail, now),
+            roll_up: self.asks(terms, quota.as_ref(), now),
+            quota: quota.filter(|quota| quota.level > QuotaLevel::Within),
+            removal_at: self.removal_at(),
         }
     }
 
     /// What the server says about the account.
     #[must_use]
-    pub fn state(
-        &self,
-        snapshot: Option<SnapshotInfo>,
-        policy: &RollUpPolicy,
-        now: UnixMillis,
-    ) -> AccountState {
+    pub fn state(&self, snapshot: Option<SnapshotInfo>, terms: &Terms, now: UnixMillis) -> AccountState {
+        let quota = self.quota_state(terms);
         AccountState {
             node: self.node,
             network: self.network,
@@ -228,10 +302,12 @@ impl Account {
             first_seq: self.first_seq,
             log_bytes: self.log_bytes,
             snapshot,
-            roll_up: policy.asks(&self.tail, now),
+            roll_up: self.asks(terms, quota.as_ref(), now),
             proof: self.proof,
             held_since: self.held_since,
             files: None,
+            quota,
+            removal_at: self.removal_at(),
             time: now,
         }
     }

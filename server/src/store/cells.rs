@@ -1,7 +1,10 @@
 //! Between a database's values and ours, alike for every database: 64-bit numbers without a sign, identifiers, rows that
 //! mean an account or a snapshot.
 
-use super::{Account, AccountId, Aged, NodeGauges, Seat, StoreError, Tail, Writer};
+use super::{
+    Account, AccountId, Aged, Invite, InviteId, NodeGauges, RemovalBy, Removing, Seat, StoreError, Tail,
+    Told, Writer,
+};
 use backstop_protocol::{
     api::{Proof, SnapshotInfo},
     clock::UnixMillis,
@@ -59,6 +62,14 @@ pub(super) fn number(row: &impl Cells, column: &'static str) -> Result<u64, Stor
     u64::try_from(value).map_err(|_| StoreError::corrupt(column))
 }
 
+/// A column that holds a number of ours, or nothing.
+pub(super) fn optional(row: &impl Cells, column: &'static str) -> Result<Option<u64>, StoreError> {
+    row.integer(column)?
+        .map(u64::try_from)
+        .transpose()
+        .map_err(|_| StoreError::corrupt(column))
+}
+
 /// A column that holds a time, or nothing.
 pub(super) fn time(row: &impl Cells, column: &'static str) -> Result<Option<UnixMillis>, StoreError> {
     row.integer(column)?
@@ -113,6 +124,45 @@ pub(super) fn account(row: &impl Cells) -> Result<Account, StoreError> {
         },
         proof: proof(row)?,
         held_since: time(row, "held_since")?,
+        created_at: time(row, "created_at")?.unwrap_or_default(),
+        kept_bytes: number(row, "kept_bytes")?,
+        quota: optional(row, "quota")?,
+        invite: bytes(row, "invite")?.map(InviteId),
+        rhythm_ms: number(row, "rhythm_ms")?,
+        removal: removal(row)?,
+        removal_word_at: time(row, "removal_word_at")?,
+        going: time(row, "going_since")?.is_some(),
+        told: Told {
+            silent_at: time(row, "told_silent_at")?,
+            quota: number(row, "told_quota")?,
+            removal_at: time(row, "told_removal_at")?,
+        },
+    })
+}
+
+fn removal(row: &impl Cells) -> Result<Option<Removing>, StoreError> {
+    let Some(at) = time(row, "removal_at")? else {
+        return Ok(None);
+    };
+    let by = match row.text("removal_by")? {
+        "owner" => RemovalBy::Owner,
+        _ => RemovalBy::Operator,
+    };
+    Ok(Some(Removing { at, by }))
+}
+
+/// A whole row of `invites`.
+pub(super) fn invite(row: &impl Cells) -> Result<Invite, StoreError> {
+    Ok(Invite {
+        id: InviteId(id(row, "id")?),
+        hash: id(row, "hash")?,
+        note: row.text("note")?.to_owned(),
+        quota: optional(row, "quota")?,
+        uses: number(row, "uses")?,
+        used: number(row, "used")?,
+        created_at: time(row, "created_at")?.unwrap_or_default(),
+        expires_at: time(row, "expires_at")?,
+        revoked_at: time(row, "revoked_at")?,
     })
 }
 

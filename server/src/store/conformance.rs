@@ -8,6 +8,7 @@ mod openings;
 mod packs;
 mod scrub;
 mod snapshots;
+mod tenants;
 mod writing;
 
 pub(super) use appends::*;
@@ -18,6 +19,7 @@ pub(super) use openings::*;
 pub(super) use packs::*;
 pub(super) use scrub::*;
 pub(super) use snapshots::*;
+pub(super) use tenants::*;
 pub(crate) use writing::{Session, claim};
 
 use super::*;

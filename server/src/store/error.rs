@@ -4,6 +4,7 @@ use backstop_protocol::{
     clock::UnixMillis,
     head::Head,
     id::{ChunkId, RecordHash},
+    quota::Quota,
 };
 use std::error::Error;
 
@@ -77,6 +78,25 @@ pub enum Refusal {
     /// The report of a comparison is one that no client can make.
     #[error("bad proof: {0}")]
     BadProof(&'static str),
+    /// The server takes no new node on these terms. Which of them are not met is said to nobody.
+    #[error(
+        "this server takes in a node only with a good invitation, or after its operator allowed it; ask the operator, then run backstop setup again, with --invite where you were given one"
+    )]
+    RegistrationClosed,
+    /// The account's room is used up.
+    #[error(
+        "{bytes} bytes more do not fit: the node uses {} of {} bytes, and may use {} at most; ask the server's operator for more room (backstop-server node quota NODE SIZE). What is stored stays restorable",
+        quota.used, quota.bytes, quota.most
+    )]
+    QuotaExceeded {
+        /// The account's room.
+        quota: Quota,
+        /// What did not fit.
+        bytes: u64,
+    },
+    /// The owner's word on the removal is not worth anything.
+    #[error("bad removal: {0}")]
+    BadRemoval(&'static str),
     /// The commit contradicts itself or what is stored.
     #[error("bad commit: {0}")]
     BadCommit(&'static str),

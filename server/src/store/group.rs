@@ -1,6 +1,6 @@
 //! A group of appends that commit together, judged in order. No SQL: a database lends its log.
 
-use super::{Account, AccountId, Append, Refusal, RollUpPolicy, StoreError};
+use super::{Account, AccountId, Append, Load, Refusal, StoreError, Terms};
 use backstop_protocol::{api::Appended, record::Placement};
 use std::collections::{HashMap, HashSet};
 
@@ -33,16 +33,18 @@ pub(super) struct Group<'a> {
     /// Records that were found good and are not written yet.
     pub(super) waiting: Vec<&'a Append>,
     judged: Vec<(&'a Append, Result<(), Refusal>)>,
+    terms: &'a Terms,
 }
 
 impl<'a> Group<'a> {
     /// Over accounts that nobody else changes until the transaction ends.
-    pub(super) fn new(accounts: HashMap<AccountId, Account>) -> Self {
+    pub(super) fn new(accounts: HashMap<AccountId, Account>, terms: &'a Terms) -> Self {
         Self {
             accounts,
             changed: HashSet::new(),
             waiting: Vec::new(),
             judged: Vec::new(),
+            terms,
         }
     }
 
@@ -65,6 +67,12 @@ impl<'a> Group<'a> {
             Ok(placement) => placement,
             Err(refusal) => return Ok(Err(refusal)),
         };
+        // The last thing that a quota refuses (I13), and never what is there already.
+        if matches!(placement, Placement::Next | Placement::Replaces)
+            && let Err(refusal) = account.take(append.sealed.len(), Load::Record, self.terms)
+        {
+            return Ok(Err(refusal));
+        }
         // The log in the database must be the one against which the next append is judged.
         if matches!(placement, Placement::Refused | Placement::Replaces) && !self.waiting.is_empty() {
             log.write(&self.waiting).await?;
@@ -94,12 +102,17 @@ impl<'a> Group<'a> {
     }
 
     /// What became of each, in their order: every success answers with the head as the transaction left it.
-    pub(super) fn outcomes(self, policy: &RollUpPolicy) -> Vec<Outcome> {
-        let Self { accounts, judged, .. } = self;
+    pub(super) fn outcomes(self) -> Vec<Outcome> {
+        let Self {
+            accounts,
+            judged,
+            terms,
+            ..
+        } = self;
         let with_head = |(append, outcome): (&Append, Result<(), Refusal>)| {
             outcome.and_then(|()| {
                 let account = accounts.get(&append.account).ok_or(Refusal::NotFound)?;
-                Ok(account.appended(policy, append.now))
+                Ok(account.appended(terms, append.now))
             })
         };
         judged.into_iter().map(with_head).collect()

@@ -13,12 +13,19 @@ mod error;
 mod gauges;
 mod grant;
 mod group;
+mod office;
 pub mod operator;
 pub mod postgres;
+mod quota;
+mod registration;
+mod removal;
 mod retention;
 mod roll_up;
 mod scrub;
 pub mod sqlite;
+mod tenants;
+mod terms;
+mod watch;
 mod word;
 
 #[cfg(test)]
@@ -28,11 +35,18 @@ pub use account::{Account, Seat};
 pub use error::{Refusal, StoreError};
 pub use gauges::{GaugeStore, GroupSizes, NodeGauges, Overview, PoolGauges};
 pub use grant::{ShownGrant, judge_grant, judge_remembered};
+pub use office::Office;
 pub use postgres::PostgresStore;
+pub use quota::{Ladder, Load, QuotaPolicy, UNLIMITED};
+pub use registration::{Admission, Invite, InviteId, InviteToken, Registration, ShownInvite};
+pub use removal::{Leaving, RemovalBy, Removing};
 pub use retention::{Aged, GRACE_MS, HistoryPolicy, Verdict};
 pub use roll_up::{RollUpPolicy, Tail};
 pub use scrub::{PackRow, RecordRow, ScrubStore};
 pub use sqlite::SqliteStore;
+pub use tenants::{Act, Allowed};
+pub use terms::Terms;
+pub use watch::{Notice, Told, Watched};
 
 use async_trait::async_trait;
 use backstop_protocol::{
@@ -42,6 +56,7 @@ use backstop_protocol::{
     grant::{Scope, SignedGrant},
     id::{AccessKey, ChunkId, InstanceId, Network, NodeId, PackId, RecordHash, RunId, SnapshotId},
     record::RecordHeader,
+    removal::RemovalWord,
     session::WriterClaim,
     snapshot::{ManifestHeader, SnapshotCommit},
 };
@@ -98,6 +113,8 @@ pub struct SessionRequest {
     pub grant: Option<ShownGrant>,
     /// There exactly where the scope is [`Scope::Append`].
     pub claim: Option<WriterClaim>,
+    /// The invitation that it shows; judged where there is no account yet, and looked at nowhere else.
+    pub invite: Option<ShownInvite>,
     /// The server's clock.
     pub now: UnixMillis,
 }
@@ -159,6 +176,8 @@ pub struct PackArrival {
     pub pack: PackId,
     /// Its length.
     pub bytes: u64,
+    /// Whether the account's room decides: a client's pack it refuses where there is none, never what the server gathers itself.
+    pub judged: bool,
     /// The server's clock.
     pub now: UnixMillis,
 }
@@ -256,10 +275,11 @@ pub trait Store: GaugeStore + ScrubStore + 'static {
 
     /// Opens a session (I7). Judges the grant that was shown, or else those remembered for this account and key,
     /// as [`judge_grant`] and [`judge_remembered`] say. One that [`SessionRequest::registers`] makes the account
-    /// where there is none. A claim is judged by [`Account::claim`]. Where all is well, remembers the grant.
+    /// where there is none and [`Registration::admit`] lets it in. A claim is judged by [`Account::claim`]. Where all is well, remembers the grant.
     ///
     /// Refusals: [`Refusal::GrantMissing`], [`Refusal::GrantRevoked`], [`Refusal::GrantExpired`],
     /// [`Refusal::ScopeInsufficient`]; [`Refusal::NotFound`] for an opening with a good grant to read and no account;
+    /// [`Refusal::RegistrationClosed`] for one to append that is not let in;
     /// and those of [`Account::claim`]. A refused opening leaves no trace, not even its grant.
     async fn open_session(&self, request: SessionRequest) -> Result<(AccountId, AccountState), StoreError>;
 
@@ -275,7 +295,7 @@ pub trait Store: GaugeStore + ScrubStore + 'static {
     /// Answers with the account's head after the transaction, and whether a roll-up is asked for. Appends of different
     /// callers may commit together; none spoils another.
     ///
-    /// Refusals: [`Refusal::Fenced`], [`Refusal::WrongTimeline`], [`Refusal::NotNext`].
+    /// Refusals: [`Refusal::Fenced`], [`Refusal::WrongTimeline`], [`Refusal::NotNext`], [`Refusal::QuotaExceeded`].
     async fn append(&self, append: Append) -> Result<Appended, StoreError>;
 
     /// Records from `from` on, in order, as many as fit in `max_bytes` but at least one where there is one.
@@ -287,7 +307,8 @@ pub trait Store: GaugeStore + ScrubStore + 'static {
     ) -> Result<Vec<StoredRecord>, StoreError>;
 
     /// Enters a pack before it is stored, so that whatever a crash leaves of it is found again, and so that nobody
-    /// removes it for [`GRACE_MS`]. [`StoreError::Unavailable`] while a pack of this name is being removed.
+    /// removes it for [`GRACE_MS`]. [`StoreError::Unavailable`] while a pack of this name is being removed. Refusal:
+    /// [`Refusal::QuotaExceeded`].
     async fn register_pack(&self, arrival: PackArrival) -> Result<(), StoreError>;
 
     /// Enters the chunks of a registered pack; from then on a snapshot may name them. Again, it changes nothing. A
@@ -392,6 +413,30 @@ pub trait Store: GaugeStore + ScrubStore + 'static {
     /// Drops the versions of the files that no time from `before` on asks for: those that another version had followed
     /// by then. The newest version stays, whatever its age. Of an account that is held nothing goes. How many went.
     async fn drop_old_files(&self, account: AccountId, before: UnixMillis) -> Result<u64, StoreError>;
+
+    /// How much history the account keeps of what the policy says: less where its room runs out (I13).
+    async fn history_policy(
+        &self,
+        account: AccountId,
+        policy: &HistoryPolicy,
+    ) -> Result<HistoryPolicy, StoreError>;
+
+    /// Takes in the owner's word on the account's removal, whose signature was checked, by [`Account::hear_owner`].
+    /// Refusal: [`Refusal::BadRemoval`].
+    async fn hear_owner(
+        &self,
+        account: AccountId,
+        word: RemovalWord,
+        now: UnixMillis,
+    ) -> Result<AccountState, StoreError>;
+
+    /// How the account is doing, and what was not said of it before, by [`Account::watch`]: of several servers one
+    /// hears each thing.
+    async fn watch(&self, account: AccountId, now: UnixMillis) -> Result<Watched, StoreError>;
+
+    /// Does a little of the removal of an account for which it is due. Once that has begun nothing is written to the account
+    /// any more, and nothing takes it back.
+    async fn remove_some(&self, account: AccountId, now: UnixMillis) -> Result<Leaving, StoreError>;
 
     /// Finishes what was begun, refuses what comes after, and lets go of the database.
     async fn close(&self);

@@ -20,6 +20,7 @@ mod reads;
 mod scrub;
 mod snapshots;
 mod tail;
+pub(in crate::store) mod tenants;
 #[cfg(test)]
 mod tests;
 mod transactions;
@@ -28,8 +29,9 @@ pub(super) use cells::trouble;
 pub use opening::OpenError;
 
 use super::{
-    AccountId, Append, Commit, GroupSizes, HistoryPolicy, Move, PackArrival, PackIndex, PackLoad, PutFiles,
-    Removal, RollUpPolicy, SessionRequest, Store, StoreError, StoreId, StoredRecord, Writer, word::Word,
+    Account, AccountId, Append, Commit, GroupSizes, HistoryPolicy, Leaving, Move, PackArrival, PackIndex,
+    PackLoad, PutFiles, Refusal, Removal, SessionRequest, Store, StoreError, StoreId, StoredRecord, Terms,
+    Watched, Writer, word::Word,
 };
 use async_trait::async_trait;
 use backstop_protocol::{
@@ -38,6 +40,7 @@ use backstop_protocol::{
     clock::UnixMillis,
     grant::SignedGrant,
     id::{AccessKey, ChunkId, PackId, ServerKey, SnapshotId},
+    removal::RemovalWord,
 };
 use committer::Job;
 use opening::{check_durable, check_usable, options, pool, prepare};
@@ -64,7 +67,7 @@ pub async fn check_current(url: &str) -> Result<(), OpenError> {
 /// A store in a PostgreSQL database.
 pub struct PostgresStore {
     id: StoreId,
-    roll_up: RollUpPolicy,
+    terms: Terms,
     groups: GroupSizes,
     database: Database,
     /// Of appends alone, so that they wait for nothing else.
@@ -77,12 +80,12 @@ pub struct PostgresStore {
 
 impl PostgresStore {
     /// Opens the database at `url` (`postgres://…`, 14 or later) and brings it up to date, one process at a time. It
-    /// belongs to the server with the key `server`, which the first process writes into it. `roll_up` decides when a
-    /// new snapshot is asked for. `rng` names a new store.
+    /// belongs to the server with the key `server`, which the first process writes into it. It judges by
+    /// `terms`. `rng` names a new store.
     pub async fn open(
         url: &str,
         server: ServerKey,
-        roll_up: RollUpPolicy,
+        terms: Terms,
         rng: &mut (dyn CryptoRng + Send),
     ) -> Result<Self, OpenError> {
         let mut new_id = [0; 16];
@@ -98,10 +101,10 @@ impl PostgresStore {
         let (jobs, queue) = mpsc::channel(QUEUE);
         let groups = GroupSizes::default();
         let (own, shared) = (appends.clone(), database.clone());
-        let committer = committer::start(queue, own, shared, roll_up.clone(), groups.clone());
+        let committer = committer::start(queue, own, shared, terms.clone(), groups.clone());
         Ok(Self {
             id,
-            roll_up,
+            terms,
             groups,
             database,
             appends,
@@ -115,13 +118,21 @@ impl PostgresStore {
         let mut connection = options(url)?.disable_statement_logging().connect().await?;
         let server = opening::owner(&mut connection).await?;
         sqlx::Connection::close(connection).await?;
-        Self::open(url, server, RollUpPolicy::default(), rng).await
+        Self::open(url, server, Terms::default(), rng).await
+    }
+
+    async fn load(&self, account: AccountId) -> Result<Account, StoreError> {
+        self.database
+            .read(&account, |connection, account| {
+                Box::pin(accounts::load(connection, *account))
+            })
+            .await
     }
 
     async fn hear(&self, word: Word) -> Result<AccountState, StoreError> {
         self.database
-            .write((word, self.roll_up.clone()), |connection, (word, policy)| {
-                Box::pin(proofs::take(connection, word, policy))
+            .write((word, self.terms.clone()), |connection, (word, terms)| {
+                Box::pin(proofs::take(connection, word, terms))
             })
             .await
     }
@@ -160,10 +171,9 @@ impl Store for PostgresStore {
 
     async fn open_session(&self, request: SessionRequest) -> Result<(AccountId, AccountState), StoreError> {
         self.database
-            .write(
-                (request, self.roll_up.clone()),
-                |connection, (request, policy)| Box::pin(accounts::open(connection, request, policy)),
-            )
+            .write((request, self.terms.clone()), |connection, (request, terms)| {
+                Box::pin(accounts::open(connection, request, terms))
+            })
             .await
     }
 
@@ -178,11 +188,14 @@ impl Store for PostgresStore {
     async fn account(&self, account: AccountId, now: UnixMillis) -> Result<AccountState, StoreError> {
         self.database
             .read(
-                &(account, &self.roll_up, now),
-                |connection, (account, policy, now)| {
+                &(account, &self.terms, now),
+                |connection, (account, terms, now)| {
                     Box::pin(async move {
                         let found = accounts::load(connection, *account).await?;
-                        accounts::state(connection, &found, policy, *now).await
+                        if found.going {
+                            return Err(Refusal::NotFound.into());
+                        }
+                        accounts::state(connection, &found, terms, *now).await
                     })
                 },
             )
@@ -211,8 +224,8 @@ impl Store for PostgresStore {
 
     async fn register_pack(&self, arrival: PackArrival) -> Result<(), StoreError> {
         self.database
-            .write(arrival, |connection, arrival| {
-                Box::pin(chunks::register(connection, arrival))
+            .write((arrival, self.terms.clone()), |connection, (arrival, terms)| {
+                Box::pin(chunks::register(connection, arrival, terms))
             })
             .await
     }
@@ -239,8 +252,8 @@ impl Store for PostgresStore {
 
     async fn commit_snapshot(&self, commit: Commit) -> Result<SnapshotInfo, StoreError> {
         self.database
-            .write(commit, |connection, commit| {
-                Box::pin(snapshots::commit(connection, commit))
+            .write((commit, self.terms.clone()), |connection, (commit, terms)| {
+                Box::pin(snapshots::commit(connection, commit, terms))
             })
             .await
     }
@@ -381,7 +394,9 @@ impl Store for PostgresStore {
 
     async fn put_files(&self, files: PutFiles) -> Result<(), StoreError> {
         self.database
-            .write(files, |connection, files| Box::pin(files::put(connection, files)))
+            .write((files, self.terms.clone()), |connection, (files, terms)| {
+                Box::pin(files::put(connection, files, terms))
+            })
             .await
     }
 
@@ -397,6 +412,63 @@ impl Store for PostgresStore {
         self.database
             .write((account, before), |connection, (account, before)| {
                 Box::pin(files::drop_old(connection, *account, *before))
+            })
+            .await
+    }
+
+    async fn history_policy(
+        &self,
+        account: AccountId,
+        policy: &HistoryPolicy,
+    ) -> Result<HistoryPolicy, StoreError> {
+        let account = self.load(account).await?;
+        Ok(self.terms.history(policy, account.quota, account.used()))
+    }
+
+    async fn hear_owner(
+        &self,
+        account: AccountId,
+        word: RemovalWord,
+        now: UnixMillis,
+    ) -> Result<AccountState, StoreError> {
+        self.database
+            .write(
+                (account, word, self.terms.clone(), now),
+                |connection, (account, word, terms, now)| {
+                    Box::pin(async move {
+                        let account = tenants::hear_owner(connection, *account, word, terms, *now).await?;
+                        accounts::state(connection, &account, terms, *now).await
+                    })
+                },
+            )
+            .await
+    }
+
+    async fn watch(&self, account: AccountId, now: UnixMillis) -> Result<Watched, StoreError> {
+        let before = self.load(account).await?;
+        let mut after = before.clone();
+        let watched = after.watch(&self.terms, now);
+        // Most looks find nothing new, and lock nothing.
+        if !super::tenants::differs(&before, &after) {
+            return Ok(watched);
+        }
+        self.database
+            .write(
+                (account, self.terms.clone(), now),
+                |connection, (account, terms, now)| {
+                    Box::pin(tenants::watch(connection, *account, terms, *now))
+                },
+            )
+            .await
+    }
+
+    async fn remove_some(&self, account: AccountId, now: UnixMillis) -> Result<Leaving, StoreError> {
+        if !self.load(account).await?.is_leaving(now) {
+            return Ok(Leaving::No);
+        }
+        self.database
+            .write((account, now), |connection, (account, now)| {
+                Box::pin(tenants::remove_some(connection, *account, *now))
             })
             .await
     }

@@ -20,13 +20,15 @@ mod reads;
 mod scrub;
 mod snapshots;
 mod tail;
+pub(in crate::store) mod tenants;
 #[cfg(test)]
 mod tests;
 mod writer;
 
 use super::{
-    AccountId, Append, Commit, GroupSizes, HistoryPolicy, Move, PackArrival, PackIndex, PackLoad, PutFiles,
-    Removal, RollUpPolicy, SessionRequest, Store, StoreError, StoreId, StoredRecord, Writer, word::Word,
+    AccountId, Append, Commit, GroupSizes, HistoryPolicy, Leaving, Move, PackArrival, PackIndex, PackLoad,
+    PutFiles, Removal, SessionRequest, Store, StoreError, StoreId, StoredRecord, Terms, Watched, Writer,
+    word::Word,
 };
 use async_trait::async_trait;
 use backstop_protocol::{
@@ -35,6 +37,7 @@ use backstop_protocol::{
     clock::UnixMillis,
     grant::SignedGrant,
     id::{AccessKey, ChunkId, PackId, SnapshotId},
+    removal::RemovalWord,
 };
 pub use opening::OpenError;
 use opening::{check_durable, name};
@@ -87,7 +90,7 @@ pub async fn check_current(path: &Path) -> Result<(), OpenError> {
 /// A store in one SQLite file.
 pub struct SqliteStore {
     id: StoreId,
-    roll_up: RollUpPolicy,
+    terms: Terms,
     groups: GroupSizes,
     reads: SqlitePool,
     /// Closed once the store is closing.
@@ -98,11 +101,11 @@ pub struct SqliteStore {
 
 impl SqliteStore {
     /// Opens the file at `path`, which is made where it is missing, its owner's alone, and brings it up to date. `limit` is how many bytes
-    /// the file may grow to; without one the disk decides. `roll_up` decides when a new snapshot is asked for. `rng` names a new store.
+    /// the file may grow to; without one the disk decides. It judges by `terms`. `rng` names a new store.
     pub async fn open(
         path: &Path,
         limit: Option<u64>,
-        roll_up: RollUpPolicy,
+        terms: Terms,
         rng: &mut (dyn CryptoRng + Send),
     ) -> Result<Self, OpenError> {
         let mut new_id = [0; 16];
@@ -146,10 +149,10 @@ impl SqliteStore {
             .await?;
         let (jobs, queue) = mpsc::channel(QUEUE);
         let groups = GroupSizes::default();
-        let writer = writer::start(queue, connection, options, roll_up.clone(), groups.clone())?;
+        let writer = writer::start(queue, connection, options, terms.clone(), groups.clone())?;
         Ok(Self {
             id,
-            roll_up,
+            terms,
             groups,
             reads,
             jobs,
@@ -160,7 +163,7 @@ impl SqliteStore {
     /// Opens a file that a server of this very version made, and may have open.
     pub async fn open_beside(path: &Path, rng: &mut (dyn CryptoRng + Send)) -> Result<Self, OpenBeside> {
         operator::check(path).await?;
-        Ok(Self::open(path, None, RollUpPolicy::default(), rng).await?)
+        Ok(Self::open(path, None, Terms::default(), rng).await?)
     }
 
     async fn submit<T>(
@@ -229,7 +232,7 @@ impl Store for SqliteStore {
     }
 
     async fn account(&self, account: AccountId, now: UnixMillis) -> Result<AccountState, StoreError> {
-        reads::account(&self.reads, account, &self.roll_up, now).await
+        reads::account(&self.reads, account, &self.terms, now).await
     }
 
     async fn append(&self, append: Append) -> Result<Appended, StoreError> {
@@ -381,6 +384,51 @@ impl Store for SqliteStore {
     async fn drop_old_files(&self, account: AccountId, before: UnixMillis) -> Result<u64, StoreError> {
         self.submit(|answer| Job::DropOldFiles(account, before, answer))
             .await
+    }
+
+    async fn history_policy(
+        &self,
+        account: AccountId,
+        policy: &HistoryPolicy,
+    ) -> Result<HistoryPolicy, StoreError> {
+        let mut connection = self.reads.acquire().await?;
+        let account = accounts::load(&mut connection, account).await?;
+        Ok(self.terms.history(policy, account.quota, account.used()))
+    }
+
+    async fn hear_owner(
+        &self,
+        account: AccountId,
+        word: RemovalWord,
+        now: UnixMillis,
+    ) -> Result<AccountState, StoreError> {
+        self.submit(|answer| Job::HearOwner(account, Box::new(word), now, answer))
+            .await
+    }
+
+    async fn watch(&self, account: AccountId, now: UnixMillis) -> Result<Watched, StoreError> {
+        let before = {
+            let mut connection = self.reads.acquire().await?;
+            accounts::load(&mut connection, account).await?
+        };
+        let mut after = before.clone();
+        let watched = after.watch(&self.terms, now);
+        // Most looks find nothing new, and are nothing to the writer.
+        if !super::tenants::differs(&before, &after) {
+            return Ok(watched);
+        }
+        self.submit(|answer| Job::Watch(account, now, answer)).await
+    }
+
+    async fn remove_some(&self, account: AccountId, now: UnixMillis) -> Result<Leaving, StoreError> {
+        let leaving = {
+            let mut connection = self.reads.acquire().await?;
+            accounts::load(&mut connection, account).await?.is_leaving(now)
+        };
+        if !leaving {
+            return Ok(Leaving::No);
+        }
+        self.submit(|answer| Job::RemoveSome(account, now, answer)).await
     }
 
     async fn close(&self) {

@@ -1,4 +1,4 @@
-//! Who calls, where a proxy stands in front. It is told in logs and nothing is judged by it.
+//! Who calls, where a proxy stands in front. It is told in logs and counted by limits; nothing else is judged by it.
 
 use super::Cidr;
 use axum::http::{HeaderMap, header};

@@ -22,5 +22,6 @@ mod process;
 mod settings;
 mod snapshots;
 mod support;
+mod tenants;
 mod tls;
 mod transport;

@@ -134,6 +134,7 @@ impl Account<'_> {
             node,
             network,
             grant: Some(grant.clone()),
+            invite: None,
         });
         let (session, state) = self.session(Arc::clone(&identity)).await?;
         let reader = Reader {

@@ -38,6 +38,7 @@ pub(super) fn prove(
             node: identity.node,
             network: identity.network,
             grant: Some(identity.grant.clone()),
+            invite: proof.invite.clone(),
         });
         let (clock, rng) = (Arc::clone(clock), rng.clone());
         let opened = Session::open(&proof.url, &proof.connect, shown, access, None, clock, rng);

@@ -2,11 +2,18 @@
 
 use super::*;
 use crate::{
+    metrics::TenantMetrics,
     packs::{PackRange, StoredPack},
     store::conformance::{Session, claim},
+    webhooks::Webhooks,
 };
 use async_trait::async_trait;
-use backstop_protocol::{chunk::ChunkPlace, hash::sha256, id::RecordHash};
+use backstop_protocol::{
+    chunk::ChunkPlace,
+    clock::SystemClock,
+    hash::sha256,
+    id::{RecordHash, ServerKey},
+};
 use std::{
     collections::{BTreeMap, BTreeSet},
     future::poll_fn,
@@ -111,8 +118,14 @@ fn open_packs(dir: &Path) -> DirectoryPacks {
 
 async fn open_store(dir: &Path) -> Arc<SqliteStore> {
     let file = dir.join("store");
-    let opened = SqliteStore::open(&file, None, RollUpPolicy::default(), &mut UnwrapErr(SysRng)).await;
+    let opened = SqliteStore::open(&file, None, Terms::default(), &mut UnwrapErr(SysRng)).await;
     Arc::new(opened.unwrap())
+}
+
+fn alarms() -> Alarms {
+    let metrics = TenantMetrics::default();
+    let nobody = Webhooks::start(None, ServerKey([1; 32]), Arc::new(SystemClock), metrics.clone());
+    Alarms::new(nobody, metrics)
 }
 
 impl World {
@@ -165,6 +178,7 @@ impl World {
             POLICY,
             Duration::ZERO,
             wake,
+            alarms(),
         ));
     }
 
@@ -259,6 +273,7 @@ impl World {
         };
         let entries = parse_pack(&bytes).unwrap().iter().map(entry).collect();
         let arrival = PackArrival {
+            judged: true,
             account: self.account(),
             pack,
             bytes: bytes.len() as u64,

@@ -47,13 +47,21 @@ fn object(members: &[(&str, Value)]) -> Value {
     json!({ "type": "object", "properties": members, "required": names })
 }
 
-/// The same, where a server refuses members that it does not know, and all but some must be there.
-fn request(members: &[(&str, Value)], optional: &[&str]) -> Value {
+/// The same, of whose members some may be absent.
+fn sparse(members: &[(&str, Value)], optional: &[&str]) -> Value {
     let mut schema = object(members);
     if let Value::Object(parts) = &mut schema {
         let names = members.iter().map(|(name, _)| *name);
         let required: Vec<_> = names.filter(|name| !optional.contains(name)).collect();
         parts.insert("required".to_owned(), json!(required));
+    }
+    schema
+}
+
+/// The same, where a server refuses members that it does not know.
+fn request(members: &[(&str, Value)], optional: &[&str]) -> Value {
+    let mut schema = sparse(members, optional);
+    if let Value::Object(parts) = &mut schema {
         parts.insert("additionalProperties".to_owned(), false.into());
     }
     schema
@@ -77,7 +85,22 @@ pub(super) fn all() -> Value {
         "KnownGrants": object(&[("grants", list(&reference("SignedGrant")))]),
         "SignedGrant": object(&grant),
         "Head": object(&[("epoch", number()), ("seq", number()), ("hash", hex(32))]),
-        "Appended": object(&[("head", reference("Head")), ("roll_up", truth())]),
+        "Appended": sparse(
+            &[
+                ("head", reference("Head")),
+                ("roll_up", truth()),
+                ("quota", reference("Quota")),
+                ("removal_at", number()),
+            ],
+            &["quota", "removal_at"],
+        ),
+        "Quota": object(&[
+            ("bytes", number()),
+            ("used", number()),
+            ("packs", number()),
+            ("most", number()),
+            ("level", json!({ "type": "string", "enum": ["within", "near", "overdraft", "exhausted"] })),
+        ]),
         "SnapshotInfo": object(&[
             ("snapshot", hex(16)),
             ("base_seq", number()),
@@ -94,7 +117,7 @@ pub(super) fn all() -> Value {
             ("expires_in_ms", number()),
             ("account", reference("AccountState")),
         ]),
-        "AccountState": object(&[
+        "AccountState": sparse(&[
             ("node", hex(33)),
             ("network", network.clone()),
             ("epoch", number()),
@@ -110,12 +133,19 @@ pub(super) fn all() -> Value {
             ("proof", maybe(&reference("Proof"))),
             ("held_since", maybe(&number())),
             ("files", maybe(&reference("FilesInfo"))),
+            ("quota", reference("Quota")),
+            ("removal_at", number()),
             ("time", number()),
-        ]),
+        ], &["quota", "removal_at"]),
         "SignedOpening": request(
-            &[("opening", reference("Opening")), ("signature", hex(64))],
-            &[],
+            &[
+                ("opening", reference("Opening")),
+                ("signature", hex(64)),
+                ("invite", text()),
+            ],
+            &["invite"],
         ),
+        "SignedRemoval": request(&grant, &[]),
         "Opening": request(
             &[
                 ("server", hex(32)),

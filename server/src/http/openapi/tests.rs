@@ -13,7 +13,9 @@ use backstop_protocol::{
         AccessKey, ChunkId, InstanceId, Network, NodeId, RecordHash, RunId, ServerKey, SnapshotId, TimelineId,
     },
     problem::{Problem, ProblemCode},
-    session::{IdentitySecret, Opening, WriterClaim},
+    quota::{Quota, QuotaLevel},
+    removal::SignedRemoval,
+    session::{IdentitySecret, Opening, SignedOpening, WriterClaim},
 };
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -31,6 +33,11 @@ fn grant() -> SignedGrant {
         text: "text".to_owned(),
         signature: "y".to_owned(),
     }
+}
+
+fn removal() -> SignedRemoval {
+    let SignedGrant { text, signature } = grant();
+    SignedRemoval { text, signature }
 }
 
 fn access() -> IdentitySecret {
@@ -87,6 +94,13 @@ fn samples() -> BTreeMap<&'static str, Value> {
         received_at: at,
         bytes: 1,
     };
+    let quota = Quota {
+        bytes: 1,
+        used: 1,
+        packs: 1,
+        most: 1,
+        level: QuotaLevel::Near,
+    };
     let account = AccountState {
         node: NodeId([2; 33]),
         network: Network::Regtest,
@@ -103,6 +117,8 @@ fn samples() -> BTreeMap<&'static str, Value> {
         proof: Some(proof),
         held_since: Some(at),
         files: Some(files),
+        quota: Some(quota),
+        removal_at: Some(at),
         time: at,
     };
     let (grant, opening, problem) = (grant(), opening(), problem());
@@ -121,7 +137,10 @@ fn samples() -> BTreeMap<&'static str, Value> {
         expires_in_ms: 1,
         account: account.clone(),
     };
-    let signed = opening.clone().sign(&access(), &[1; 32]).unwrap();
+    let signed = SignedOpening {
+        invite: Some("invite".to_owned()),
+        ..opening.clone().sign(&access(), &[1; 32]).unwrap()
+    };
     BTreeMap::from([
         ("Document", describe(&calls())),
         ("Health", sample(health)),
@@ -139,6 +158,8 @@ fn samples() -> BTreeMap<&'static str, Value> {
             sample(Appended {
                 head: head(),
                 roll_up: true,
+                quota: Some(quota),
+                removal_at: Some(at),
             }),
         ),
         ("SnapshotInfo", sample(snapshot)),
@@ -150,6 +171,8 @@ fn samples() -> BTreeMap<&'static str, Value> {
         ),
         ("Proof", sample(proof)),
         ("FilesInfo", sample(files)),
+        ("Quota", sample(quota)),
+        ("SignedRemoval", sample(removal())),
         ("ProofReport", sample(ProofReport { seq: 1, equal: true })),
         ("SessionOpened", sample(opened)),
         ("AccountState", sample(account)),

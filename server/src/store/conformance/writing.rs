@@ -53,6 +53,7 @@ pub(super) fn append_request(node: u8, grant: Option<ShownGrant>, claim: WriterC
         scope: Scope::Append,
         grant,
         claim: Some(claim),
+        invite: None,
         now: NOW,
     }
 }
@@ -165,6 +166,7 @@ impl Session {
             offset += 336;
         }
         let arrival = PackArrival {
+            judged: true,
             account: self.account,
             pack: PackId([pack; 32]),
             bytes: offset.into(),

@@ -1,9 +1,11 @@
 //! Accounts and grants in PostgreSQL.
 
-use super::cells::{Query, account as read, int, millis, query, scalar};
+use super::{
+    cells::{Query, account as read, int, millis, query, scalar},
+    tenants,
+};
 use crate::store::{
-    Account, AccountId, Refusal, RollUpPolicy, SessionRequest, ShownGrant, StoreError, judge_grant,
-    judge_remembered,
+    Account, AccountId, Refusal, SessionRequest, ShownGrant, StoreError, Terms, judge_grant, judge_remembered,
 };
 use backstop_protocol::{api::AccountState, clock::UnixMillis, grant::Grant, id::AccessKey};
 use sqlx::PgConnection;
@@ -11,7 +13,7 @@ use sqlx::PgConnection;
 pub(super) async fn open(
     connection: &mut PgConnection,
     request: &SessionRequest,
-    policy: &RollUpPolicy,
+    terms: &Terms,
 ) -> Result<(AccountId, AccountState), StoreError> {
     let found = query("SELECT * FROM accounts WHERE node = $1 AND network = $2 FOR UPDATE")
         .bind(request.node.0.as_slice())
@@ -30,8 +32,10 @@ pub(super) async fn open(
         (None, None) => return Err(Refusal::GrantMissing.into()),
     }
     let mut account = match known {
+        // Its name is free again in a moment.
+        Some(account) if account.going => return Err(StoreError::being_removed()),
         Some(account) => account,
-        None if request.registers() => create(connection, request).await?,
+        None if request.registers() => create(connection, request, terms).await?,
         None => return Err(Refusal::NotFound.into()),
     };
     if let Some(claim) = &request.claim {
@@ -41,7 +45,7 @@ pub(super) async fn open(
     if let Some(shown) = &request.grant {
         remember(connection, account.id, shown, request.now).await?;
     }
-    let state = state(connection, &account, policy, request.now).await?;
+    let state = state(connection, &account, terms, request.now).await?;
     Ok((account.id, state))
 }
 
@@ -49,13 +53,13 @@ pub(super) async fn open(
 pub(super) async fn state(
     connection: &mut PgConnection,
     account: &Account,
-    policy: &RollUpPolicy,
+    terms: &Terms,
     now: UnixMillis,
 ) -> Result<AccountState, StoreError> {
     let snapshot = super::snapshots::newest(connection, account.id).await?;
     Ok(AccountState {
         files: super::files::newest(connection, account.id).await?,
-        ..account.state(snapshot, policy, now)
+        ..account.state(snapshot, terms, now)
     })
 }
 
@@ -108,12 +112,13 @@ const WRITE: &str = "UPDATE accounts SET
         head_seq = new.head_seq, head_hash = new.head_hash, head_prev = new.head_prev,
         head_received_at = new.head_received_at, first_seq = new.first_seq, log_bytes = new.log_bytes,
         tail_bytes = new.tail_bytes, tail_records = new.tail_records, tail_since = new.tail_since,
-        snapshot_bytes = new.snapshot_bytes
+        snapshot_bytes = new.snapshot_bytes, rhythm_ms = new.rhythm_ms
     FROM unnest($1::bigint[], $2::bigint[], $3::bytea[], $4::bytea[], $5::bigint[], $6::bigint[], $7::bytea[],
         $8::bigint[], $9::bigint[], $10::bytea[], $11::bytea[], $12::bigint[], $13::bigint[], $14::bigint[],
-        $15::bigint[], $16::bigint[], $17::bigint[], $18::bigint[])
+        $15::bigint[], $16::bigint[], $17::bigint[], $18::bigint[], $19::bigint[])
     AS new (account, epoch, instance, run, writer_since, writer_seen_at, timeline, head_epoch, head_seq, head_hash,
-        head_prev, head_received_at, first_seq, log_bytes, tail_bytes, tail_records, tail_since, snapshot_bytes)
+        head_prev, head_received_at, first_seq, log_bytes, tail_bytes, tail_records, tail_since, snapshot_bytes,
+        rhythm_ms)
     WHERE accounts.account = new.account";
 
 /// Binds the accounts, column by column.
@@ -146,19 +151,27 @@ fn bind<'q>(query: Query<'q>, accounts: &[&Account]) -> Result<Query<'q>, StoreE
         .bind(numbers(&|of| of.tail.bytes)?)
         .bind(numbers(&|of| of.tail.records)?)
         .bind(times(&|of| of.tail.since)?)
-        .bind(numbers(&|of| of.tail.snapshot_bytes)?))
+        .bind(numbers(&|of| of.tail.snapshot_bytes)?)
+        .bind(numbers(&|of| of.rhythm_ms)?))
 }
 
 /// Where another process makes the same account at this moment, this fails, and is run again when that one is there.
-async fn create(connection: &mut PgConnection, request: &SessionRequest) -> Result<Account, StoreError> {
+async fn create(
+    connection: &mut PgConnection,
+    request: &SessionRequest,
+    terms: &Terms,
+) -> Result<Account, StoreError> {
+    let admission = tenants::admit(connection, request, terms).await?;
     let id: i64 =
         scalar("INSERT INTO accounts (node, network, created_at) VALUES ($1, $2, $3) RETURNING account")
             .bind(request.node.0.as_slice())
             .bind(request.network.as_str())
             .bind(int(request.now.0)?)
-            .fetch_one(connection)
+            .fetch_one(&mut *connection)
             .await?;
-    Ok(Account::new(AccountId(id), request.node, request.network))
+    let mut account = Account::new(AccountId(id), request.node, request.network);
+    tenants::admitted(connection, &mut account, admission).await?;
+    Ok(account)
 }
 
 async fn remember(

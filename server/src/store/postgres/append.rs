@@ -7,7 +7,7 @@ use super::{
     tail,
 };
 use crate::store::{
-    Account, AccountId, Append, RollUpPolicy, StoreError,
+    Account, AccountId, Append, StoreError, Terms,
     group::{Group, Log, Outcome},
 };
 use backstop_protocol::id::RecordHash;
@@ -17,7 +17,7 @@ use std::collections::HashMap;
 /// Appends that commit together, and what a roll-up is decided by.
 pub(super) struct Request {
     pub(super) appends: Vec<Append>,
-    pub(super) policy: RollUpPolicy,
+    pub(super) terms: Terms,
     /// Whether to wait where another transaction has an account; else its appends are left for later.
     pub(super) waits: bool,
 }
@@ -28,7 +28,7 @@ pub(super) async fn group(
     connection: &mut PgConnection,
     request: &Request,
 ) -> Result<Vec<Option<Outcome>>, StoreError> {
-    let mut group = Group::new(lock(connection, request).await?);
+    let mut group = Group::new(lock(connection, request).await?, &request.terms);
     let mut logs = Logs(connection);
     let here: Vec<bool> = request
         .appends
@@ -45,7 +45,7 @@ pub(super) async fn group(
     if !changed.is_empty() {
         accounts::write(connection, &changed).await?;
     }
-    let mut outcomes = group.outcomes(&request.policy).into_iter();
+    let mut outcomes = group.outcomes().into_iter();
     Ok(here
         .into_iter()
         .map(|here| here.then(|| outcomes.next()).flatten())

@@ -4,7 +4,7 @@ use super::{
     accounts,
     cells::{id, ids, int, number, query, scalar},
 };
-use crate::store::{AccountId, ChunkEntry, PackArrival, PackIndex, StoreError};
+use crate::store::{AccountId, ChunkEntry, PackArrival, PackIndex, StoreError, Terms};
 use backstop_protocol::{
     chunk::ChunkPlace,
     clock::UnixMillis,
@@ -12,8 +12,12 @@ use backstop_protocol::{
 };
 use sqlx::PgConnection;
 
-pub(super) async fn register(connection: &mut PgConnection, arrival: &PackArrival) -> Result<(), StoreError> {
-    accounts::lock(connection, arrival.account).await?;
+pub(super) async fn register(
+    connection: &mut PgConnection,
+    arrival: &PackArrival,
+    terms: &Terms,
+) -> Result<(), StoreError> {
+    let account = accounts::lock(connection, arrival.account).await?;
     // The mark is looked at first: whoever removes the pack has its row, and nobody waits for that with an account in hand.
     let marked: Option<bool> =
         scalar("SELECT removing_at IS NOT NULL FROM packs WHERE account = $1 AND id = $2")
@@ -23,6 +27,9 @@ pub(super) async fn register(connection: &mut PgConnection, arrival: &PackArriva
             .await?;
     if marked == Some(true) {
         return Err(StoreError::being_removed());
+    }
+    if arrival.judged {
+        account.take_pack(arrival.bytes, marked.is_some(), terms)?;
     }
     query(
         "INSERT INTO packs (account, id, bytes, received_at, touched_at) VALUES ($1, $2, $3, $4, $4)

@@ -6,7 +6,7 @@ use super::{
     transactions::Database,
 };
 use crate::store::{
-    Append, GroupSizes, Refusal, RollUpPolicy, StoreError,
+    Append, GroupSizes, Refusal, StoreError, Terms,
     group::{GROUP_BYTES, GROUP_MAX, Outcome},
 };
 use backstop_protocol::api::Appended;
@@ -32,13 +32,13 @@ pub(super) fn start(
     jobs: mpsc::Receiver<Job>,
     own: Database,
     shared: Database,
-    policy: RollUpPolicy,
+    terms: Terms,
     groups: GroupSizes,
 ) -> JoinHandle<()> {
     let committer = Committer {
         own,
         shared,
-        policy,
+        terms,
         groups,
         later: JoinSet::new(),
     };
@@ -48,7 +48,7 @@ pub(super) fn start(
 struct Committer {
     own: Database,
     shared: Database,
-    policy: RollUpPolicy,
+    terms: Terms,
     groups: GroupSizes,
     /// Appends whose account was at work in another transaction, each account's in a task of its own.
     later: JoinSet<()>,
@@ -74,7 +74,7 @@ impl Committer {
         let (appends, answers): (Vec<_>, Vec<_>) = group.into_iter().unzip();
         let request = Request {
             appends,
-            policy: self.policy.clone(),
+            terms: self.terms.clone(),
             waits: false,
         };
         let done = self
@@ -117,20 +117,20 @@ impl Committer {
 
     /// Commits appends beside the others.
     fn wait_for(&mut self, group: Vec<Waiting>) {
-        let (shared, policy) = (self.shared.clone(), self.policy.clone());
+        let (shared, terms) = (self.shared.clone(), self.terms.clone());
         self.later.spawn(async move {
             for (append, answer) in group {
-                let outcome = alone(&shared, append, policy.clone()).await;
+                let outcome = alone(&shared, append, terms.clone()).await;
                 reply(answer, outcome);
             }
         });
     }
 }
 
-async fn alone(database: &Database, append: Append, policy: RollUpPolicy) -> Result<Appended, StoreError> {
+async fn alone(database: &Database, append: Append, terms: Terms) -> Result<Appended, StoreError> {
     let request = Request {
         appends: vec![append],
-        policy,
+        terms,
         waits: true,
     };
     let outcomes: Vec<Option<Outcome>> = database

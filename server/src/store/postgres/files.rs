@@ -4,16 +4,21 @@ use super::{
     accounts,
     cells::{length, number, query, scalar, time},
 };
-use crate::store::{AccountId, PutFiles, StoreError};
+use crate::store::{AccountId, Load, PutFiles, StoreError, Terms};
 use backstop_protocol::{api::FilesInfo, clock::UnixMillis};
 use sqlx::PgConnection;
 
-pub(super) async fn put(connection: &mut PgConnection, put: &PutFiles) -> Result<(), StoreError> {
+pub(super) async fn put(
+    connection: &mut PgConnection,
+    put: &PutFiles,
+    terms: &Terms,
+) -> Result<(), StoreError> {
     let account = accounts::lock(connection, put.account).await?;
     account.check_writer(&put.writer)?;
     if at(connection, put.account, None).await?.as_deref() == Some(put.sealed.as_ref()) {
         return Ok(());
     }
+    account.take(put.sealed.len(), Load::Other, terms)?;
     query("INSERT INTO files (account, received_at, bytes, sealed) VALUES ($1, $2, $3, $4)")
         .bind(put.account.0)
         .bind(i64::try_from(put.now.0).map_err(|_| StoreError::corrupt("time"))?)

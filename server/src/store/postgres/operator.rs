@@ -12,7 +12,25 @@ use backstop_protocol::{
     clock::UnixMillis,
     id::{Network, NodeId},
 };
-use sqlx::{ConnectOptions as _, Connection as _};
+use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
+
+/// How each of an operator's transactions begins.
+pub(in crate::store) const BEGIN: &str =
+    "BEGIN; SET LOCAL synchronous_commit = on; SET LOCAL lock_timeout = '30s'";
+
+/// Opens the database of servers that may be running. Nothing is migrated here: they would not know of it.
+pub(in crate::store) async fn connect(url: &str) -> Result<PgConnection, OperatorError> {
+    let options = options(url).map_err(|error| OperatorError::Url(error.to_string()))?;
+    let mut connection = options.connect().await?;
+    let mut transaction = connection.begin_with(BEGIN).await?;
+    let current = is_current(&mut transaction).await.unwrap_or_default();
+    transaction.rollback().await?;
+    if current {
+        Ok(connection)
+    } else {
+        Err(OperatorError::OtherVersion)
+    }
+}
 
 /// Orders a roll-up of a node: its next append is answered so, until a snapshot is committed. Answers the account as it
 /// stood. Without a network the node must be there on one alone.
@@ -22,15 +40,8 @@ pub async fn order_roll_up(
     network: Option<Network>,
     now: UnixMillis,
 ) -> Result<Account, OperatorError> {
-    let options = options(url).map_err(|error| OperatorError::Url(error.to_string()))?;
-    let mut connection = options.connect().await?;
-    let mut transaction = connection
-        .begin_with("BEGIN; SET LOCAL synchronous_commit = on; SET LOCAL lock_timeout = '30s'")
-        .await?;
-    // Nothing is migrated here: a server that runs would not know of it.
-    if !is_current(&mut transaction).await.unwrap_or_default() {
-        return Err(OperatorError::OtherVersion);
-    }
+    let mut connection = connect(url).await?;
+    let mut transaction = connection.begin_with(BEGIN).await?;
     let rows = query("SELECT * FROM accounts WHERE node = $1 ORDER BY network, account FOR UPDATE")
         .bind(node.0.as_slice())
         .fetch_all(&mut *transaction)

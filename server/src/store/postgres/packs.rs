@@ -125,7 +125,8 @@ pub(super) async fn move_chunks(connection: &mut PgConnection, moved: &Move) -> 
     let to = chunks::registered(connection, moved.account, moved.to).await?;
     chunks::arrived(connection, moved.account, to, moved.now).await?;
     let from: Vec<_> = moved.from.iter().map(|pack| pack.0.as_slice()).collect();
-    query("UPDATE packs SET freed_at = $3 WHERE account = $1 AND id = ANY($2)")
+    // One that is going has no chunks left, and whoever has its row may wait for this account.
+    query("UPDATE packs SET freed_at = $3 WHERE account = $1 AND id = ANY($2) AND removing_at IS NULL")
         .bind(moved.account.0)
         .bind(&from)
         .bind(int(moved.now.0)?)

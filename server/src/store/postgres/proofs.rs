@@ -4,14 +4,14 @@ use super::{
     accounts,
     cells::{int, millis, query},
 };
-use crate::store::{RollUpPolicy, StoreError, word::Word};
+use crate::store::{StoreError, Terms, word::Word};
 use backstop_protocol::api::AccountState;
 use sqlx::PgConnection;
 
 pub(super) async fn take(
     connection: &mut PgConnection,
     word: &Word,
-    policy: &RollUpPolicy,
+    terms: &Terms,
 ) -> Result<AccountState, StoreError> {
     let mut account = accounts::lock(connection, word.account).await?;
     account.hear(word)?;
@@ -26,5 +26,5 @@ pub(super) async fn take(
     .bind(word.account.0)
     .execute(&mut *connection)
     .await?;
-    accounts::state(connection, &account, policy, word.now).await
+    accounts::state(connection, &account, terms, word.now).await
 }

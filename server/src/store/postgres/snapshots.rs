@@ -5,7 +5,7 @@ use super::{
     cells::{id, ids, info, int, query, scalar, time},
     tail,
 };
-use crate::store::{AccountId, Commit, Refusal, StoreError};
+use crate::store::{AccountId, Commit, Load, Refusal, StoreError, Terms};
 use backstop_protocol::{
     api::{MISSING_MAX, SnapshotInfo},
     id::{ChunkId, SnapshotId},
@@ -18,6 +18,7 @@ const BATCH: usize = 16_384;
 pub(super) async fn commit(
     connection: &mut PgConnection,
     commit: &Commit,
+    terms: &Terms,
 ) -> Result<SnapshotInfo, StoreError> {
     let mut account = accounts::lock(connection, commit.account).await?;
     account.check_writer(&commit.writer)?;
@@ -37,6 +38,7 @@ pub(super) async fn commit(
         return Err(Refusal::WrongTimeline.into());
     }
     on_chain(connection, commit).await?;
+    account.take(commit.commit.manifest.len(), Load::Record, terms)?;
     let snapshot: i64 = scalar(
         "INSERT INTO snapshots (account, id, base_seq, base_hash, committed_at, bytes, manifest)
          VALUES ($1, $2, $3, $4, $5, 0, $6) RETURNING snapshot",

@@ -6,7 +6,7 @@ mod pooler;
 
 use super::*;
 use crate::store::{
-    Refusal,
+    Office, Refusal,
     conformance::{self, Session},
 };
 use cells::scalar;
@@ -18,7 +18,7 @@ use std::sync::Arc;
 const SERVER: ServerKey = ServerKey([7; 32]);
 
 async fn open(url: &str) -> Result<PostgresStore, OpenError> {
-    PostgresStore::open(url, SERVER, RollUpPolicy::default(), &mut UnwrapErr(SysRng)).await
+    PostgresStore::open(url, SERVER, Terms::default(), &mut UnwrapErr(SysRng)).await
 }
 
 /// A store in a database of its own.
@@ -42,6 +42,26 @@ macro_rules! on_postgres {
 }
 
 conformance::for_every_rule!(on_postgres);
+
+macro_rules! on_postgres_with_office {
+    ($($rule:ident,)*) => {
+        $(
+            #[tokio::test]
+            async fn $rule() {
+                conformance::$rule(async |terms: Terms| {
+                    let cluster = Cluster::shared();
+                    let url = cluster.url(&cluster.database());
+                    let store = PostgresStore::open(&url, SERVER, terms, &mut UnwrapErr(SysRng)).await;
+                    let store: Arc<dyn Store> = Arc::new(store.unwrap());
+                    (store, Office::of_url(&url).await.unwrap())
+                })
+                .await;
+            }
+        )*
+    };
+}
+
+conformance::for_every_rule_of_tenants!(on_postgres_with_office);
 
 async fn log(store: &PostgresStore, session: &Session) -> Vec<Vec<u8>> {
     let records = store.records(session.account, 1, usize::MAX).await.unwrap();
@@ -71,7 +91,7 @@ async fn what_was_acknowledged_is_there_after_a_new_start_and_the_store_keeps_it
 async fn a_server_that_nodes_did_not_pin_is_kept_out() {
     let (_store, url) = new().await;
     let found = ServerKey([8; 32]);
-    let refused = PostgresStore::open(&url, found, RollUpPolicy::default(), &mut UnwrapErr(SysRng)).await;
+    let refused = PostgresStore::open(&url, found, Terms::default(), &mut UnwrapErr(SysRng)).await;
     let error = refused.err().unwrap();
     assert!(matches!(error, OpenError::OtherIdentity { expected: SERVER, .. }));
     assert!(error.to_string().contains("identity.key"));
@@ -257,6 +277,7 @@ async fn a_transaction_that_a_deadlock_ended_is_run_again() {
     let (store, url) = new().await;
     let session = Session::first(&*store, 1).await;
     let arrival = PackArrival {
+        judged: true,
         account: session.account,
         pack: PackId([1; 32]),
         bytes: 1000,
@@ -377,6 +398,7 @@ async fn one_process_removes_a_pack_and_no_other_touches_what_is_stored_again() 
     let session = Session::first(&*one, 1).await;
     let (account, pack) = (session.account, PackId([1; 32]));
     let arrival = PackArrival {
+        judged: true,
         account,
         pack,
         bytes: 1000,

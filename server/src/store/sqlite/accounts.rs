@@ -1,10 +1,12 @@
 //! Accounts and grants in SQLite.
 
 pub(super) use super::cells::account as read;
-use super::cells::{Query, int, millis, nulls, rows};
+use super::{
+    cells::{Query, int, millis, nulls, rows},
+    tenants,
+};
 use crate::store::{
-    Account, AccountId, Refusal, RollUpPolicy, SessionRequest, ShownGrant, StoreError, judge_grant,
-    judge_remembered,
+    Account, AccountId, Refusal, SessionRequest, ShownGrant, StoreError, Terms, judge_grant, judge_remembered,
 };
 use backstop_protocol::{api::AccountState, clock::UnixMillis, grant::Grant, id::AccessKey};
 use sqlx::{Row as _, SqliteConnection};
@@ -13,7 +15,7 @@ use std::sync::LazyLock;
 pub(super) async fn open(
     connection: &mut SqliteConnection,
     request: &SessionRequest,
-    policy: &RollUpPolicy,
+    terms: &Terms,
 ) -> Result<(AccountId, AccountState), StoreError> {
     let found = sqlx::query("SELECT * FROM accounts WHERE node = ? AND network = ?")
         .bind(request.node.0.as_slice())
@@ -32,8 +34,10 @@ pub(super) async fn open(
         (None, None) => return Err(Refusal::GrantMissing.into()),
     }
     let mut account = match known {
+        // Its name is free again in a moment.
+        Some(account) if account.going => return Err(StoreError::being_removed()),
         Some(account) => account,
-        None if request.registers() => create(connection, request).await?,
+        None if request.registers() => create(connection, request, terms).await?,
         None => return Err(Refusal::NotFound.into()),
     };
     if let Some(claim) = &request.claim {
@@ -43,7 +47,7 @@ pub(super) async fn open(
     if let Some(shown) = &request.grant {
         remember(connection, account.id, shown, request.now).await?;
     }
-    let state = state(connection, &account, policy, request.now).await?;
+    let state = state(connection, &account, terms, request.now).await?;
     Ok((account.id, state))
 }
 
@@ -51,13 +55,13 @@ pub(super) async fn open(
 pub(super) async fn state(
     connection: &mut SqliteConnection,
     account: &Account,
-    policy: &RollUpPolicy,
+    terms: &Terms,
     now: UnixMillis,
 ) -> Result<AccountState, StoreError> {
     let snapshot = super::snapshots::newest(connection, account.id).await?;
     Ok(AccountState {
         files: super::files::newest(connection, account.id).await?,
-        ..account.state(snapshot, policy, now)
+        ..account.state(snapshot, terms, now)
     })
 }
 
@@ -90,7 +94,7 @@ pub(super) async fn load(
 }
 
 /// The columns that openings and appends change, behind the one that says whose they are.
-const WRITTEN: [&str; 18] = [
+const WRITTEN: [&str; 19] = [
     "account",
     "epoch",
     "instance",
@@ -109,6 +113,7 @@ const WRITTEN: [&str; 18] = [
     "tail_records",
     "tail_since",
     "snapshot_bytes",
+    "rhythm_ms",
 ];
 
 static WRITE: LazyLock<String> = LazyLock::new(|| update(1));
@@ -155,7 +160,8 @@ pub(super) fn bind<'q>(query: Query<'q>, account: &Account) -> Result<Query<'q>,
         .bind(int(account.tail.bytes)?)
         .bind(int(account.tail.records)?)
         .bind(millis(account.tail.since)?)
-        .bind(int(account.tail.snapshot_bytes)?))
+        .bind(int(account.tail.snapshot_bytes)?)
+        .bind(int(account.rhythm_ms)?))
 }
 
 /// Binds what [`update`] has no accounts for.
@@ -163,16 +169,23 @@ pub(super) fn bind_none(query: Query<'_>, accounts: usize) -> Query<'_> {
     nulls(query, accounts * WRITTEN.len())
 }
 
-async fn create(connection: &mut SqliteConnection, request: &SessionRequest) -> Result<Account, StoreError> {
+async fn create(
+    connection: &mut SqliteConnection,
+    request: &SessionRequest,
+    terms: &Terms,
+) -> Result<Account, StoreError> {
+    let admission = tenants::admit(connection, request, terms).await?;
     let row =
         sqlx::query("INSERT INTO accounts (node, network, created_at) VALUES (?, ?, ?) RETURNING account")
             .bind(request.node.0.as_slice())
             .bind(request.network.as_str())
             .bind(int(request.now.0)?)
-            .fetch_one(connection)
+            .fetch_one(&mut *connection)
             .await?;
     let id = AccountId(row.try_get("account")?);
-    Ok(Account::new(id, request.node, request.network))
+    let mut account = Account::new(id, request.node, request.network);
+    tenants::admitted(connection, &mut account, admission).await?;
+    Ok(account)
 }
 
 async fn remember(

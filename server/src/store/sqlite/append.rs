@@ -10,7 +10,7 @@ use super::{
 };
 pub(super) use crate::store::group::{GROUP_MAX, Outcome};
 use crate::store::{
-    Account, AccountId, Append, RollUpPolicy, StoreError,
+    Account, AccountId, Append, StoreError, Terms,
     group::{Group, Log},
 };
 use backstop_protocol::id::RecordHash;
@@ -82,15 +82,15 @@ struct Logs<'c>(&'c mut SqliteConnection);
 pub(super) async fn group(
     connection: &mut SqliteConnection,
     appends: &[Box<Append>],
-    policy: &RollUpPolicy,
+    terms: &Terms,
 ) -> Result<Vec<Outcome>, StoreError> {
-    let mut group = Group::new(begin(connection, appends).await?);
+    let mut group = Group::new(begin(connection, appends).await?, terms);
     let mut logs = Logs(connection);
     for append in appends {
         group.judge(&mut logs, append).await?;
     }
     commit(connection, &group).await?;
-    Ok(group.outcomes(policy))
+    Ok(group.outcomes())
 }
 
 async fn begin(

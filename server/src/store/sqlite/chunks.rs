@@ -1,7 +1,10 @@
 //! The index of packs and chunks.
 
-use super::cells::{hex_array, id, int, number};
-use crate::store::{AccountId, ChunkEntry, PackArrival, PackIndex, StoreError};
+use super::{
+    accounts,
+    cells::{hex_array, id, int, number},
+};
+use crate::store::{AccountId, ChunkEntry, PackArrival, PackIndex, StoreError, Terms};
 use backstop_protocol::{
     chunk::ChunkPlace,
     clock::UnixMillis,
@@ -12,7 +15,12 @@ use sqlx::{Row as _, SqliteConnection};
 pub(super) async fn register(
     connection: &mut SqliteConnection,
     arrival: &PackArrival,
+    terms: &Terms,
 ) -> Result<(), StoreError> {
+    let account = accounts::load(connection, arrival.account).await?;
+    if arrival.judged {
+        account.take_pack(arrival.bytes, is_there(connection, arrival).await?, terms)?;
+    }
     let done = sqlx::query(
         "INSERT INTO packs (account, id, bytes, received_at, touched_at) VALUES (?1, ?2, ?3, ?4, ?4)
          ON CONFLICT (account, id) DO UPDATE SET touched_at = max(touched_at, excluded.touched_at)
@@ -28,6 +36,15 @@ pub(super) async fn register(
         return Err(StoreError::being_removed());
     }
     Ok(())
+}
+
+async fn is_there(connection: &mut SqliteConnection, arrival: &PackArrival) -> Result<bool, StoreError> {
+    let found = sqlx::query("SELECT 1 FROM packs WHERE account = ? AND id = ?")
+        .bind(arrival.account.0)
+        .bind(arrival.pack.0.as_slice())
+        .fetch_optional(connection)
+        .await?;
+    Ok(found.is_some())
 }
 
 /// The row of a pack that chunks may be entered for.

@@ -4,16 +4,21 @@ use super::{
     accounts,
     cells::{int, number, time},
 };
-use crate::store::{AccountId, PutFiles, StoreError};
+use crate::store::{AccountId, Load, PutFiles, StoreError, Terms};
 use backstop_protocol::{api::FilesInfo, clock::UnixMillis};
 use sqlx::{Row as _, SqliteConnection};
 
-pub(super) async fn put(connection: &mut SqliteConnection, put: &PutFiles) -> Result<(), StoreError> {
+pub(super) async fn put(
+    connection: &mut SqliteConnection,
+    put: &PutFiles,
+    terms: &Terms,
+) -> Result<(), StoreError> {
     let account = accounts::load(connection, put.account).await?;
     account.check_writer(&put.writer)?;
     if at(connection, put.account, None).await?.as_deref() == Some(put.sealed.as_ref()) {
         return Ok(());
     }
+    account.take(put.sealed.len(), Load::Other, terms)?;
     sqlx::query("INSERT INTO files (account, received_at, bytes, sealed) VALUES (?, ?, ?, ?)")
         .bind(put.account.0)
         .bind(int(put.now.0)?)

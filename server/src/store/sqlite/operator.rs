@@ -42,7 +42,8 @@ pub(super) async fn check(database: &Path) -> Result<(), OperatorError> {
     Ok(connect(database).await?.close().await?)
 }
 
-async fn connect(database: &Path) -> Result<SqliteConnection, OperatorError> {
+/// Opens the file of a server that may be running.
+pub(in crate::store) async fn connect(database: &Path) -> Result<SqliteConnection, OperatorError> {
     if !database.is_file() {
         return Err(OperatorError::NoDatabase(database.display().to_string()));
     }

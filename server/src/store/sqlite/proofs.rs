@@ -1,14 +1,14 @@
 //! What comparisons of the backup with the node's database found.
 
 use super::{accounts, cells::int};
-use crate::store::{RollUpPolicy, StoreError, word::Word};
+use crate::store::{StoreError, Terms, word::Word};
 use backstop_protocol::api::AccountState;
 use sqlx::SqliteConnection;
 
 pub(super) async fn take(
     connection: &mut SqliteConnection,
     word: &Word,
-    policy: &RollUpPolicy,
+    terms: &Terms,
 ) -> Result<AccountState, StoreError> {
     let mut account = accounts::load(connection, word.account).await?;
     account.hear(word)?;
@@ -23,5 +23,5 @@ pub(super) async fn take(
     .bind(word.account.0)
     .execute(&mut *connection)
     .await?;
-    accounts::state(connection, &account, policy, word.now).await
+    accounts::state(connection, &account, terms, word.now).await
 }

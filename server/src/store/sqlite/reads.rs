@@ -4,7 +4,7 @@ use super::{
     accounts,
     cells::{page_end, time},
 };
-use crate::store::{AccountId, RollUpPolicy, StoreError, StoredRecord};
+use crate::store::{AccountId, Refusal, StoreError, StoredRecord, Terms};
 use backstop_protocol::{
     api::AccountState, clock::UnixMillis, grant::SignedGrant, id::AccessKey, record::RECORD_MIN,
 };
@@ -54,13 +54,16 @@ pub(super) async fn accounts(
 pub(super) async fn account(
     reads: &SqlitePool,
     account: AccountId,
-    policy: &RollUpPolicy,
+    terms: &Terms,
     now: UnixMillis,
 ) -> Result<AccountState, StoreError> {
     // A transaction, so that all questions see one state.
     let mut view = reads.begin().await?;
     let found = accounts::load(&mut view, account).await?;
-    accounts::state(&mut view, &found, policy, now).await
+    if found.going {
+        return Err(Refusal::NotFound.into());
+    }
+    accounts::state(&mut view, &found, terms, now).await
 }
 
 pub(super) async fn records(

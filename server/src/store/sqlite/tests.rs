@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::store::{
-    Append, GRACE_MS, Refusal, RollUpPolicy, Tail,
+    Append, GRACE_MS, Office, Refusal, Tail, Terms,
     conformance::{self, Session},
 };
 use backstop_protocol::{
@@ -20,7 +20,7 @@ use tempfile::TempDir;
 
 async fn open(dir: &TempDir, limit: Option<u64>) -> Result<SqliteStore, OpenError> {
     let file = dir.path().join("store");
-    SqliteStore::open(&file, limit, RollUpPolicy::default(), &mut UnwrapErr(SysRng)).await
+    SqliteStore::open(&file, limit, Terms::default(), &mut UnwrapErr(SysRng)).await
 }
 
 macro_rules! on_sqlite {
@@ -37,6 +37,43 @@ macro_rules! on_sqlite {
 }
 
 conformance::for_every_rule!(on_sqlite);
+
+async fn with_office(dir: &TempDir, terms: Terms) -> (Arc<dyn Store>, Office) {
+    let file = dir.path().join("store");
+    let store = SqliteStore::open(&file, None, terms, &mut UnwrapErr(SysRng)).await;
+    let office = Office::of_file(&file).await.unwrap();
+    (Arc::new(store.unwrap()), office)
+}
+
+macro_rules! on_sqlite_with_office {
+    ($($rule:ident,)*) => {
+        $(
+            #[tokio::test]
+            async fn $rule() {
+                let dir = tempfile::tempdir().unwrap();
+                conformance::$rule(async |terms: Terms| with_office(&dir, terms).await).await;
+            }
+        )*
+    };
+}
+
+conformance::for_every_rule_of_tenants!(on_sqlite_with_office);
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
+    #[test]
+    fn a_quota_takes_and_refuses_what_a_model_says(
+        quota in 1000_u64..20_000, deeds in conformance::deeds(),
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let dir = tempfile::tempdir().unwrap();
+            conformance::the_ladder_is_the_models(quota, deeds, async |terms: Terms| with_office(&dir, terms).await)
+                .await;
+        });
+    }
+}
 
 #[tokio::test]
 async fn what_was_acknowledged_is_there_after_a_new_start_and_the_store_keeps_its_name() {
@@ -363,7 +400,7 @@ async fn group(dir: &TempDir, appends: &[Append]) -> Vec<Result<Head, Refusal>> 
     let options = SqliteConnectOptions::new().filename(dir.path().join("store"));
     let mut connection = options.connect().await.unwrap();
     let appends: Vec<_> = appends.iter().cloned().map(Box::new).collect();
-    let outcomes = append::group(&mut connection, &appends, &RollUpPolicy::default())
+    let outcomes = append::group(&mut connection, &appends, &Terms::default())
         .await
         .unwrap();
     connection.close().await.unwrap();
@@ -462,6 +499,7 @@ async fn a_record_may_be_replaced_in_the_group_that_brought_it() {
         takeover: false,
     };
     let request = SessionRequest {
+        invite: None,
         node: NodeId([1; 33]),
         network: Network::Regtest,
         access_key: AccessKey([1; 32]),

@@ -7,16 +7,17 @@
 use super::{
     accounts,
     append::{self, GROUP_MAX},
-    chunks, files, history, packs, proofs, scrub, snapshots,
+    chunks, files, history, packs, proofs, scrub, snapshots, tenants,
 };
 use crate::store::{
-    AccountId, Append, Commit, GroupSizes, HistoryPolicy, Move, PackArrival, PackIndex, PutFiles,
-    RollUpPolicy, SessionRequest, StoreError, group::GROUP_BYTES, word::Word,
+    AccountId, Append, Commit, GroupSizes, HistoryPolicy, Leaving, Move, PackArrival, PackIndex, PutFiles,
+    SessionRequest, StoreError, Terms, Watched, group::GROUP_BYTES, word::Word,
 };
 use backstop_protocol::{
     api::{AccountState, Appended, SnapshotInfo},
     clock::UnixMillis,
     id::PackId,
+    removal::RemovalWord,
 };
 use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection, sqlite::SqliteConnectOptions};
 use std::{
@@ -48,6 +49,9 @@ pub(super) enum Job {
     DropOldFiles(AccountId, UnixMillis, Answer<u64>),
     MarkPack(AccountId, PackId, Option<UnixMillis>, Answer<bool>),
     BeginScrub(UnixMillis, UnixMillis, Answer<Option<AccountId>>),
+    HearOwner(AccountId, Box<RemovalWord>, UnixMillis, Answer<AccountState>),
+    Watch(AccountId, UnixMillis, Answer<Watched>),
+    RemoveSome(AccountId, UnixMillis, Answer<Leaving>),
 }
 
 /// Starts the thread. It runs jobs until [`Job::Close`], or until every sender is gone, and nothing waits.
@@ -55,26 +59,26 @@ pub(super) fn start(
     jobs: mpsc::Receiver<Job>,
     connection: SqliteConnection,
     options: SqliteConnectOptions,
-    roll_up: RollUpPolicy,
+    terms: Terms,
     groups: GroupSizes,
 ) -> io::Result<JoinHandle<()>> {
     // Neither sockets nor timers: it waits for other threads alone.
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
     thread::Builder::new()
         .name("store-writer".to_owned())
-        .spawn(move || runtime.block_on(run(jobs, connection, options, roll_up, groups)))
+        .spawn(move || runtime.block_on(run(jobs, connection, options, terms, groups)))
 }
 
 async fn run(
     mut jobs: mpsc::Receiver<Job>,
     connection: SqliteConnection,
     options: SqliteConnectOptions,
-    roll_up: RollUpPolicy,
+    terms: Terms,
     groups: GroupSizes,
 ) {
     let mut writer = Writer {
         options,
-        roll_up,
+        terms,
         groups,
         connection: Some(connection),
     };
@@ -121,7 +125,7 @@ fn gather(jobs: &mut mpsc::Receiver<Job>, group: &mut Vec<WaitingAppend>) -> Opt
 
 struct Writer {
     options: SqliteConnectOptions,
-    roll_up: RollUpPolicy,
+    terms: Terms,
     groups: GroupSizes,
     /// `None` after a failure: a connection whose transaction broke is not trusted again.
     connection: Option<SqliteConnection>,
@@ -162,7 +166,7 @@ impl Writer {
 
     async fn commit_group(&mut self, appends: &[Box<Append>]) -> Result<Vec<append::Outcome>, StoreError> {
         let mut connection = self.connect().await?;
-        let done = append::group(&mut connection, appends, &self.roll_up).await;
+        let done = append::group(&mut connection, appends, &self.terms).await;
         // A commit that failed has rolled back where it could not be tried again; then this does not succeed.
         if done.is_ok() || sqlx::query("ROLLBACK").execute(&mut connection).await.is_ok() {
             self.connection = Some(connection);
@@ -181,13 +185,13 @@ impl Writer {
     }
 
     async fn alone(&mut self, job: Job) {
-        let policy = self.roll_up.clone();
+        let terms = self.terms.clone();
         match job {
             Job::Append(append, answer) => self.append(vec![(append, answer)]).await,
             Job::Close => {}
             Job::Open(request, answer) => {
                 let done =
-                    self.transaction(async |connection| accounts::open(connection, &request, &policy).await);
+                    self.transaction(async |connection| accounts::open(connection, &request, &terms).await);
                 let _ = answer.send(done.await);
             }
             Job::RaiseFloor(account, floor, answer) => {
@@ -196,7 +200,8 @@ impl Writer {
                 let _ = answer.send(done.await);
             }
             Job::Register(arrival, answer) => {
-                let done = self.transaction(async |connection| chunks::register(connection, &arrival).await);
+                let done =
+                    self.transaction(async |connection| chunks::register(connection, &arrival, &terms).await);
                 let _ = answer.send(done.await);
             }
             Job::Index(index, answer) => {
@@ -204,12 +209,12 @@ impl Writer {
                 let _ = answer.send(done.await);
             }
             Job::Commit(commit, answer) => {
-                let done = self.transaction(async |connection| snapshots::commit(connection, &commit).await);
+                let done =
+                    self.transaction(async |connection| snapshots::commit(connection, &commit, &terms).await);
                 let _ = answer.send(done.await);
             }
             Job::Proof(word, answer) => {
-                let done =
-                    self.transaction(async |connection| proofs::take(connection, &word, &policy).await);
+                let done = self.transaction(async |connection| proofs::take(connection, &word, &terms).await);
                 let _ = answer.send(done.await);
             }
             Job::DropHistory(account, policy, now, answer) => {
@@ -239,7 +244,24 @@ impl Writer {
                 let _ = answer.send(done.await);
             }
             Job::PutFiles(put, answer) => {
-                let done = self.transaction(async |connection| files::put(connection, &put).await);
+                let done = self.transaction(async |connection| files::put(connection, &put, &terms).await);
+                let _ = answer.send(done.await);
+            }
+            Job::HearOwner(account, word, now, answer) => {
+                let done = self.transaction(async |connection| {
+                    let account = tenants::hear_owner(connection, account, &word, &terms, now).await?;
+                    accounts::state(connection, &account, &terms, now).await
+                });
+                let _ = answer.send(done.await);
+            }
+            Job::Watch(account, now, answer) => {
+                let done = self
+                    .transaction(async |connection| tenants::watch(connection, account, &terms, now).await);
+                let _ = answer.send(done.await);
+            }
+            Job::RemoveSome(account, now, answer) => {
+                let done =
+                    self.transaction(async |connection| tenants::remove_some(connection, account, now).await);
                 let _ = answer.send(done.await);
             }
             Job::DropOldFiles(account, before, answer) => {

@@ -130,6 +130,8 @@ fn open(held: u8, body: &[u8], answer: Answer) -> (u16, String, String) {
                 proof: None,
                 held_since: None,
                 files: None,
+                quota: None,
+                removal_at: None,
                 time: UnixMillis(0),
             };
             let opened = SessionOpened {
@@ -153,6 +155,7 @@ fn proved(url: &str, pinned: Option<u8>) -> anyhow::Result<Proved> {
         url: url.to_owned(),
         connect: Connect::default(),
         pinned: pinned.map(|byte| secret(byte).server_key()),
+        invite: None,
     };
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     prove(
