@@ -1,5 +1,5 @@
-//! The description of the API, OpenAPI 3.1, made of the [calls](super::calls) and the [schemas](schemas) of what is JSON in
-//! them. SPEC is what binds; this says the same to programs that read such documents.
+//! The description of the API, OpenAPI 3.1, made of the [`calls`](super::calls) and the [`schemas`] of what is JSON
+//! in them. SPEC is what binds; this says the same to programs that read such documents.
 
 mod schemas;
 #[cfg(test)]

@@ -6,6 +6,7 @@
 
 mod accounts;
 mod append;
+mod beside;
 mod cells;
 mod chunks;
 mod committer;
@@ -25,6 +26,7 @@ pub(in crate::store) mod tenants;
 mod tests;
 mod transactions;
 
+pub use beside::check_current;
 pub(super) use cells::trouble;
 pub use opening::OpenError;
 
@@ -56,13 +58,6 @@ use transactions::Database;
 const CONNECTIONS: u32 = 15;
 /// How many appends may wait before callers wait to join them.
 const QUEUE: usize = 1024;
-
-/// Fails where the database is not at this program's version.
-pub async fn check_current(url: &str) -> Result<(), OpenError> {
-    let mut connection = options(url)?.disable_statement_logging().connect().await?;
-    opening::owner(&mut connection).await?;
-    Ok(sqlx::Connection::close(connection).await?)
-}
 
 /// A store in a PostgreSQL database.
 pub struct PostgresStore {
@@ -111,14 +106,6 @@ impl PostgresStore {
             jobs,
             committer: Mutex::new(Some(committer)),
         })
-    }
-
-    /// Opens a database that servers of this very version use.
-    pub async fn open_beside(url: &str, rng: &mut (dyn CryptoRng + Send)) -> Result<Self, OpenError> {
-        let mut connection = options(url)?.disable_statement_logging().connect().await?;
-        let server = opening::owner(&mut connection).await?;
-        sqlx::Connection::close(connection).await?;
-        Self::open(url, server, Terms::default(), rng).await
     }
 
     async fn load(&self, account: AccountId) -> Result<Account, StoreError> {

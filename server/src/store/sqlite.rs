@@ -6,6 +6,7 @@
 
 mod accounts;
 mod append;
+mod beside;
 mod cells;
 pub(super) use cells::trouble;
 mod chunks;
@@ -39,6 +40,7 @@ use backstop_protocol::{
     id::{AccessKey, ChunkId, PackId, SnapshotId},
     removal::RemovalWord,
 };
+pub use beside::{OpenBeside, check_current};
 pub use opening::OpenError;
 use opening::{check_durable, name};
 use rand_core::CryptoRng;
@@ -70,22 +72,6 @@ const CACHE: &str = "-16384";
 const WAL_KEPT: &str = "67108864";
 /// Bytes of a database page.
 const PAGE: u32 = 4096;
-
-/// Why a command did not open the database beside its server.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenBeside {
-    /// It is not there, or another version's.
-    #[error(transparent)]
-    Operator(#[from] super::operator::OperatorError),
-    /// It could not be opened.
-    #[error(transparent)]
-    Open(#[from] OpenError),
-}
-
-/// Fails where there is no database, or it is not at this program's version.
-pub async fn check_current(path: &Path) -> Result<(), OpenError> {
-    operator::check(path).await.map_err(|_| OpenError::NotCurrent)
-}
 
 /// A store in one SQLite file.
 pub struct SqliteStore {
@@ -158,12 +144,6 @@ impl SqliteStore {
             jobs,
             writer: Mutex::new(Some(writer)),
         })
-    }
-
-    /// Opens a file that a server of this very version made, and may have open.
-    pub async fn open_beside(path: &Path, rng: &mut (dyn CryptoRng + Send)) -> Result<Self, OpenBeside> {
-        operator::check(path).await?;
-        Ok(Self::open(path, None, Terms::default(), rng).await?)
     }
 
     async fn submit<T>(

@@ -1,14 +1,14 @@
 //! What comparisons of the backup with the node's database found.
 
 use super::{
-    accounts,
+    PostgresStore, accounts,
     cells::{int, millis, query},
 };
 use crate::store::{StoreError, Terms, word::Word};
 use backstop_protocol::api::AccountState;
 use sqlx::PgConnection;
 
-pub(super) async fn take(
+async fn take(
     connection: &mut PgConnection,
     word: &Word,
     terms: &Terms,
@@ -27,4 +27,15 @@ pub(super) async fn take(
     .execute(&mut *connection)
     .await?;
     accounts::state(connection, &account, terms, word.now).await
+}
+
+impl PostgresStore {
+    /// Takes in a word on what a comparison found.
+    pub(super) async fn hear(&self, word: Word) -> Result<AccountState, StoreError> {
+        self.database
+            .write((word, self.roll_up.clone()), |connection, (word, policy)| {
+                Box::pin(take(connection, word, policy))
+            })
+            .await
+    }
 }
