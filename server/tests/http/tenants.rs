@@ -393,7 +393,8 @@ async fn listener(out: usize) -> (String, mpsc::Receiver<(String, Vec<u8>)>) {
         while let Ok((mut stream, _)) = socket.accept().await {
             let mut whole = Vec::new();
             let (head, body) = loop {
-                stream.read_buf(&mut whole).await.unwrap();
+                let read = stream.read_buf(&mut whole).await.unwrap();
+                assert_ne!(read, 0, "cut off: {}", String::from_utf8_lossy(&whole));
                 let text = String::from_utf8_lossy(&whole).into_owned();
                 if let Some((head, body)) = text.split_once("\r\n\r\n") {
                     let head = head.to_ascii_lowercase();
@@ -549,5 +550,8 @@ async fn an_operator_looks_after_nodes_while_the_server_runs() {
     assert_eq!(revoked["open"], false);
     let said = fails(typed(data, &["invite", "revoke", "00000000"]));
     assert!(said.contains("no invitation 00000000"), "{said}");
-    client.append(2).await;
+    // The roll-up that was ordered is asked for; nothing else is different.
+    let next = client.next(2);
+    let appended: Appended = client.try_append(&next).await.json();
+    assert_eq!((appended.roll_up, appended.head.seq), (true, 2));
 }
