@@ -118,12 +118,7 @@ impl Server {
             let store = SqliteStore::open(&file, config.database_limit, terms, rng).await;
             Arc::new(store.map_err(|cause| ServerError::Store { file, cause })?)
         };
-        let dir = data.packs();
-        let packs = match sharing {
-            Sharing::Alone => DirectoryPacks::open(&dir),
-            Sharing::Together => DirectoryPacks::open_shared(&dir, rng.next_u64(), clock.now()),
-        };
-        let packs = packs.map_err(|cause| ServerError::Packs { dir, cause })?;
+        let packs = open_packs(data.packs(), sharing, &*clock, rng)?;
         data.sync()?;
         data.started();
         let (listener, local_addr) = listen(config.listen, "--listen").await?;
@@ -261,6 +256,19 @@ impl Server {
         }
         self.app.store.close().await;
     }
+}
+
+fn open_packs(
+    dir: PathBuf,
+    sharing: Sharing,
+    clock: &dyn Clock,
+    rng: &mut (dyn CryptoRng + Send),
+) -> Result<DirectoryPacks, ServerError> {
+    let packs = match sharing {
+        Sharing::Alone => DirectoryPacks::open(&dir),
+        Sharing::Together => DirectoryPacks::open_shared(&dir, rng.next_u64(), clock.now()),
+    };
+    packs.map_err(|cause| ServerError::Packs { dir, cause })
 }
 
 async fn listen(listen: SocketAddr, flag: &'static str) -> Result<(TcpListener, SocketAddr), ServerError> {

@@ -62,9 +62,9 @@ impl Alarms {
         self.event(Kind::RemovalDone, node, network, now, text.to_owned());
     }
 
-    fn event(&self, event: Kind, node: NodeId, network: Network, at: UnixMillis, text: String) {
+    fn event(&self, kind: Kind, node: NodeId, network: Network, at: UnixMillis, text: String) {
         self.webhooks.tell(Event {
-            event,
+            kind,
             node,
             network,
             at,

@@ -2,6 +2,7 @@
 //! database beside the store: each is given what opens both.
 
 use super::*;
+use QuotaLevel::{Exhausted, Near, Overdraft};
 use backstop_protocol::{
     id::ServerKey,
     quota::QuotaLevel,
@@ -365,7 +366,6 @@ pub(in crate::store) async fn a_pack_is_refused_before_a_record_and_neither_chan
             assert!(matches!(refused, Refusal::QuotaExceeded { bytes: 400, .. }));
         }
     }
-    use QuotaLevel::{Exhausted, Near, Overdraft};
     let want = [
         None,
         Some(Near),
