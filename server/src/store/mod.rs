@@ -13,6 +13,7 @@ mod error;
 mod grant;
 mod group;
 mod office;
+mod opening;
 pub mod operator;
 pub mod postgres;
 mod quota;
@@ -33,6 +34,7 @@ pub use account::{Account, Seat};
 pub use error::{Refusal, StoreError};
 pub use grant::{ShownGrant, judge_grant, judge_remembered};
 pub use office::Office;
+pub use opening::{SessionRequest, Writer};
 pub use postgres::PostgresStore;
 pub use quota::{Ladder, Load, QuotaPolicy, UNLIMITED};
 pub use registration::{Admission, Invite, InviteId, InviteToken, Registration, ShownInvite};
@@ -49,11 +51,10 @@ use backstop_protocol::{
     api::{AccountState, Appended, ProofReport, SnapshotInfo},
     chunk::ChunkPlace,
     clock::UnixMillis,
-    grant::{Scope, SignedGrant},
-    id::{AccessKey, ChunkId, InstanceId, Network, NodeId, PackId, RecordHash, RunId, SnapshotId},
+    grant::SignedGrant,
+    id::{AccessKey, ChunkId, PackId, RecordHash, SnapshotId},
     record::RecordHeader,
     removal::RemovalWord,
-    session::WriterClaim,
     snapshot::{ManifestHeader, SnapshotCommit},
 };
 use bytes::Bytes;
@@ -72,59 +73,6 @@ impl fmt::Display for AccountId {
 /// Names one store; random. Accounts' ids mean something in their own store alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StoreId(pub [u8; 16]);
-
-/// Who writes: an instance in one of its runs, at the epoch that the run raised the account to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Writer {
-    /// The lightning-dir.
-    pub instance: InstanceId,
-    /// The life of the plugin process.
-    pub run: RunId,
-    /// The epoch it opened with.
-    pub epoch: u64,
-}
-
-impl From<&WriterClaim> for Writer {
-    fn from(claim: &WriterClaim) -> Self {
-        Self {
-            instance: claim.instance,
-            run: claim.run,
-            epoch: claim.epoch,
-        }
-    }
-}
-
-/// An opening whose signature, and whose grant's signature, were checked.
-#[derive(Clone, Debug)]
-pub struct SessionRequest {
-    /// The account's node.
-    pub node: NodeId,
-    /// The account's network.
-    pub network: Network,
-    /// The key that signed the opening.
-    pub access_key: AccessKey,
-    /// What the session is for.
-    pub scope: Scope,
-    /// The grant in the opening; it speaks for this node, network and key.
-    pub grant: Option<ShownGrant>,
-    /// There exactly where the scope is [`Scope::Append`].
-    pub claim: Option<WriterClaim>,
-    /// The invitation that it shows; judged where there is no account yet, and looked at nowhere else.
-    pub invite: Option<ShownInvite>,
-    /// The server's clock.
-    pub now: UnixMillis,
-}
-
-impl SessionRequest {
-    /// Whether it may make an account where there is none: the node itself said that this key may append for it.
-    /// So `setup` can prove that a server takes the node before anything is written.
-    #[must_use]
-    pub fn registers(&self) -> bool {
-        self.grant
-            .as_ref()
-            .is_some_and(|shown| shown.grant.scope == Scope::Append)
-    }
-}
 
 /// A record to be appended. Its header was parsed from `sealed`, whose SHA-256 is `hash`.
 #[derive(Clone, Debug)]
