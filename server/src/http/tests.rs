@@ -7,7 +7,7 @@ use crate::{
     sessions::Session,
     store::{
         AccountId, Append, Commit, HistoryPolicy, Leaving, Move, PackArrival, PackIndex, PackLoad, PutFiles,
-        Removal, SessionRequest, StoreError, StoreId, StoredRecord, Watched, Writer,
+        Removal, SessionRequest, StoreError, StoreId, StoredRecord, Tenancy, Watched, Writer,
     },
 };
 use async_trait::async_trait;
@@ -125,6 +125,11 @@ impl Store for FaultyStore {
     async fn drop_old_files(&self, _: AccountId, _: UnixMillis) -> Result<u64, StoreError> {
         away()
     }
+    async fn close(&self) {}
+}
+
+#[async_trait]
+impl Tenancy for FaultyStore {
     async fn history_policy(&self, _: AccountId, _: &HistoryPolicy) -> Result<HistoryPolicy, StoreError> {
         away()
     }
@@ -142,7 +147,6 @@ impl Store for FaultyStore {
     async fn remove_some(&self, _: AccountId, _: UnixMillis) -> Result<Leaving, StoreError> {
         away()
     }
-    async fn close(&self) {}
 }
 
 struct FullPacks;

@@ -8,6 +8,7 @@
 //! The caller has checked everything that needs no database: signatures, MACs, formats, limits, hashes.
 
 mod account;
+mod act;
 mod cells;
 mod error;
 mod grant;
@@ -22,6 +23,7 @@ mod removal;
 mod retention;
 mod roll_up;
 pub mod sqlite;
+mod tenancy;
 mod tenants;
 mod terms;
 mod watch;
@@ -31,6 +33,7 @@ mod word;
 pub(crate) mod conformance;
 
 pub use account::{Account, Seat};
+pub use act::{Act, Allowed};
 pub use error::{Refusal, StoreError};
 pub use grant::{ShownGrant, judge_grant, judge_remembered};
 pub use office::Office;
@@ -42,7 +45,7 @@ pub use removal::{Leaving, RemovalBy, Removing};
 pub use retention::{Aged, GRACE_MS, HistoryPolicy, Verdict};
 pub use roll_up::{RollUpPolicy, Tail};
 pub use sqlite::SqliteStore;
-pub use tenants::{Act, Allowed};
+pub use tenancy::Tenancy;
 pub use terms::Terms;
 pub use watch::{Notice, Told, Watched};
 
@@ -54,7 +57,6 @@ use backstop_protocol::{
     grant::SignedGrant,
     id::{AccessKey, ChunkId, PackId, RecordHash, SnapshotId},
     record::RecordHeader,
-    removal::RemovalWord,
     snapshot::{ManifestHeader, SnapshotCommit},
 };
 use bytes::Bytes;
@@ -206,7 +208,7 @@ pub trait Removal: Send {
 /// [`StoreError::Failed`]; refusals by rule are [`StoreError::Refused`] with the reasons that the method lists.
 /// An account sees its own records, chunks and snapshots only.
 #[async_trait]
-pub trait Store: Send + Sync + 'static {
+pub trait Store: Tenancy + Send + Sync + 'static {
     /// The store's name, made when the store was made.
     fn id(&self) -> StoreId;
 
@@ -356,30 +358,6 @@ pub trait Store: Send + Sync + 'static {
     /// Drops the versions of the files that no time from `before` on asks for: those that another version had followed
     /// by then. The newest version stays, whatever its age. Of an account that is held nothing goes. How many went.
     async fn drop_old_files(&self, account: AccountId, before: UnixMillis) -> Result<u64, StoreError>;
-
-    /// How much history the account keeps of what the policy says: less where its room runs out (I13).
-    async fn history_policy(
-        &self,
-        account: AccountId,
-        policy: &HistoryPolicy,
-    ) -> Result<HistoryPolicy, StoreError>;
-
-    /// Takes in the owner's word on the account's removal, whose signature was checked, by [`Account::hear_owner`].
-    /// Refusal: [`Refusal::BadRemoval`].
-    async fn hear_owner(
-        &self,
-        account: AccountId,
-        word: RemovalWord,
-        now: UnixMillis,
-    ) -> Result<AccountState, StoreError>;
-
-    /// How the account is doing, and what was not said of it before, by [`Account::watch`]: of several servers one
-    /// hears each thing.
-    async fn watch(&self, account: AccountId, now: UnixMillis) -> Result<Watched, StoreError>;
-
-    /// Does a little of the removal of an account for which it is due. Once that has begun nothing is written to the account
-    /// any more, and nothing takes it back.
-    async fn remove_some(&self, account: AccountId, now: UnixMillis) -> Result<Leaving, StoreError>;
 
     /// Finishes what was begun, refuses what comes after, and lets go of the database.
     async fn close(&self);
