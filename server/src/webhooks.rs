@@ -130,7 +130,8 @@ impl Kind {
 /// One event of one node, as it is sent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Event {
-    pub(crate) event: Kind,
+    #[serde(rename = "event")]
+    pub(crate) kind: Kind,
     pub(crate) node: NodeId,
     pub(crate) network: Network,
     /// By the server's clock.
@@ -181,9 +182,9 @@ impl Webhooks {
 
     /// Tells an event: to the log, the metric beside it and, as long as there is room, the queue.
     pub(crate) fn tell(&self, event: Event) {
-        let (kind, node, network) = (event.event.as_str(), event.node, event.network);
+        let (kind, node, network) = (event.kind.as_str(), event.node, event.network);
         tracing::warn!(event = kind, %node, %network, "{}", event.text);
-        self.metrics.happened(event.event);
+        self.metrics.happened(event.kind);
         if let Some(queue) = &self.queue
             && queue.try_send(event).is_err()
         {
@@ -230,7 +231,7 @@ impl Courier {
     /// Whether the same was not said within the hour. What is asked for and taken back in between is news each time.
     fn is_news(&mut self, event: &Event) -> bool {
         let Event {
-            event: kind,
+            kind,
             node,
             network,
             at,
@@ -270,7 +271,7 @@ impl Courier {
             tracing::warn!(
                 attempt,
                 why,
-                event = event.event.as_str(),
+                event = event.kind.as_str(),
                 "a webhook was not delivered"
             );
             if attempt < ATTEMPTS {
@@ -318,9 +319,9 @@ mod tests {
         }
     }
 
-    fn event(event: Kind, node: u8, at: u64) -> Event {
+    fn event(kind: Kind, node: u8, at: u64) -> Event {
         Event {
-            event,
+            kind,
             node: NodeId([node; 33]),
             network: Network::Regtest,
             at: UnixMillis(at),

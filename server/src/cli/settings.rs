@@ -265,7 +265,7 @@ impl Tenants {
         let shown = file.display();
         let metadata = std::fs::metadata(file).with_context(|| format!("--webhook-secret {shown}"))?;
         anyhow::ensure!(
-            metadata.permissions().mode() & 0o077 == 0,
+            metadata.permissions().mode().trailing_zeros() >= 6,
             "others can read {shown}; run chmod 600 {shown}"
         );
         let secret =

@@ -15,7 +15,8 @@ use backstop_protocol::{
 pub(crate) struct Alarms {
     webhooks: Webhooks,
     metrics: TenantMetrics,
-    standing: Standing,
+    /// What this round has counted; `None` between two rounds.
+    standing: Option<Standing>,
 }
 
 impl Alarms {
@@ -23,33 +24,31 @@ impl Alarms {
         Self {
             webhooks,
             metrics,
-            standing: Standing::default(),
+            standing: None,
         }
     }
 
     /// A round begins.
     pub(super) fn begin(&mut self) {
-        self.standing = Standing::default();
+        self.standing = Some(Standing::default());
     }
 
     /// A round has come by every account.
-    pub(super) fn end(&self) {
-        self.metrics.stand(self.standing);
+    pub(super) fn end(&mut self) {
+        self.metrics.stand(self.standing.take().unwrap_or_default());
     }
 
-    /// Counts an account in this round.
-    pub(super) fn count(&mut self, watched: &Watched) {
-        let one = |yes: bool| i64::from(yes);
-        self.standing.nodes += 1;
-        self.standing.silent += one(watched.silent);
-        self.standing.near += one(watched.level == QuotaLevel::Near);
-        self.standing.overdraft += one(watched.level == QuotaLevel::Overdraft);
-        self.standing.exhausted += one(watched.level == QuotaLevel::Exhausted);
-        self.standing.leaving += one(watched.leaving);
-    }
-
-    /// Tells what is new about an account.
-    pub(super) fn tell(&self, watched: &Watched, now: UnixMillis) {
+    /// Counts an account in this round, and tells what is new about it.
+    pub(super) fn hear(&mut self, watched: &Watched, now: UnixMillis) {
+        if let Some(standing) = &mut self.standing {
+            let one = |yes: bool| i64::from(yes);
+            standing.nodes += 1;
+            standing.silent += one(watched.silent);
+            standing.near += one(watched.level == QuotaLevel::Near);
+            standing.overdraft += one(watched.level == QuotaLevel::Overdraft);
+            standing.exhausted += one(watched.level == QuotaLevel::Exhausted);
+            standing.leaving += one(watched.leaving);
+        }
         for notice in &watched.notices {
             let (event, text) = told(notice, now);
             self.event(event, watched.node, watched.network, now, text);
@@ -63,9 +62,9 @@ impl Alarms {
         self.event(Kind::RemovalDone, node, network, now, text.to_owned());
     }
 
-    fn event(&self, event: Kind, node: NodeId, network: Network, at: UnixMillis, text: String) {
+    fn event(&self, kind: Kind, node: NodeId, network: Network, at: UnixMillis, text: String) {
         self.webhooks.tell(Event {
-            event,
+            kind,
             node,
             network,
             at,

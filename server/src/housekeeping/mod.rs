@@ -135,7 +135,6 @@ impl Housekeeper {
             after = *last;
             for account in page {
                 self.look_after(account, stopped).await;
-                self.count(account).await;
                 if *stopped.borrow() {
                     return;
                 }
@@ -143,13 +142,6 @@ impl Housekeeper {
         }
         self.complaints.remove(&AccountId(i64::MIN));
         self.alarms.end();
-    }
-
-    /// An account that is gone by now counts no more.
-    async fn count(&mut self, account: AccountId) {
-        if let Ok(watched) = self.store.watch(account, self.clock.now()).await {
-            self.alarms.count(&watched);
-        }
     }
 
     async fn look_after(&mut self, account: AccountId, stopped: &watch::Receiver<bool>) {
@@ -182,7 +174,7 @@ impl Housekeeper {
             return Ok(());
         }
         let watched = self.store.watch(account, now).await?;
-        self.alarms.tell(&watched, now);
+        self.alarms.hear(&watched, now);
         let policy = self.store.history_policy(account, &self.policy).await?;
         for pack in self.store.begin_removals(account, now).await? {
             if enough() {

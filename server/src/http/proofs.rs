@@ -31,7 +31,7 @@ pub(super) async fn report(
 
 fn failed(state: &AccountState, at: UnixMillis) -> Event {
     Event {
-        event: Kind::ProofFailed,
+        kind: Kind::ProofFailed,
         node: state.node,
         network: state.network,
         at,

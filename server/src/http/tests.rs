@@ -8,7 +8,7 @@ use crate::{
     store::{
         AccountId, Append, Commit, GaugeStore, GroupSizes, HistoryPolicy, Leaving, Move, Overview,
         PackArrival, PackIndex, PackLoad, PackRow, PoolGauges, PutFiles, RecordRow, Removal, ScrubStore,
-        SessionRequest, StoreError, StoreId, StoredRecord, Watched, Writer,
+        SessionRequest, StoreError, StoreId, StoredRecord, Tenancy, Watched, Writer,
     },
 };
 use async_trait::async_trait;
@@ -126,6 +126,11 @@ impl Store for FaultyStore {
     async fn drop_old_files(&self, _: AccountId, _: UnixMillis) -> Result<u64, StoreError> {
         away()
     }
+    async fn close(&self) {}
+}
+
+#[async_trait]
+impl Tenancy for FaultyStore {
     async fn history_policy(&self, _: AccountId, _: &HistoryPolicy) -> Result<HistoryPolicy, StoreError> {
         away()
     }
@@ -143,7 +148,6 @@ impl Store for FaultyStore {
     async fn remove_some(&self, _: AccountId, _: UnixMillis) -> Result<Leaving, StoreError> {
         away()
     }
-    async fn close(&self) {}
 }
 
 #[async_trait]

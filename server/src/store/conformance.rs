@@ -1,35 +1,42 @@
 //! The rules of [`Store`], each stated once and run against every database: see [`for_every_rule`].
 
+mod admission;
 mod appends;
 mod files;
 mod gauges;
 mod history;
+mod leaving;
 mod openings;
 mod packs;
+mod room;
 mod scrub;
 mod snapshots;
 mod tenants;
 mod writing;
 
+pub(super) use admission::*;
 pub(super) use appends::*;
 pub(super) use files::*;
 pub(super) use gauges::*;
 pub(super) use history::*;
+pub(super) use leaving::*;
 pub(super) use openings::*;
 pub(super) use packs::*;
+pub(super) use room::*;
 pub(super) use scrub::*;
 pub(super) use snapshots::*;
-pub(super) use tenants::*;
+pub(super) use tenants::for_every_rule_of_tenants;
 pub(crate) use writing::{Session, claim};
 
 use super::*;
 use backstop_protocol::{
     api::{MISSING_MAX, PADDED_MIN, Proof},
-    grant::Grant,
+    grant::{Grant, Scope},
     head::Head,
-    id::TimelineId,
+    id::{InstanceId, Network, NodeId, RunId, TimelineId},
     pack::PACK_PREAMBLE_LEN,
     record::{RECORD_MIN, RecordKind, TAG_LEN, record_hash},
+    session::WriterClaim,
 };
 use std::sync::Arc;
 use writing::*;

@@ -8,12 +8,14 @@
 //! The caller has checked everything that needs no database: signatures, MACs, formats, limits, hashes.
 
 mod account;
+mod act;
 mod cells;
 mod error;
 mod gauges;
 mod grant;
 mod group;
 mod office;
+mod opening;
 pub mod operator;
 pub mod postgres;
 mod quota;
@@ -23,6 +25,7 @@ mod retention;
 mod roll_up;
 mod scrub;
 pub mod sqlite;
+mod tenancy;
 mod tenants;
 mod terms;
 mod watch;
@@ -32,10 +35,12 @@ mod word;
 pub(crate) mod conformance;
 
 pub use account::{Account, Seat};
+pub use act::{Act, Allowed};
 pub use error::{Refusal, StoreError};
 pub use gauges::{GaugeStore, GroupSizes, NodeGauges, Overview, PoolGauges};
 pub use grant::{ShownGrant, judge_grant, judge_remembered};
 pub use office::Office;
+pub use opening::{SessionRequest, Writer};
 pub use postgres::PostgresStore;
 pub use quota::{Ladder, Load, QuotaPolicy, UNLIMITED};
 pub use registration::{Admission, Invite, InviteId, InviteToken, Registration, ShownInvite};
@@ -44,7 +49,7 @@ pub use retention::{Aged, GRACE_MS, HistoryPolicy, Verdict};
 pub use roll_up::{RollUpPolicy, Tail};
 pub use scrub::{PackRow, RecordRow, ScrubStore};
 pub use sqlite::SqliteStore;
-pub use tenants::{Act, Allowed};
+pub use tenancy::Tenancy;
 pub use terms::Terms;
 pub use watch::{Notice, Told, Watched};
 
@@ -53,11 +58,9 @@ use backstop_protocol::{
     api::{AccountState, Appended, ProofReport, SnapshotInfo},
     chunk::ChunkPlace,
     clock::UnixMillis,
-    grant::{Scope, SignedGrant},
-    id::{AccessKey, ChunkId, InstanceId, Network, NodeId, PackId, RecordHash, RunId, SnapshotId},
+    grant::SignedGrant,
+    id::{AccessKey, ChunkId, PackId, RecordHash, SnapshotId},
     record::RecordHeader,
-    removal::RemovalWord,
-    session::WriterClaim,
     snapshot::{ManifestHeader, SnapshotCommit},
 };
 use bytes::Bytes;
@@ -76,59 +79,6 @@ impl fmt::Display for AccountId {
 /// Names one store; random. Accounts' ids mean something in their own store alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StoreId(pub [u8; 16]);
-
-/// Who writes: an instance in one of its runs, at the epoch that the run raised the account to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Writer {
-    /// The lightning-dir.
-    pub instance: InstanceId,
-    /// The life of the plugin process.
-    pub run: RunId,
-    /// The epoch it opened with.
-    pub epoch: u64,
-}
-
-impl From<&WriterClaim> for Writer {
-    fn from(claim: &WriterClaim) -> Self {
-        Self {
-            instance: claim.instance,
-            run: claim.run,
-            epoch: claim.epoch,
-        }
-    }
-}
-
-/// An opening whose signature, and whose grant's signature, were checked.
-#[derive(Clone, Debug)]
-pub struct SessionRequest {
-    /// The account's node.
-    pub node: NodeId,
-    /// The account's network.
-    pub network: Network,
-    /// The key that signed the opening.
-    pub access_key: AccessKey,
-    /// What the session is for.
-    pub scope: Scope,
-    /// The grant in the opening; it speaks for this node, network and key.
-    pub grant: Option<ShownGrant>,
-    /// There exactly where the scope is [`Scope::Append`].
-    pub claim: Option<WriterClaim>,
-    /// The invitation that it shows; judged where there is no account yet, and looked at nowhere else.
-    pub invite: Option<ShownInvite>,
-    /// The server's clock.
-    pub now: UnixMillis,
-}
-
-impl SessionRequest {
-    /// Whether it may make an account where there is none: the node itself said that this key may append for it.
-    /// So `setup` can prove that a server takes the node before anything is written.
-    #[must_use]
-    pub fn registers(&self) -> bool {
-        self.grant
-            .as_ref()
-            .is_some_and(|shown| shown.grant.scope == Scope::Append)
-    }
-}
 
 /// A record to be appended. Its header was parsed from `sealed`, whose SHA-256 is `hash`.
 #[derive(Clone, Debug)]
@@ -262,7 +212,7 @@ pub trait Removal: Send {
 /// [`StoreError::Failed`]; refusals by rule are [`StoreError::Refused`] with the reasons that the method lists.
 /// An account sees its own records, chunks and snapshots only.
 #[async_trait]
-pub trait Store: GaugeStore + ScrubStore + 'static {
+pub trait Store: GaugeStore + ScrubStore + Tenancy + 'static {
     /// The store's name, made when the store was made.
     fn id(&self) -> StoreId;
 
@@ -413,30 +363,6 @@ pub trait Store: GaugeStore + ScrubStore + 'static {
     /// Drops the versions of the files that no time from `before` on asks for: those that another version had followed
     /// by then. The newest version stays, whatever its age. Of an account that is held nothing goes. How many went.
     async fn drop_old_files(&self, account: AccountId, before: UnixMillis) -> Result<u64, StoreError>;
-
-    /// How much history the account keeps of what the policy says: less where its room runs out (I13).
-    async fn history_policy(
-        &self,
-        account: AccountId,
-        policy: &HistoryPolicy,
-    ) -> Result<HistoryPolicy, StoreError>;
-
-    /// Takes in the owner's word on the account's removal, whose signature was checked, by [`Account::hear_owner`].
-    /// Refusal: [`Refusal::BadRemoval`].
-    async fn hear_owner(
-        &self,
-        account: AccountId,
-        word: RemovalWord,
-        now: UnixMillis,
-    ) -> Result<AccountState, StoreError>;
-
-    /// How the account is doing, and what was not said of it before, by [`Account::watch`]: of several servers one
-    /// hears each thing.
-    async fn watch(&self, account: AccountId, now: UnixMillis) -> Result<Watched, StoreError>;
-
-    /// Does a little of the removal of an account for which it is due. Once that has begun nothing is written to the account
-    /// any more, and nothing takes it back.
-    async fn remove_some(&self, account: AccountId, now: UnixMillis) -> Result<Leaving, StoreError>;
 
     /// Finishes what was begun, refuses what comes after, and lets go of the database.
     async fn close(&self);

@@ -31,9 +31,8 @@ pub(super) use cells::trouble;
 pub use opening::OpenError;
 
 use super::{
-    Account, AccountId, Append, Commit, GroupSizes, HistoryPolicy, Leaving, Move, PackArrival, PackIndex,
-    PackLoad, PutFiles, Refusal, Removal, SessionRequest, Store, StoreError, StoreId, StoredRecord, Terms,
-    Watched, Writer, word::Word,
+    AccountId, Append, Commit, GroupSizes, HistoryPolicy, Move, PackArrival, PackIndex, PackLoad, PutFiles,
+    Refusal, Removal, SessionRequest, Store, StoreError, StoreId, StoredRecord, Terms, Writer, word::Word,
 };
 use async_trait::async_trait;
 use backstop_protocol::{
@@ -42,7 +41,6 @@ use backstop_protocol::{
     clock::UnixMillis,
     grant::SignedGrant,
     id::{AccessKey, ChunkId, PackId, ServerKey, SnapshotId},
-    removal::RemovalWord,
 };
 use committer::Job;
 use opening::{check_durable, check_usable, options, pool, prepare};
@@ -106,22 +104,6 @@ impl PostgresStore {
             jobs,
             committer: Mutex::new(Some(committer)),
         })
-    }
-
-    async fn load(&self, account: AccountId) -> Result<Account, StoreError> {
-        self.database
-            .read(&account, |connection, account| {
-                Box::pin(accounts::load(connection, *account))
-            })
-            .await
-    }
-
-    async fn hear(&self, word: Word) -> Result<AccountState, StoreError> {
-        self.database
-            .write((word, self.terms.clone()), |connection, (word, terms)| {
-                Box::pin(proofs::take(connection, word, terms))
-            })
-            .await
     }
 }
 
@@ -399,63 +381,6 @@ impl Store for PostgresStore {
         self.database
             .write((account, before), |connection, (account, before)| {
                 Box::pin(files::drop_old(connection, *account, *before))
-            })
-            .await
-    }
-
-    async fn history_policy(
-        &self,
-        account: AccountId,
-        policy: &HistoryPolicy,
-    ) -> Result<HistoryPolicy, StoreError> {
-        let account = self.load(account).await?;
-        Ok(self.terms.history(policy, account.quota, account.used()))
-    }
-
-    async fn hear_owner(
-        &self,
-        account: AccountId,
-        word: RemovalWord,
-        now: UnixMillis,
-    ) -> Result<AccountState, StoreError> {
-        self.database
-            .write(
-                (account, word, self.terms.clone(), now),
-                |connection, (account, word, terms, now)| {
-                    Box::pin(async move {
-                        let account = tenants::hear_owner(connection, *account, word, terms, *now).await?;
-                        accounts::state(connection, &account, terms, *now).await
-                    })
-                },
-            )
-            .await
-    }
-
-    async fn watch(&self, account: AccountId, now: UnixMillis) -> Result<Watched, StoreError> {
-        let before = self.load(account).await?;
-        let mut after = before.clone();
-        let watched = after.watch(&self.terms, now);
-        // Most looks find nothing new, and lock nothing.
-        if !super::tenants::differs(&before, &after) {
-            return Ok(watched);
-        }
-        self.database
-            .write(
-                (account, self.terms.clone(), now),
-                |connection, (account, terms, now)| {
-                    Box::pin(tenants::watch(connection, *account, terms, *now))
-                },
-            )
-            .await
-    }
-
-    async fn remove_some(&self, account: AccountId, now: UnixMillis) -> Result<Leaving, StoreError> {
-        if !self.load(account).await?.is_leaving(now) {
-            return Ok(Leaving::No);
-        }
-        self.database
-            .write((account, now), |connection, (account, now)| {
-                Box::pin(tenants::remove_some(connection, *account, *now))
             })
             .await
     }

@@ -67,8 +67,8 @@ impl QuotaPolicy {
         let warn = self.warn_percent.min(100);
         Some(Ladder {
             near: percent(warn),
-            history: percent((warn + 100) / 2),
-            snapshots: percent((warn + 300) / 4),
+            history: percent(warn.midpoint(100)),
+            snapshots: percent(warn.midpoint(100).midpoint(100)),
             quota,
             packs: percent(self.overdraft_percent.saturating_add(200) / 2).max(quota),
             most: percent(self.overdraft_percent.saturating_add(100)).max(quota),
@@ -131,6 +131,7 @@ impl Ladder {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use QuotaLevel::{Exhausted, Near, Overdraft, Within};
     use proptest::prelude::*;
 
     const POLICY: QuotaPolicy = QuotaPolicy {
@@ -160,7 +161,6 @@ mod tests {
             [800, 900, 950, 1000, 1100, 1200]
         );
         let levels = [799, 800, 1000, 1001, 1199, 1200].map(|used| ladder.level(used));
-        use QuotaLevel::{Exhausted, Near, Overdraft, Within};
         assert_eq!(levels, [Within, Near, Near, Overdraft, Overdraft, Exhausted]);
     }
 

@@ -198,6 +198,7 @@ impl Registration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use Registration::{Allowlist, Invite as Invited, Open};
 
     fn token(secret: u8) -> InviteToken {
         InviteToken::new([1; 4], [secret; 16])
@@ -246,7 +247,6 @@ mod tests {
             quota: Some(5),
             invite: None,
         });
-        use Registration::{Allowlist, Invite as Invited, Open};
         assert_eq!(Open.admit(None, None, at), Ok(Admission::default()));
         assert_eq!(Open.admit(None, good, at), invited);
         assert_eq!(Invited.admit(None, good, at), invited);

@@ -27,9 +27,8 @@ mod tests;
 mod writer;
 
 use super::{
-    AccountId, Append, Commit, GroupSizes, HistoryPolicy, Leaving, Move, PackArrival, PackIndex, PackLoad,
-    PutFiles, Removal, SessionRequest, Store, StoreError, StoreId, StoredRecord, Terms, Watched, Writer,
-    word::Word,
+    AccountId, Append, Commit, GroupSizes, HistoryPolicy, Move, PackArrival, PackIndex, PackLoad, PutFiles,
+    Removal, SessionRequest, Store, StoreError, StoreId, StoredRecord, Terms, Writer, word::Word,
 };
 use async_trait::async_trait;
 use backstop_protocol::{
@@ -38,7 +37,6 @@ use backstop_protocol::{
     clock::UnixMillis,
     grant::SignedGrant,
     id::{AccessKey, ChunkId, PackId, SnapshotId},
-    removal::RemovalWord,
 };
 pub use beside::{OpenBeside, check_current};
 pub use opening::OpenError;
@@ -364,51 +362,6 @@ impl Store for SqliteStore {
     async fn drop_old_files(&self, account: AccountId, before: UnixMillis) -> Result<u64, StoreError> {
         self.submit(|answer| Job::DropOldFiles(account, before, answer))
             .await
-    }
-
-    async fn history_policy(
-        &self,
-        account: AccountId,
-        policy: &HistoryPolicy,
-    ) -> Result<HistoryPolicy, StoreError> {
-        let mut connection = self.reads.acquire().await?;
-        let account = accounts::load(&mut connection, account).await?;
-        Ok(self.terms.history(policy, account.quota, account.used()))
-    }
-
-    async fn hear_owner(
-        &self,
-        account: AccountId,
-        word: RemovalWord,
-        now: UnixMillis,
-    ) -> Result<AccountState, StoreError> {
-        self.submit(|answer| Job::HearOwner(account, Box::new(word), now, answer))
-            .await
-    }
-
-    async fn watch(&self, account: AccountId, now: UnixMillis) -> Result<Watched, StoreError> {
-        let before = {
-            let mut connection = self.reads.acquire().await?;
-            accounts::load(&mut connection, account).await?
-        };
-        let mut after = before.clone();
-        let watched = after.watch(&self.terms, now);
-        // Most looks find nothing new, and are nothing to the writer.
-        if !super::tenants::differs(&before, &after) {
-            return Ok(watched);
-        }
-        self.submit(|answer| Job::Watch(account, now, answer)).await
-    }
-
-    async fn remove_some(&self, account: AccountId, now: UnixMillis) -> Result<Leaving, StoreError> {
-        let leaving = {
-            let mut connection = self.reads.acquire().await?;
-            accounts::load(&mut connection, account).await?.is_leaving(now)
-        };
-        if !leaving {
-            return Ok(Leaving::No);
-        }
-        self.submit(|answer| Job::RemoveSome(account, now, answer)).await
     }
 
     async fn close(&self) {

@@ -3,48 +3,12 @@
 //!
 //! The caller has begun a transaction. Functions that change an account take its row by `$lock` first.
 
-use super::{Account, AccountId, Invite};
-use backstop_protocol::{
-    clock::UnixMillis,
-    id::{Network, NodeId},
-};
+use super::Account;
 
 /// Most rows of a leaving account that go in one transaction, where they are small.
 pub(super) const ROWS: i64 = 2_000;
 /// And where each may have megabytes.
 pub(super) const LARGE_ROWS: i64 = 16;
-
-/// A node that may come without an invitation.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Allowed {
-    /// The node.
-    pub node: NodeId,
-    /// Its network.
-    pub network: Network,
-    /// The quota that it is given; else the server's.
-    pub quota: Option<u64>,
-    /// When it was allowed.
-    pub allowed_at: UnixMillis,
-}
-
-/// What an operator does; each in one transaction.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Act {
-    /// Asks for the removal of an account.
-    Remove(AccountId, UnixMillis),
-    /// Takes a removal back.
-    Restore(AccountId),
-    /// Gives an account a quota of its own, or takes it away.
-    Quota(AccountId, Option<u64>),
-    /// Lets a node come, or changes the quota it is to have.
-    Allow(Allowed),
-    /// Lets it come no more; an account that it has is not touched.
-    Disallow(NodeId, Network),
-    /// Makes an invitation.
-    Invite(Invite),
-    /// Revokes an invitation; whom it let in stays.
-    Revoke(super::InviteId, UnixMillis),
-}
 
 /// Whether an account's row differs in what [`watch`](super::watch) takes down.
 pub(super) fn differs(before: &Account, after: &Account) -> bool {
@@ -54,14 +18,13 @@ pub(super) fn differs(before: &Account, after: &Account) -> bool {
 macro_rules! tenants {
     ($connection:ty, $query:path, $scalar:path, $lock:path) => {
         use $crate::store::{
-            Account, AccountId, Admission, Invite, Leaving, Refusal, Removing, SessionRequest, StoreError, Terms, Watched,
+            Account, AccountId, Act, Admission, Allowed, Invite, Leaving, Refusal, Removing, SessionRequest, StoreError, Terms, Watched,
             cells::{account as read, int, invite, millis, number, oldest, optional, time},
-            tenants::{Act, Allowed, LARGE_ROWS, ROWS, differs},
+            tenants::{LARGE_ROWS, ROWS, differs},
         };
         use backstop_protocol::{
             clock::UnixMillis,
             id::{Network, NodeId},
-            removal::RemovalWord,
         };
 
         fn quota(quota: Option<u64>) -> Result<Option<i64>, StoreError> {
@@ -138,7 +101,7 @@ macro_rules! tenants {
         pub(super) async fn hear_owner(
             connection: &mut $connection,
             account: AccountId,
-            word: &RemovalWord,
+            word: &backstop_protocol::removal::RemovalWord,
             terms: &Terms,
             now: UnixMillis,
         ) -> Result<Account, StoreError> {

@@ -129,17 +129,17 @@ async fn a_snapshot_larger_than_the_quota_is_refused_and_the_old_state_and_appen
     );
     client.head = appended.head;
     // Appends are the last thing that is refused, and what is there stays restorable.
-    let mut last = None;
+    let mut end = None;
     for fill in 3..200 {
         let next = client.next(fill);
         let answer = client.try_append(&next).await;
         if answer.status != 200 {
-            last = Some(answer.problem().code);
+            end = Some(answer.problem().code);
             break;
         }
         client.head = answer.json::<Appended>().head;
     }
-    assert_eq!(last, Some(ProblemCode::QuotaExceeded));
+    assert_eq!(end, Some(ProblemCode::QuotaExceeded));
     assert_eq!(client.log().await.len() as u64, client.head.seq);
 }
 
@@ -387,20 +387,21 @@ fn commit_name(name: u8) -> backstop_protocol::id::SnapshotId {
 async fn listener(out: usize) -> (String, mpsc::Receiver<(String, Vec<u8>)>) {
     let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/hook", socket.local_addr().unwrap());
-    let (heard, hears) = mpsc::channel(100);
+    let (ear, hears) = mpsc::channel(100);
     tokio::spawn(async move {
         let mut calls = 0;
         while let Ok((mut stream, _)) = socket.accept().await {
             let mut whole = Vec::new();
-            let (head, body) = loop {
-                stream.read_buf(&mut whole).await.unwrap();
+            let (fields, body) = loop {
+                let read = stream.read_buf(&mut whole).await.unwrap();
+                assert_ne!(read, 0, "cut off: {}", String::from_utf8_lossy(&whole));
                 let text = String::from_utf8_lossy(&whole).into_owned();
-                if let Some((head, body)) = text.split_once("\r\n\r\n") {
-                    let head = head.to_ascii_lowercase();
-                    let length = head.split("content-length: ").nth(1).unwrap();
+                if let Some((fields, body)) = text.split_once("\r\n\r\n") {
+                    let fields = fields.to_ascii_lowercase();
+                    let length = fields.split("content-length: ").nth(1).unwrap();
                     let length: usize = length.lines().next().unwrap().parse().unwrap();
                     if body.len() >= length {
-                        break (head, body.as_bytes().to_vec());
+                        break (fields, body.as_bytes().to_vec());
                     }
                 }
             };
@@ -408,7 +409,7 @@ async fn listener(out: usize) -> (String, mpsc::Receiver<(String, Vec<u8>)>) {
             let status = if calls <= out { "503 Out" } else { "200 OK" };
             let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
             stream.write_all(answer.as_bytes()).await.unwrap();
-            if calls > out && heard.send((head, body)).await.is_err() {
+            if calls > out && ear.send((fields, body)).await.is_err() {
                 return;
             }
         }
@@ -429,7 +430,7 @@ async fn an_operator_hears_what_happens_signed_and_once_more_after_a_failure() {
     .await;
     let node = Node::new(1);
     let mut client = node.first(&server).await;
-    let mut heard = async |event: &str| {
+    let mut next_is = async |event: &str| {
         let (head, body) = hears.recv().await.unwrap();
         let value: Value = serde_json::from_slice(&body).unwrap();
         assert_eq!(
@@ -454,20 +455,20 @@ async fn an_operator_hears_what_happens_signed_and_once_more_after_a_failure() {
         let next = client.next(fill);
         client.head = client.try_append(&next).await.json::<Appended>().head;
     }
-    heard("quota_overdraft").await;
+    next_is("quota_overdraft").await;
     let report = br#"{"seq":1,"equal":false}"#;
     client
         .call("POST", api::PROOFS, report)
         .await
         .json::<AccountState>();
-    heard("proof_failed").await;
+    next_is("proof_failed").await;
     let removal = SignedRemoval::sign(&word(&server, &node, Wish::Remove), &node.secret);
     ask(&mut client, &removal).await.json::<AccountState>();
-    heard("removal_asked").await;
+    next_is("removal_asked").await;
     server.clock.advance(2 * DAY);
-    heard("node_silent").await;
+    next_is("node_silent").await;
     server.clock.advance(6 * DAY);
-    heard("removal_done").await;
+    next_is("removal_done").await;
     for event in [
         "quota_overdraft",
         "proof_failed",
@@ -549,5 +550,8 @@ async fn an_operator_looks_after_nodes_while_the_server_runs() {
     assert_eq!(revoked["open"], false);
     let said = fails(typed(data, &["invite", "revoke", "00000000"]));
     assert!(said.contains("no invitation 00000000"), "{said}");
-    client.append(2).await;
+    // The roll-up that was ordered is asked for; nothing else is different.
+    let next = client.next(2);
+    let appended: Appended = client.try_append(&next).await.json();
+    assert_eq!((appended.roll_up, appended.head.seq), (true, 2));
 }

@@ -33,8 +33,8 @@ impl PostgresStore {
     /// Takes in a word on what a comparison found.
     pub(super) async fn hear(&self, word: Word) -> Result<AccountState, StoreError> {
         self.database
-            .write((word, self.roll_up.clone()), |connection, (word, policy)| {
-                Box::pin(take(connection, word, policy))
+            .write((word, self.terms.clone()), |connection, (word, terms)| {
+                Box::pin(take(connection, word, terms))
             })
             .await
     }
