@@ -27,8 +27,8 @@ pub(super) use cells::trouble;
 pub use opening::OpenError;
 
 use super::{
-    Account, AccountId, Append, Commit, HistoryPolicy, Move, PackArrival, PackIndex, PackLoad, PutFiles,
-    Refusal, Removal, SessionRequest, Store, StoreError, StoreId, StoredRecord, Terms, Writer, word::Word,
+    AccountId, Append, Commit, HistoryPolicy, Move, PackArrival, PackIndex, PackLoad, PutFiles, Refusal,
+    Removal, SessionRequest, Store, StoreError, StoreId, StoredRecord, Terms, Writer, word::Word,
 };
 use async_trait::async_trait;
 use backstop_protocol::{
@@ -96,14 +96,6 @@ impl PostgresStore {
             jobs,
             committer: Mutex::new(Some(committer)),
         })
-    }
-
-    async fn load(&self, account: AccountId) -> Result<Account, StoreError> {
-        self.database
-            .read(&account, |connection, account| {
-                Box::pin(accounts::load(connection, *account))
-            })
-            .await
     }
 
     async fn hear(&self, word: Word) -> Result<AccountState, StoreError> {
