@@ -12,6 +12,16 @@ crate::store::tenants::tenants!(
     super::accounts::lock
 );
 
+impl PostgresStore {
+    async fn load(&self, account: AccountId) -> Result<Account, StoreError> {
+        self.database
+            .read(&account, |connection, account| {
+                Box::pin(accounts::load(connection, *account))
+            })
+            .await
+    }
+}
+
 #[async_trait]
 impl Tenancy for PostgresStore {
     async fn history_policy(
