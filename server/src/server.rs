@@ -145,12 +145,7 @@ impl Server {
         data.sync()?;
         data.started();
         let (listener, local_addr) = listen(config.listen, "--listen").await?;
-        if let Some(address) = config.metrics.filter(|address| !local(*address)) {
-            tracing::warn!(
-                nodes = config.metrics_nodes,
-                "others can reach {address}, where metrics are shown in plain HTTP, and so many nodes by name"
-            );
-        }
+        warn_of_shown_metrics(&config);
         let metrics_listener = match config.metrics {
             Some(address) => Some(listen(address, "--metrics").await?),
             None => None,
@@ -311,6 +306,15 @@ fn sharing(config: &Config) -> Sharing {
     match config.database {
         None => Sharing::Alone,
         Some(_) => Sharing::Together,
+    }
+}
+
+fn warn_of_shown_metrics(config: &Config) {
+    if let Some(address) = config.metrics.filter(|address| !local(*address)) {
+        tracing::warn!(
+            nodes = config.metrics_nodes,
+            "others can reach {address}, where metrics are shown in plain HTTP, and so many nodes by name"
+        );
     }
 }
 

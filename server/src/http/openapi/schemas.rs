@@ -137,39 +137,45 @@ pub(super) fn all() -> Value {
             ("removal_at", number()),
             ("time", number()),
         ], &["quota", "removal_at"]),
-        "SignedOpening": request(
-            &[
-                ("opening", reference("Opening")),
-                ("signature", hex(64)),
-                ("invite", text()),
-            ],
-            &["invite"],
-        ),
+        "SignedOpening": signed_opening(),
+        "Opening": opening(&network, &grant),
         "SignedRemoval": request(&grant, &[]),
-        "Opening": request(
-            &[
-                ("server", hex(32)),
-                ("node", hex(33)),
-                ("network", network),
-                ("access_key", hex(32)),
-                ("grant", request(&grant, &[])),
-                ("scope", json!({ "type": "string", "enum": ["append", "read"] })),
-                ("writer", request(
-                    &[
-                        ("instance", hex(16)),
-                        ("run", hex(16)),
-                        ("expected_epoch", number()),
-                        ("epoch", number()),
-                        ("takeover", truth()),
-                    ],
-                    &[],
-                )),
-                ("time", number()),
-            ],
-            &["grant", "writer"],
-        ),
         "Problem": problem(),
     })
+}
+
+fn signed_opening() -> Value {
+    request(
+        &[
+            ("opening", reference("Opening")),
+            ("signature", hex(64)),
+            ("invite", text()),
+        ],
+        &["invite"],
+    )
+}
+
+fn opening(network: &Value, grant: &[(&str, Value)]) -> Value {
+    let claim = [
+        ("instance", hex(16)),
+        ("run", hex(16)),
+        ("expected_epoch", number()),
+        ("epoch", number()),
+        ("takeover", truth()),
+    ];
+    request(
+        &[
+            ("server", hex(32)),
+            ("node", hex(33)),
+            ("network", network.clone()),
+            ("access_key", hex(32)),
+            ("grant", request(grant, &[])),
+            ("scope", json!({ "type": "string", "enum": ["append", "read"] })),
+            ("writer", request(&claim, &[])),
+            ("time", number()),
+        ],
+        &["grant", "writer"],
+    )
 }
 
 fn problem() -> Value {

@@ -35,6 +35,16 @@ fn grant() -> SignedGrant {
     }
 }
 
+fn quota() -> Quota {
+    Quota {
+        bytes: 1,
+        used: 1,
+        packs: 1,
+        most: 1,
+        level: QuotaLevel::Near,
+    }
+}
+
 fn removal() -> SignedRemoval {
     let SignedGrant { text, signature } = grant();
     SignedRemoval { text, signature }
@@ -94,13 +104,7 @@ fn samples() -> BTreeMap<&'static str, Value> {
         received_at: at,
         bytes: 1,
     };
-    let quota = Quota {
-        bytes: 1,
-        used: 1,
-        packs: 1,
-        most: 1,
-        level: QuotaLevel::Near,
-    };
+    let quota = quota();
     let account = AccountState {
         node: NodeId([2; 33]),
         network: Network::Regtest,

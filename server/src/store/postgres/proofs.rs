@@ -8,11 +8,7 @@ use crate::store::{StoreError, Terms, word::Word};
 use backstop_protocol::api::AccountState;
 use sqlx::PgConnection;
 
-async fn take(
-    connection: &mut PgConnection,
-    word: &Word,
-    terms: &Terms,
-) -> Result<AccountState, StoreError> {
+async fn take(connection: &mut PgConnection, word: &Word, terms: &Terms) -> Result<AccountState, StoreError> {
     let mut account = accounts::lock(connection, word.account).await?;
     account.hear(word)?;
     let proof = account.proof;
