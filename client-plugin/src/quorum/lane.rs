@@ -269,7 +269,6 @@ impl<D: Door> Runner<D> {
             let passing = reason.is_passing();
             Stop::Trouble(Trouble { reason, passing })
         })?;
-        let session = Arc::new(session);
         self.board.change(self.at, |mine| {
             mine.session = Some(Arc::clone(&session));
             mine.head = Some(account.head);

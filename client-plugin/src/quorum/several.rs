@@ -229,6 +229,11 @@ impl<D: Door> Several<D> {
         placed.filter_map(|(at, session)| Some((at, session?))).collect()
     }
 
+    /// Whether another run is known to have become the writer at one of them.
+    pub fn is_fenced(&self) -> bool {
+        self.board.fenced().is_some()
+    }
+
     /// Waits until another run has become the writer at one of them.
     pub fn fence(&self) -> impl Future<Output = RemoteError> + Send + use<D> {
         let board = Arc::clone(&self.board);
