@@ -22,6 +22,7 @@ mod recover;
 mod servers;
 mod siblings;
 mod stdio;
+mod upload;
 mod watch;
 mod writer;
 

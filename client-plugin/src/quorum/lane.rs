@@ -214,6 +214,8 @@ impl<D: Door> Runner<D> {
             Some(head) => head,
             None => self.look(&*session).await?,
         };
+        // Before anything of the queue, which may hold a gap: whether it counts is judged by what it holds then.
+        head = self.level(&*session, head).await?;
         self.judge(&*session).await?;
         loop {
             if inbox.is_empty() {

@@ -67,7 +67,7 @@ pub(super) fn is_fenced(error: &RemoteError) -> bool {
 /// The thread's own.
 pub(super) struct Worker {
     pub(super) node: Arc<Node>,
-    claim: Option<WriterClaim>,
+    pub(super) claim: Option<WriterClaim>,
     pub(super) timeline: TimelineId,
     events: mpsc::UnboundedReceiver<Event>,
     pub(super) shared: Arc<Shared>,
