@@ -295,3 +295,44 @@ fn status_says_which_server_is_away_and_that_the_node_is_protected_all_the_same(
     );
     Ok(())
 }
+
+#[test]
+fn a_directory_that_is_adopted_with_one_of_three_away_goes_on_at_all_three() -> Result<()> {
+    let mut several = Several::new(14, 3, "majority", &[])?;
+    let mut lightningd = several.start(1)?;
+    lightningd.pay()?;
+    stop(lightningd)?;
+    several.servers[2].kill()?;
+    several.check(0, "elsewhere")?;
+    let refused = several.start(2).err().context("the old machine was let in")?;
+    ensure!(refused.to_string().contains("backstop adopt"), "{refused}");
+    several.node.command(&["adopt"])?.success()?;
+    several.servers[2].restart()?;
+    let mut lightningd = several.start(3)?;
+    lightningd.pay()?;
+    several.servers[0].kill()?;
+    lightningd.pay()?;
+    stop(lightningd)?;
+    several.check(2, "checked")?;
+    Ok(())
+}
+
+#[test]
+fn where_all_must_hold_each_update_one_suffices_to_restore_and_the_new_node_is_let_in_everywhere()
+-> Result<()> {
+    let mut several = Several::new(15, 2, "all", &[])?;
+    let mut lightningd = several.start(1)?;
+    lightningd.pay()?;
+    stop(lightningd)?;
+    several.servers[1].kill()?;
+    several.check(0, "new")?;
+    several.servers[1].restart()?;
+    let refused = several.start(2).err().context("the old machine was let in")?;
+    ensure!(refused.to_string().contains("took this node over"), "{refused}");
+    several.node = several.node.at(&several.restored("new"))?;
+    let mut lightningd = several.start(3)?;
+    lightningd.pay()?;
+    stop(lightningd)?;
+    several.check(1, "checked")?;
+    Ok(())
+}
