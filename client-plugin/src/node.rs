@@ -66,6 +66,8 @@ pub struct Node {
     pub config: Config,
     /// Its name as a writer.
     pub instance: InstanceId,
+    /// The epoch at which it took the node over, by a person's word; 0 where it never did.
+    pub taken_at: u64,
     /// Its keys.
     pub keys: Arc<Keys>,
     /// Opens sessions.
@@ -84,6 +86,7 @@ impl Node {
             return Err(NodeError::Postgres);
         }
         let instance = directory.instance()?;
+        let taken_at = directory.taken_at()?;
         let key_file = KeyFile::read(&directory.key_path())?;
         if key_file.node != config.node || key_file.network != config.network {
             return Err(NodeError::Mixed);
@@ -102,6 +105,7 @@ impl Node {
             files,
             config,
             instance,
+            taken_at,
             keys,
             identity: Arc::new(identity),
             ambient,

@@ -12,7 +12,7 @@
 //! | [`oracle`] | what the node acted on, for whatever is lost and found again |
 //! | [`golden`] | transcripts of the plugin's streams |
 //! | [`node`], [`servers`], [`chaos_proxy`] | a node's directory, a real server, a bad network |
-//! | [`scene`], [`watch`] | all of these together, and what a test waits for there |
+//! | [`scene`], [`several`], [`watch`] | all of these together, with one server or several, and what a test waits for there |
 //! | [`caller`] | a client of the server that can say anything |
 //! | [`compare`] | two databases, row by row |
 //! | [`figures`] | numbers for people |

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 use backstop_tests::{
-    chaos_proxy::{Direction, Weather},
+    chaos_proxy::{Direction, Moment, Step, Weather},
     compare::Copy,
     scene::{ROLL_UP_OFTEN, Scene},
     wallet::Journal,
@@ -128,14 +128,21 @@ fn a_backup_that_differs_is_told_loudly_replaced_by_the_truth_and_kept_until_acc
 fn a_wrong_backup_is_replaced_at_the_next_start_where_this_one_ends_too_early() -> Result<()> {
     let mut scene = grown(8, &[])?;
     change(&scene, "CREATE TABLE by_hand (n INTEGER)")?;
+    // A roll-up that begins with the last batch of the start must not end before the kill.
+    scene.proxy.stop_at(Step {
+        request: "POST /v1/snapshots",
+        moment: Moment::Asked,
+    });
     let mut lightningd = scene.start(2)?;
-    // lightningd writes nothing more, so no roll-up begins.
     let started = Instant::now();
     while !says(&mut lightningd, "THE BACKUP WAS WRONG") {
         ensure!(started.elapsed() < PATIENCE, "{}", lightningd.plugin().says());
         std::thread::sleep(Duration::from_millis(50));
     }
     lightningd.kill()?;
+    scene.proxy.set(Weather::Refuse);
+    scene.proxy.release();
+    scene.proxy.set(Weather::Clear);
     let mut lightningd = scene.start_or_restart(3)?;
     ensure!(
         says(&mut lightningd, "was found to differ"),

@@ -2,10 +2,14 @@
 
 use anyhow::{Context, Result, ensure};
 use backstop_tests::{
+    binaries::binary,
     chaos_proxy::{ChaosProxy, Moment, Step, Weather},
     lightningd::Lightningd,
+    plugin::Program,
+    rng::Rng,
+    scene::ROLL_UP_OFTEN,
     several::Several,
-    watch::PATIENCE,
+    watch::{PATIENCE, pay_until},
 };
 use nix::sys::signal::{Signal, kill};
 
@@ -145,5 +149,190 @@ fn whichever_server_alone_got_the_last_batch_and_whichever_two_come_back_nothing
                 .with_context(|| format!("only {got} got it, {silent} was silent"))?;
         }
     }
+    Ok(())
+}
+
+#[test]
+fn with_two_of_three_away_the_node_waits_and_goes_on_once_one_is_back() -> Result<()> {
+    let mut several = Several::new(9, 3, "majority", &[])?;
+    let mut lightningd = several.start(1)?;
+    lightningd.pay()?;
+    several.proxies[0].set(Weather::Refuse);
+    several.proxies[1].set(Weather::Refuse);
+    std::thread::scope(|scope| -> Result<()> {
+        let paid = scope.spawn(|| lightningd.pay());
+        for proxy in &several.proxies[..2] {
+            proxy.wait_for_refusals(5);
+        }
+        ensure!(!paid.is_finished(), "it did not wait");
+        several.proxies[1].set(Weather::Clear);
+        paid.join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        Ok(())
+    })?;
+    stop(lightningd)?;
+    several.check(2, "checked")?;
+    Ok(())
+}
+
+#[test]
+fn a_roll_up_goes_to_all_servers_and_to_one_that_was_away_once_it_is_back() -> Result<()> {
+    let mut several = Several::new(10, 3, "majority", ROLL_UP_OFTEN)?;
+    let mut lightningd = several.start(1)?;
+    let have = |several: &Several, which: &[usize]| {
+        which.iter().all(|at| {
+            several.servers[*at]
+                .newest_base()
+                .is_ok_and(|base| base.is_some())
+        })
+    };
+    several.servers[2].kill()?;
+    pay_until(&mut lightningd, "a snapshot at two", |_| have(&several, &[0, 1]))?;
+    several.servers[2].restart()?;
+    pay_until(&mut lightningd, "a snapshot at all", |_| {
+        have(&several, &[0, 1, 2])
+    })?;
+    several.servers[0].kill()?;
+    lightningd.pay()?;
+    stop(lightningd)?;
+    several.check(2, "checked")?;
+    Ok(())
+}
+
+#[test]
+fn a_node_that_existed_before_starts_with_a_snapshot_at_enough_servers() -> Result<()> {
+    let mut several = Several::new(11, 3, "majority", &[])?;
+    several.servers[1].kill()?;
+    // Written while no backup listened.
+    let mut yes = Program::new(binary("yes-plugin")?);
+    let heard = several.node.lightning_dir().join("heard");
+    yes.variables
+        .push(("YES_PLUGIN_LOG".to_owned(), heard.display().to_string()));
+    let program = std::mem::replace(&mut several.options.program, yes);
+    let mut lightningd = several.start(1)?;
+    lightningd.pay()?;
+    lightningd.stop(0)?;
+    several.options.program = program;
+    let mut lightningd = several.start(2)?;
+    lightningd.pay()?;
+    several.servers[1].restart()?;
+    pay_until(&mut lightningd, "a snapshot at the third", |_| {
+        several.servers[1].newest_base().is_ok_and(|base| base.is_some())
+    })?;
+    several.servers[0].kill()?;
+    lightningd.pay()?;
+    stop(lightningd)?;
+    several.check(1, "checked")?;
+    Ok(())
+}
+
+#[test]
+fn servers_and_plugin_killed_at_random_lose_nothing_that_was_acknowledged() -> Result<()> {
+    for seed in 0..6_u64 {
+        let mut rng = Rng::new(seed);
+        let arguments: &[&str] = if seed % 2 == 1 { ROLL_UP_OFTEN } else { &[] };
+        let mut several = Several::new(300 + seed, 3, "majority", arguments)?;
+        let mut lightningd = several.start(seed)?;
+        for _ in 0..4 {
+            let away = usize::try_from(rng.below(3))?;
+            several.servers[away].kill()?;
+            lightningd.pay().with_context(|| format!("seed {seed}"))?;
+            if rng.one_in(2) {
+                lightningd.kill()?;
+                lightningd = several
+                    .start_or_restart(rng.below(1000))
+                    .with_context(|| format!("seed {seed}"))?;
+                lightningd.pay().with_context(|| format!("seed {seed}"))?;
+            }
+            several.servers[away].restart()?;
+        }
+        stop(lightningd)?;
+        let from = usize::try_from(rng.below(3))?;
+        several
+            .check(from, "checked")
+            .with_context(|| format!("seed {seed}"))?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_configuration_that_names_other_servers_than_the_backup_halts() -> Result<()> {
+    let mut several = Several::new(12, 3, "majority", &[])?;
+    let mut lightningd = several.start(1)?;
+    lightningd.pay()?;
+    stop(lightningd)?;
+    let config = several.node.network_dir().join("backstop/config.toml");
+    let text = std::fs::read_to_string(&config)?;
+    std::fs::write(&config, text.replace("\"majority\"", "\"all\""))?;
+    let refused = several.start(2).err().context("it started")?;
+    ensure!(refused.to_string().contains("names other servers"), "{refused}");
+    std::fs::write(&config, text)?;
+    stop(several.start(3)?)?;
+    Ok(())
+}
+
+#[test]
+fn status_says_which_server_is_away_and_that_the_node_is_protected_all_the_same() -> Result<()> {
+    let mut several = Several::new(13, 3, "majority", &[])?;
+    let mut lightningd = several.start(1)?;
+    lightningd.pay()?;
+    stop(lightningd)?;
+    let status = several.node.command(&["status"])?;
+    ensure!(status.status == Some(0), "{status:?}");
+    several.servers[1].kill()?;
+    let status = several.node.command(&["status"])?;
+    ensure!(
+        status.status == Some(0) && status.stdout.contains("no answer"),
+        "{status:?}"
+    );
+    several.node.command(&["verify"])?.success()?;
+    several.node.command(&["history"])?.success()?;
+    several.servers[2].kill()?;
+    let status = several.node.command(&["status"])?;
+    ensure!(
+        status.status == Some(1) && status.stdout.contains("NOT PROTECTED"),
+        "{status:?}"
+    );
+    Ok(())
+}
+
+#[test]
+fn a_directory_that_is_adopted_with_one_of_three_away_goes_on_at_all_three() -> Result<()> {
+    let mut several = Several::new(14, 3, "majority", &[])?;
+    let mut lightningd = several.start(1)?;
+    lightningd.pay()?;
+    stop(lightningd)?;
+    several.servers[2].kill()?;
+    several.check(0, "elsewhere")?;
+    let refused = several.start(2).err().context("the old machine was let in")?;
+    ensure!(refused.to_string().contains("backstop adopt"), "{refused}");
+    several.node.command(&["adopt"])?.success()?;
+    several.servers[2].restart()?;
+    let mut lightningd = several.start(3)?;
+    lightningd.pay()?;
+    several.servers[0].kill()?;
+    lightningd.pay()?;
+    stop(lightningd)?;
+    several.check(2, "checked")?;
+    Ok(())
+}
+
+#[test]
+fn where_all_must_hold_each_update_one_suffices_to_restore_and_the_new_node_is_let_in_everywhere()
+-> Result<()> {
+    let mut several = Several::new(15, 2, "all", &[])?;
+    let mut lightningd = several.start(1)?;
+    lightningd.pay()?;
+    stop(lightningd)?;
+    several.servers[1].kill()?;
+    several.check(0, "new")?;
+    several.servers[1].restart()?;
+    let refused = several.start(2).err().context("the old machine was let in")?;
+    ensure!(refused.to_string().contains("took this node over"), "{refused}");
+    several.node = several.node.at(&several.restored("new"))?;
+    let mut lightningd = several.start(3)?;
+    lightningd.pay()?;
+    stop(lightningd)?;
+    several.check(1, "checked")?;
     Ok(())
 }

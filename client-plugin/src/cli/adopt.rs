@@ -7,7 +7,7 @@
 use super::{Here, NodeArgs};
 use crate::{
     cln::pidfile::{self, Holder},
-    directory::{Config, LockError, ServerConfig, Witness},
+    directory::{Config, LockError, ServerConfig, Stated, Witness},
     forward::{missing_batches, prove_equal},
     node::{Ambient, Node},
     plugin::{Utc, newest_version},
@@ -94,6 +94,7 @@ async fn adopt(node: &Node, out: &mut dyn Write) -> anyhow::Result<()> {
         instance,
         run: RunId(node.ambient.rng.array()),
         takeover: true,
+        taken_at: 0,
     };
     let (policy, rule, doors) = servers(node, &reader, &before).await?;
     let taken = Takeover::begin(&doors, who, rule.to_take_over())
@@ -126,6 +127,11 @@ async fn adopt(node: &Node, out: &mut dyn Write) -> anyhow::Result<()> {
     node.directory
         .write_witness(&Witness::new(timeline, account.head, backup))?;
     node.directory.reset_runs()?;
+    if let Some(policy) = &policy {
+        let servers = policy.servers.iter().map(|server| server.key);
+        let stated = Stated::new(policy.require.into(), servers);
+        node.directory.write_stated(&stated)?;
+    }
     if let Some(config) = policy.and_then(|policy| with_policy(node, &policy)) {
         writeln!(
             out,
@@ -133,6 +139,7 @@ async fn adopt(node: &Node, out: &mut dyn Write) -> anyhow::Result<()> {
         )?;
         node.directory.write_config(&config)?;
     }
+    node.directory.write_taken_at(taken.epoch())?;
     node.directory.write_instance(instance)?;
     writeln!(out, "Adopted. Start lightningd here, and nowhere else.")?;
     Ok(())

@@ -7,6 +7,7 @@
 mod ahead;
 mod identity;
 mod server;
+mod several;
 
 use super::{
     Here, NodeArgs,
@@ -22,7 +23,7 @@ use crate::{
     random::SharedRng,
     remote::{Connect, Server},
 };
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, ensure};
 use backstop_protocol::{
     clock::Clock,
     id::{InstanceId, ServerKey},
@@ -157,13 +158,13 @@ fn setup(args: &Args, world: &mut World<'_>) -> anyhow::Result<PathBuf> {
         proxy: proxy.clone(),
         ..Connect::default()
     };
-    let require = args.require()?;
+    let require = several::require(args)?;
     let mut urls = Vec::new();
     for url in &args.server {
         urls.push(Server::new(url, &connect)?.url().to_owned());
     }
     let pinned = match &before {
-        Some(before) => known_servers(before, &urls, args, &directory)?,
+        Some(before) => several::known(before, &urls, args, &directory)?,
         None if args.server_key.is_empty() => vec![None; urls.len()],
         None => args.server_key.iter().copied().map(Some).collect(),
     };
@@ -234,60 +235,6 @@ fn check_place(node: &NodeDir) -> anyhow::Result<()> {
         net.display()
     );
     Ok(())
-}
-
-impl Args {
-    /// How many servers must hold an update, as far as these arguments may say.
-    fn require(&self) -> anyhow::Result<RequireConfig> {
-        ensure!(
-            self.server_key.is_empty() || self.server_key.len() == self.server.len(),
-            "--server-key was given {} time(s) and --server {}: each key belongs to one server, in the same order",
-            self.server_key.len(),
-            self.server.len()
-        );
-        match (self.require, self.server.as_slice()) {
-            (Some(require), _) => Ok(require),
-            (None, [_]) => Ok(RequireConfig::All),
-            (None, _) => bail!(
-                "several servers need --require all or --require majority. With all, the node waits as soon as one of them \
-                 is away; with a majority, some may be away, and as many more must be there to restore"
-            ),
-        }
-    }
-}
-
-/// The keys of the servers that an earlier setup pinned, if they are the ones that are meant now.
-fn known_servers(
-    before: &Config,
-    urls: &[String],
-    args: &Args,
-    directory: &Directory,
-) -> anyhow::Result<Vec<Option<ServerKey>>> {
-    let known: Vec<_> = before.servers.iter().map(|server| &server.url).collect();
-    let same_rule = args.require.is_none_or(|require| require == before.require);
-    if known.len() != urls.len() || urls.iter().any(|url| !known.contains(&url)) || !same_rule {
-        let others: Vec<_> = before.servers.iter().map(|server| server.url.as_str()).collect();
-        bail!(
-            "this node is set up for {}, not for {}. Nothing was changed. {}",
-            others.join(" and "),
-            urls.join(" and "),
-            start_over(directory)
-        );
-    }
-    let mut keys = Vec::new();
-    for (at, url) in urls.iter().enumerate() {
-        let pinned = before.servers.iter().find(|server| server.url == *url);
-        let Some(pinned) = pinned.map(|server| server.key) else {
-            continue;
-        };
-        ensure!(
-            args.server_key.get(at).is_none_or(|key| *key == pinned),
-            "the key of {url} was pinned as {pinned}, which is not the one of --server-key. Nothing was changed. {}",
-            start_over(directory)
-        );
-        keys.push(Some(pinned));
-    }
-    Ok(keys)
 }
 
 /// Refuses where an earlier setup, even one that was cut off, was for another node or another root.

@@ -26,8 +26,8 @@ pub struct Config {
     pub node: NodeId,
     /// Its network.
     pub network: Network,
-    /// How many servers must hold a record before lightningd may commit: `all` or a `majority`. It is part of what a restore
-    /// follows, as the list of servers is: `backstop server` changes them, never an editor.
+    /// How many servers must hold a record before lightningd may commit: `all` or a `majority`. The backup itself
+    /// names it, and the servers: where an editor changed them here, the plugin halts.
     #[serde(default)]
     pub require: RequireConfig,
     /// `socks5h://host:port` by which servers are reached; directly where absent.

@@ -14,12 +14,15 @@ mod config;
 mod instance;
 mod lock;
 mod runs;
+mod stated;
+mod taken;
 mod witness;
 
 pub use config::{Config, OutageConfig, RequireConfig, ServerConfig, ShadowConfig};
 pub use lock::{Lock, LockError};
 pub(crate) use runs::boot_id;
 pub use runs::{Place, Runs};
+pub use stated::Stated;
 pub use witness::Witness;
 
 use std::{

@@ -6,17 +6,17 @@ use super::{
     halt::Halted,
     servers::Servers,
     stdio::{self, Level},
+    upload::Upload,
     writer::Writer,
 };
 use crate::{
     durable,
-    node::Node,
     record::{Content, Gap},
     remote::{RemoteError, Session},
     restore::Patient,
     shadow,
     snapshot::{
-        Base, Manifest, Plan, UploadError,
+        Base, Manifest, Plan,
         copy::{self, Copied, Expected},
         upload,
     },
@@ -30,13 +30,9 @@ use backstop_protocol::{
 use std::{
     collections::BTreeSet,
     path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, atomic::AtomicBool},
     time::Duration,
 };
-use tokio::task::JoinSet;
 
 /// How long the copy for a proof may hold up a start; a start has no limit of lightningd's, but an operator has.
 const PROOF_COPY: Duration = Duration::from_secs(20);
@@ -164,7 +160,7 @@ fn plan<'a>(
     }
 }
 
-fn tell_complete(url: &str, sent: u64) {
+pub(super) fn tell_complete(url: &str, sent: u64) {
     stdio::log(
         Level::Info,
         &format!("The snapshot is complete on the server {url}: {sent} bytes sent"),
@@ -293,85 +289,6 @@ async fn send(
         several.end_gap(&complete);
     }
     Ok(())
-}
-
-/// One snapshot on its way to several servers at once.
-#[derive(Clone)]
-struct Upload {
-    node: Arc<Node>,
-    file: PathBuf,
-    snapshot: SnapshotId,
-    base: Base,
-    data_version: u64,
-    policy: Option<Vec<u8>>,
-    progressed: Arc<AtomicBool>,
-}
-
-impl Upload {
-    /// Sends it to every server that ends in `head`, the snapshot's base, and is not among the `complete` ones; once enough are, the
-    /// others are left to a later roll-up.
-    async fn to_all(
-        &self,
-        servers: &Servers,
-        head: Head,
-        complete: &mut BTreeSet<usize>,
-    ) -> Result<Result<(), UploadError>, RemoteError> {
-        let mut sending = JoinSet::new();
-        for (at, session) in servers.at(head) {
-            if !complete.contains(&at) {
-                let upload = self.clone();
-                sending.spawn(async move { (at, upload.to(at, &session).await) });
-            }
-        }
-        let mut failed = None;
-        while complete.len() < servers.needed() {
-            match sending.join_next().await {
-                Some(Ok((at, Ok(())))) => {
-                    complete.insert(at);
-                }
-                Some(Ok((_, Err(error)))) => failed = Some(error),
-                Some(Err(_)) => {}
-                None => {
-                    return match failed {
-                        Some(UploadError::Remote(error)) => Err(error),
-                        Some(error) => Ok(Err(error)),
-                        None => Err(RemoteError::Unreachable {
-                            url: "enough servers".to_owned(),
-                            reason: "too few of them are there".to_owned(),
-                        }),
-                    };
-                }
-            }
-        }
-        Ok(Ok(()))
-    }
-
-    async fn to(&self, at: usize, session: &Session) -> Result<(), UploadError> {
-        // Where only the answer to the commit was lost, all is done.
-        let newest = session.account().await?.snapshot;
-        if newest.is_some_and(|newest| newest.snapshot == self.snapshot) {
-            return Ok(());
-        }
-        let notes = self.file.with_extension(at.to_string());
-        let plan = Plan {
-            database: &self.file,
-            notes: &notes,
-            base: self.base,
-            snapshot: self.snapshot,
-            data_version: self.data_version,
-            policy: self.policy.clone(),
-            parent: None,
-        };
-        let mut rng = self.node.ambient.rng.clone();
-        let mut tell = |done, _| {
-            if done > 0 {
-                self.progressed.store(true, Ordering::Relaxed);
-            }
-        };
-        let uploaded = upload(session, &self.node.keys, &plan, &mut rng, &mut tell).await?;
-        tell_complete(session.url(), uploaded.sent_bytes);
-        Ok(())
-    }
 }
 
 /// The last policy record before the gap, as it stands in the log or in the newest snapshot's manifest: the new manifest

@@ -23,6 +23,7 @@ mod room;
 mod servers;
 mod siblings;
 mod stdio;
+mod upload;
 mod watch;
 mod writer;
 
@@ -337,7 +338,8 @@ async fn back_up(
                 Halted::new(format!("This node's backup is not set up as it must be: {error}. The node is halted; nothing is lost."))
             })?;
             let node = Arc::new(node);
-            Box::new(opening::open(node, versions, recovery, lock).await?)
+            // Once a run, and too large for the stack of every batch.
+            Box::new(Box::pin(opening::open(node, versions, recovery, lock)).await?)
         }
     };
     writer.append_batch(versions, batch.writes).await?;

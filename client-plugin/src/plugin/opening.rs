@@ -15,9 +15,15 @@ use super::{
     writer::Writer,
 };
 use crate::{
-    directory::{Directory, Lock, LockError},
+    directory::{Directory, Lock, LockError, Stated},
     node::Node,
+    quorum::Ended,
     record::{Content, Opener, Policy, PolicyServer, Sealer},
+    remote::Session,
+    restore::{
+        RestoreError,
+        policy::{self, Depth},
+    },
     shadow,
 };
 use backstop_protocol::{
@@ -67,6 +73,7 @@ pub(super) async fn open(
             Ok((servers, ended, last))
         })
         .await?;
+    check_servers(&node, &patience, &ended).await?;
     let account = ended.account;
     let last = last?.map(|last| Last {
         // A gap that too few servers can bridge is bridged anew.
@@ -125,6 +132,42 @@ pub(super) async fn open(
     Ok(writer)
 }
 
+/// A configuration that names other servers than the backup does acknowledges what no restore would look for.
+async fn check_servers(node: &Node, patience: &Patience, ended: &Ended<Session>) -> Result<(), Halted> {
+    let configured = Stated::from(&node.config);
+    let (session, account) = (&*ended.session, &ended.account);
+    let stated = match node.directory.stated()? {
+        Some(stated) => Some(stated),
+        // A directory from before there could be several.
+        None if node.config.servers.len() == 1 || account.head.is_empty() => None,
+        None => patience
+            .until_done("opening of the backup", &node.network_dir, async || {
+                match policy::policy(session, &node.keys, account, Depth::Full).await {
+                    Err(RestoreError::Remote(error)) => Err(error),
+                    read => Ok(read),
+                }
+            })
+            .await?
+            .map_err(|error| {
+                Halted::new(format!(
+                    "What the backup says about its servers cannot be read: {error}. The node is halted; nothing is lost."
+                ))
+            })?
+            .map(|policy| {
+                let servers = policy.servers.iter().map(|server| server.key);
+                Stated::new(policy.require.into(), servers)
+            }),
+    };
+    if stated.is_none_or(|stated| stated == configured) {
+        return Ok(());
+    }
+    Err(Halted::new(
+        "backstop/config.toml names other servers, or another rule, than the backup does: what the node does next would be where no \
+         restore looks for it. The node is halted; nothing is lost. Put `require` and the [[server]] sections back as setup wrote \
+         them, and start lightningd again.",
+    ))
+}
+
 /// Why a snapshot of the live database is due even where the backup ends just there.
 fn due(node: &Node, account: &AccountState, migrated: bool) -> Option<Due> {
     let unproved = account.proof.is_some_and(|proof| {
@@ -149,6 +192,9 @@ impl Writer {
         if is_empty {
             let policy = self.policy();
             self.append(policy).await?;
+            self.node
+                .directory
+                .write_stated(&Stated::from(&self.node.config))?;
         }
         let tell = |why: &str| {
             stdio::log(

@@ -45,6 +45,7 @@ pub(super) async fn open(
         instance: node.instance,
         run,
         takeover: false,
+        taken_at: node.taken_at,
     };
     let rule = node.config.rule();
     let claimed = claim(&doors, who, rule.needed, *expected).await?;

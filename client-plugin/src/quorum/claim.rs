@@ -1,8 +1,9 @@
 //! Becoming the writer at several servers: a compare-and-set at each, with one epoch for all (I7, SPEC 8.7).
 //!
-//! An opening is complete once N servers are at its epoch, a takeover once M - N + 1 are. Any two of these meet at a server,
-//! where the later one has the greater epoch. So a server that is left behind with another instance at a lower epoch than that of a
-//! complete opening was left by a writer whose time is over, and is taken along.
+//! An opening is complete once N servers are at its epoch, a takeover once M - N + 1 are. Any opening meets every other opening and
+//! takeover at a server, where the later one has the greater epoch. So another instance at a lower epoch than that of a complete
+//! opening, or than that of the takeover which made this directory the writer, is one whose time is over: its server is taken
+//! along.
 
 use super::{Answer, Door, open_all};
 use crate::remote::RemoteError;
@@ -26,6 +27,9 @@ pub struct Who {
     pub run: RunId,
     /// Whether a person said that it takes the place of another instance.
     pub takeover: bool,
+    /// The epoch at which a person said so when this directory was restored or adopted; 0 where nobody did. Servers that missed it are
+    /// at lower ones, and whoever took over since is not.
+    pub taken_at: u64,
 }
 
 impl Who {
@@ -142,7 +146,13 @@ async fn round<D: Door>(
                     account,
                 }),
                 Err(error) if error.code() == Some(ProblemCode::EpochMismatch) => return Err(error),
-                Err(error) if error.code() == Some(ProblemCode::OtherInstance) => elsewhere.push((at, error)),
+                Err(error) if error.code() == Some(ProblemCode::OtherInstance) => {
+                    // Those that missed this directory's own takeover may be needed.
+                    match take_along(doors, at, who, epoch, (who.taken_at, &error)).await {
+                        Ok(held) => claimed.held.push(held),
+                        Err(_) => elsewhere.push((at, error)),
+                    }
+                }
                 Err(error) => claimed.left.push((at, error)),
             }
         }
@@ -155,13 +165,8 @@ async fn round<D: Door>(
         return Err(worst(elsewhere, doors.len() - needed.min(doors.len())));
     }
     for (at, refusal) in elsewhere {
-        let Some(door) = doors.get(at) else { continue };
-        match take_along(door, who, epoch, &refusal).await {
-            Ok((session, account)) => claimed.held.push(Held {
-                at,
-                session: Arc::new(session),
-                account,
-            }),
+        match take_along(doors, at, who, epoch, (epoch, &refusal)).await {
+            Ok(held) => claimed.held.push(held),
             Err(error) => claimed.left.push((at, error)),
         }
     }
@@ -169,22 +174,27 @@ async fn round<D: Door>(
     Ok(claimed)
 }
 
-/// A server that another instance left at a lower epoch than that of the complete opening. The compare-and-set fails where anybody
-/// claims it meanwhile.
+/// A server that another instance left at an epoch below `bound`. The compare-and-set fails where anybody claims it meanwhile.
 async fn take_along<D: Door>(
-    door: &D,
+    doors: &[D],
+    at: usize,
     who: Who,
     epoch: u64,
-    refusal: &RemoteError,
-) -> Result<(D::Session, AccountState), RemoteError> {
-    match refusal {
-        RemoteError::Refused { problem, .. } => match problem.epoch {
-            Some(theirs) if theirs < epoch => {
+    (bound, refusal): (u64, &RemoteError),
+) -> Result<Held<D::Session>, RemoteError> {
+    match (refusal, doors.get(at)) {
+        (RemoteError::Refused { problem, .. }, Some(door)) => match problem.epoch {
+            Some(theirs) if theirs < bound => {
                 let takeover = Who {
                     takeover: true,
                     ..who
                 };
-                door.open(Some(takeover.claim(theirs, epoch))).await
+                let (session, account) = door.open(Some(takeover.claim(theirs, epoch))).await?;
+                Ok(Held {
+                    at,
+                    session: Arc::new(session),
+                    account,
+                })
             }
             _ => Err(refusal.clone()),
         },
@@ -197,14 +207,15 @@ pub(super) async fn enter<D: Door>(
     door: &D,
     who: Who,
     epoch: u64,
-) -> Result<(D::Session, AccountState), RemoteError> {
+) -> Result<(Arc<D::Session>, AccountState), RemoteError> {
     let (_, account) = door.open(None).await?;
     let claim = who.claim(account.epoch, epoch);
     match door.open(Some(claim)).await {
         Err(refusal) if refusal.code() == Some(ProblemCode::OtherInstance) => {
-            take_along(door, who, epoch, &refusal).await
+            let held = take_along(std::slice::from_ref(door), 0, who, epoch, (epoch, &refusal)).await?;
+            Ok((held.session, held.account))
         }
-        opened => opened,
+        opened => opened.map(|(session, account)| (Arc::new(session), account)),
     }
 }
 

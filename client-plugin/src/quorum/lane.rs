@@ -222,6 +222,8 @@ impl<D: Door> Runner<D> {
             Some(head) => head,
             None => self.look(&*session).await?,
         };
+        // Before anything of the queue, which may hold a gap: whether it counts is judged by what it holds then.
+        head = self.level(&*session, head).await?;
         self.judge(&*session).await?;
         loop {
             if inbox.is_empty() {
@@ -281,7 +283,6 @@ impl<D: Door> Runner<D> {
             let passing = reason.is_passing();
             Stop::Trouble(Trouble { reason, passing })
         })?;
-        let session = Arc::new(session);
         self.board.change(self.at, |mine| {
             mine.session = Some(Arc::clone(&session));
             mine.head = Some(account.head);

@@ -13,6 +13,10 @@ mod rule;
 mod several;
 mod survey;
 mod takeover;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
 
 pub use claim::{Claimed, Held, Who, claim};
 pub use copy::{Copied, CopyError, bring, newest};

@@ -12,6 +12,9 @@ use crate::{random::SharedRng, remote::RemoteError, restore::BackupServer as _};
 use backstop_protocol::{api::AccountState, head::Head};
 use std::{collections::BTreeSet, sync::Arc};
 
+/// How many records a server may lack for a snapshot that rests on the head to find its base there once it was sent.
+const NEAR: u64 = 8;
+
 /// All servers of an open writer: each with a queue and a task of its own, and what is known of them together.
 pub struct Several<D: Door> {
     rule: Rule,
@@ -207,10 +210,11 @@ impl<D: Door> Several<D> {
         }
     }
 
-    /// Whether any of those at `head` asks for a roll-up, or lacks a snapshot.
+    /// Whether any of those at `head`, or just about to be, asks for a roll-up or lacks a snapshot.
     pub fn wants_roll_up(&self, head: Head) -> bool {
         let wanted = self.board.each(|server| {
-            server.head == Some(head) && (server.roll_up || !server.whole && !server.look_again)
+            let is_near = server.head.is_some_and(|mine| mine.seq + NEAR >= head.seq);
+            is_near && (server.roll_up || !server.whole && !server.look_again)
         });
         wanted.contains(&true)
     }
@@ -227,6 +231,11 @@ impl<D: Door> Several<D> {
         let sessions = self.board.each(|server| server.session.clone());
         let placed = sessions.into_iter().enumerate();
         placed.filter_map(|(at, session)| Some((at, session?))).collect()
+    }
+
+    /// Whether another run is known to have become the writer at one of them.
+    pub fn is_fenced(&self) -> bool {
+        self.board.fenced().is_some()
     }
 
     /// Waits until another run has become the writer at one of them.

@@ -70,6 +70,11 @@ impl<D: Door> Takeover<D> {
         })
     }
 
+    /// The epoch at which every other writer was fenced off.
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
     /// Those that could not be brought to the newest head, each with the reason.
     pub fn behind(&self) -> &[(String, CopyError)] {
         &self.behind

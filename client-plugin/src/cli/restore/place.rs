@@ -8,7 +8,7 @@ use crate::{
         locate::Wallet,
         pidfile::{self, Holder},
     },
-    directory::{Config, Directory, OutageConfig, ServerConfig, ShadowConfig, Witness},
+    directory::{Config, Directory, OutageConfig, ServerConfig, ShadowConfig, Stated, Witness},
     durable,
     files::FileName,
     keys::{KeyFile, Root},
@@ -203,6 +203,7 @@ impl Place {
         restored: &Restored,
     ) -> anyhow::Result<()> {
         let directory = &self.directory;
+        let (servers, require) = (taken.servers.servers(), taken.servers.require());
         directory.create()?;
         let node = taken.state.node;
         if !self.configured {
@@ -215,13 +216,15 @@ impl Place {
             };
             key.write(&directory.key_path())?;
         }
+        let keys = servers.iter().map(|server| server.key);
+        directory.write_stated(&Stated::new(require, keys))?;
+        directory.write_taken_at(taken.state.epoch)?;
         directory.write_instance(taken.instance)?;
         // No record of an earlier run can be missing from the database: it is the backup's own state.
         directory.reset_runs()?;
         if let Some(timeline) = taken.state.timeline {
             directory.write_witness(&Witness::new(timeline, restored.head, restored.data_version))?;
         }
-        let (servers, require) = (taken.servers.servers(), taken.servers.require());
         if self.configured {
             let before = directory.config()?;
             if before.servers != servers || before.require != require {

@@ -138,6 +138,7 @@ impl Chosen {
             instance,
             run,
             takeover: true,
+            taken_at: 0,
         };
         let taken = Takeover::begin(&self.doors, who, needed)
             .await

@@ -1,7 +1,7 @@
 //! One roll-up: the shadow stands still, becomes a snapshot, and goes on.
 
 use super::{
-    servers::Servers,
+    servers::{self, Servers},
     trouble::{Trouble, is_fenced},
     worker::Worker,
 };
@@ -85,7 +85,13 @@ impl Worker {
     /// told; it asks again.
     async fn send_to_all(&self, servers: &Servers, frozen: &Frozen) -> Result<Uploaded, UploadError> {
         let mut outcome = None;
-        for session in servers.all() {
+        // One may have come back since.
+        let again = if servers.all().count() < self.node.config.servers.len() {
+            servers::open(&self.node, self.claim).await.ok()
+        } else {
+            None
+        };
+        for session in again.as_ref().unwrap_or(servers).all() {
             let sent = self.send(session, frozen).await;
             match (&mut outcome, sent) {
                 (Some(Ok(_)), Err(error)) => tell_left_out(&error),

@@ -33,7 +33,7 @@ const NICE: i32 = 10;
 /// The thread's own.
 pub(super) struct Worker {
     pub(super) node: Arc<Node>,
-    claim: Option<WriterClaim>,
+    pub(super) claim: Option<WriterClaim>,
     pub(super) timeline: TimelineId,
     events: mpsc::UnboundedReceiver<Event>,
     pub(super) shared: Arc<Shared>,
