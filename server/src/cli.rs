@@ -5,6 +5,7 @@ mod layers;
 mod log;
 mod node;
 mod reference;
+mod restored;
 mod serve;
 mod settings;
 mod units;
@@ -44,6 +45,9 @@ enum Command {
     CheckConfig(Box<Settings>),
     /// Print a configuration file with the defaults, every setting explained.
     DefaultConfig(DefaultConfig),
+    /// Say that this server's data were restored from a copy of an earlier time, before it serves again: every node is held
+    /// until its owner adopts it. Without this, a node could go on upon a state that is behind what it acted on.
+    Restored(restored::Restored),
     /// What concerns one node.
     Node {
         #[command(subcommand)]
@@ -106,6 +110,10 @@ async fn obey(arguments: Vec<OsString>, layered: Layered) -> anyhow::Result<()> 
             } else {
                 reference::default_file()
             });
+            Ok(())
+        }
+        Command::Restored(restored) => {
+            print(&restored::run(restored).await?);
             Ok(())
         }
         Command::Node { command } => {

@@ -91,6 +91,7 @@ impl ApiError {
                 Refusal::EpochMismatch { .. } => ProblemCode::EpochMismatch,
                 Refusal::OtherInstance { .. } => ProblemCode::OtherInstance,
                 Refusal::Fenced { .. } => ProblemCode::Fenced,
+                Refusal::ServerRestored { .. } => ProblemCode::ServerRestored,
                 Refusal::WrongTimeline => ProblemCode::WrongTimeline,
                 Refusal::NotNext { .. } => ProblemCode::NotNext,
                 Refusal::NotOnChain { .. } => ProblemCode::NotOnChain,
@@ -116,6 +117,10 @@ impl ApiError {
             Self::Refused(Refusal::Fenced { epoch, since }) => {
                 problem.epoch = Some(*epoch);
                 problem.since = *since;
+            }
+            Self::Refused(Refusal::ServerRestored { epoch, since }) => {
+                problem.epoch = Some(*epoch);
+                problem.since = Some(*since);
             }
             Self::Refused(Refusal::NotNext { head }) => problem.head = Some(*head),
             Self::Refused(Refusal::ChunksMissing(missing)) => problem.missing.clone_from(missing),

@@ -4,7 +4,7 @@ use crate::{
     config::Config,
     data_dir::{DataDir, DataDirError, Sharing},
     housekeeping::{Housekeeper, Housekeeping},
-    http::{self, App},
+    http::{self, App, Arrivals},
     metrics::{ConnectionMetrics, Metrics},
     operations::{self, Operations},
     packs::DirectoryPacks,
@@ -144,6 +144,7 @@ impl Server {
             config.housekeeping_pause,
             wake,
         );
+        let (stopping, stopped) = watch::channel(false);
         let app = Arc::new(App {
             housekeeping,
             sessions,
@@ -153,8 +154,9 @@ impl Server {
             metrics: Metrics::new(),
             proxies: Proxies::new(&config.trusted_proxies),
             body_grace: config.body_grace,
+            arrivals: Arrivals::default(),
+            stopping: stopped.clone(),
         });
-        let (stopping, stopped) = watch::channel(false);
         let transport = Transport::new(
             listener,
             http::router(app.clone()),

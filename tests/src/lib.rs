@@ -12,6 +12,7 @@
 //! | [`oracle`] | what the node acted on, for whatever is lost and found again |
 //! | [`golden`] | transcripts of the plugin's streams |
 //! | [`node`], [`servers`], [`chaos_proxy`] | a node's directory, a real server, a bad network |
+//! | [`signer`], [`device`], [`socks_proxy`] | the node's signature, another device with a mirror, a way to onion services |
 //! | [`scene`], [`watch`] | all of these together, and what a test waits for there |
 //! | [`caller`] | a client of the server that can say anything |
 //! | [`compare`] | two databases, row by row |
@@ -25,6 +26,7 @@ pub mod binaries;
 pub mod caller;
 pub mod chaos_proxy;
 pub mod compare;
+pub mod device;
 pub mod disk;
 pub mod figures;
 pub mod fixtures;
@@ -40,6 +42,8 @@ pub mod rng;
 pub mod scene;
 pub mod schema;
 pub mod servers;
+pub mod signer;
+pub mod socks_proxy;
 pub mod statement;
 pub mod wallet;
 pub mod watch;

@@ -4,6 +4,8 @@
 //! apply what the database lacks; and only then call this directory the writer. Run again after it was cut off, it does
 //! the rest.
 
+mod lost;
+
 use super::{Here, NodeArgs};
 use crate::{
     cln::pidfile::{self, Holder},
@@ -33,6 +35,10 @@ const TAKEOVER_TRIES: u32 = 8;
 pub(super) struct Args {
     #[command(flatten)]
     node: NodeArgs,
+    /// The server really lost records of this node and cannot bring them back: go on from this database, which is the
+    /// complete one. What the server still has is kept there as a branch of its own until `backstop accept`.
+    #[arg(long)]
+    server_lost_records: bool,
 }
 
 /// Runs the command.
@@ -54,7 +60,14 @@ pub(super) fn command(args: &Args, here: &Here, ambient: Ambient) -> anyhow::Res
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    runtime.block_on(adopt(&node, &mut std::io::stdout().lock()))
+    let mut out = std::io::stdout().lock();
+    runtime.block_on(async {
+        if args.server_lost_records {
+            lost::adopt(&node, &mut out).await
+        } else {
+            adopt(&node, &mut out).await
+        }
+    })
 }
 
 async fn adopt(node: &Node, out: &mut dyn Write) -> anyhow::Result<()> {
@@ -92,7 +105,7 @@ async fn adopt(node: &Node, out: &mut dyn Write) -> anyhow::Result<()> {
     writeln!(out, "This database is what the backup had at version {database}.")?;
 
     let instance = InstanceId(node.ambient.rng.array());
-    let (session, account) = take_over(node, instance, before.epoch).await?;
+    let (session, account) = take_over(node, instance, before.epoch, 0).await?;
     writeln!(out, "Any other machine with this node is refused from here on.")?;
     let backup = check(node, &session, &account, database).await?;
     if database < backup {
@@ -120,7 +133,8 @@ async fn check(node: &Node, session: &Session, account: &AccountState, database:
             account.timeline == Some(witness.timeline)
                 && account.head.cmp_place(&witness.head) != Ordering::Less,
             "{} holds less of this node than was acknowledged here (record {}): it lost data, or serves an old copy. \
-             Nothing was changed; ask whoever runs it to bring its data back",
+             Nothing was changed; ask whoever runs it to bring its data back. If they are lost for good, this database is the \
+             complete one: backstop adopt --server-lost-records",
             session.url(),
             witness.head.seq
         );
@@ -136,7 +150,13 @@ async fn check(node: &Node, session: &Session, account: &AccountState, database:
     Ok(backup)
 }
 
-async fn take_over(node: &Node, instance: InstanceId, epoch: u64) -> anyhow::Result<(Session, AccountState)> {
+/// Raises the epoch for `instance`, above that of the account and above `passed`.
+async fn take_over(
+    node: &Node,
+    instance: InstanceId,
+    epoch: u64,
+    passed: u64,
+) -> anyhow::Result<(Session, AccountState)> {
     let run = RunId(node.ambient.rng.array());
     let mut expected_epoch = epoch;
     for _ in 0..TAKEOVER_TRIES {
@@ -144,7 +164,7 @@ async fn take_over(node: &Node, instance: InstanceId, epoch: u64) -> anyhow::Res
             instance,
             run,
             expected_epoch,
-            epoch: expected_epoch + 1,
+            epoch: expected_epoch.max(passed).saturating_add(1),
             takeover: true,
         };
         match node.open(Some(claim)).await {

@@ -125,10 +125,7 @@ fn setup(args: &Args, world: &mut World<'_>) -> anyhow::Result<()> {
     let before = directory.exists().then(|| directory.config()).transpose()?;
 
     let proxy = args.proxy.clone().or_else(|| before.as_ref()?.proxy.clone());
-    let connect = Connect {
-        proxy: proxy.clone(),
-        ..Connect::default()
-    };
+    let connect = Connect::through(proxy.clone());
     let url = Server::new(&args.server, &connect)?.url().to_owned();
     let pinned = match &before {
         Some(before) => Some(known_server(before, &url, args, &directory)?),
@@ -291,7 +288,7 @@ fn write(directory: &Directory, plan: &Plan, configured: bool, rng: &SharedRng) 
         proxy: proxy.clone(),
         database: database.clone(),
         files: FileName::defaults(),
-        outage: OutageConfig::default(),
+        outage: OutageConfig::through(proxy.as_deref()),
         shadow: ShadowConfig::default(),
         grant: identity.grant.clone(),
         servers: vec![server.clone()],

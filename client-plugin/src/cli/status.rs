@@ -39,6 +39,8 @@ pub(super) struct Status {
     plugin_running: bool,
     /// The head that this directory last saw acknowledged.
     witness: Option<Head>,
+    /// The same as `restore --expect` takes it on another machine.
+    expect: Option<String>,
     servers: Vec<ServerStatus>,
     /// What is wrong, each with what to do, the worst first.
     problems: Vec<String>,
@@ -100,6 +102,7 @@ impl Status {
                 .map(|holder| holder != Holder::Nobody),
             plugin_running: false,
             witness: None,
+            expect: None,
             servers: Vec::new(),
             problems: Vec::new(),
         };
@@ -131,7 +134,10 @@ impl Status {
     async fn look_at(&mut self, node: &Node) {
         self.node = Some(node.config.node);
         match node.directory.witness() {
-            Ok(witness) => self.witness = witness.map(|witness| witness.head),
+            Ok(witness) => {
+                self.witness = witness.map(|witness| witness.head);
+                self.expect = self.witness.map(|head| head.to_string());
+            }
             Err(error) => self.problem(error.to_string()),
         }
         if let Ok(Some(runs)) = node.directory.runs()
@@ -167,6 +173,15 @@ impl Status {
                              database has taken its place or does so at the next start; what was there before is kept on {}. Please \
                              report this; then let it go with: backstop accept",
                             server.url
+                        ));
+                    }
+                    if let Some(since) = account.restored_since {
+                        self.problem(format!(
+                            "{} says since {} that its data were restored from a copy of an earlier time, and takes nothing for \
+                             this node until you looked at it: stop lightningd, then type backstop adopt (with \
+                             --server-lost-records where that tells you to).",
+                            server.url,
+                            Utc(since)
                         ));
                     }
                     found.account = Some(account);
@@ -223,6 +238,9 @@ impl Status {
             self.lightningd_running.map_or("unknown", running),
             running(self.plugin_running)
         ));
+        if let Some(expect) = &self.expect {
+            lines.push(format!("witness    {expect}"));
+        }
         for server in &self.servers {
             lines.push(format!("server     {}", server.url));
             if let Some(account) = &server.account {

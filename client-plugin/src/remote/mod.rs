@@ -5,6 +5,7 @@
 
 mod error;
 mod http;
+mod more;
 mod session;
 
 pub use error::RemoteError;

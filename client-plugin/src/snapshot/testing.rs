@@ -216,6 +216,7 @@ impl BackupServer for FakeServer {
             proof: None,
             held_since: None,
             files: None,
+            restored_since: None,
             time: UnixMillis(0),
         })
     }

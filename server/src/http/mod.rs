@@ -4,12 +4,15 @@
 //! panics become refusals; [`session`] recognises the session, reads the body and checks the request's MAC. What
 //! reaches a handler of a session call is whole, authentic and within its limit.
 
+mod arrivals;
 mod body;
 mod chunks;
 mod files;
+mod grants;
 mod packs;
 mod params;
 mod proofs;
+mod receipts;
 mod records;
 mod seal;
 mod server;
@@ -24,6 +27,7 @@ use crate::{
     error::ApiError, housekeeping::Housekeeping, metrics::Metrics, packs::PackStore, sessions::Sessions,
     store::Store, transport::Proxies,
 };
+pub(crate) use arrivals::Arrivals;
 use axum::{
     Router,
     http::{StatusCode, header},
@@ -38,6 +42,7 @@ use backstop_protocol::{
 use bytes::Bytes;
 use serde::Serialize;
 use std::{any::Any, sync::Arc, time::Duration};
+use tokio::sync::watch;
 use tower_http::catch_panic::CatchPanicLayer;
 
 /// What every handler works with.
@@ -50,26 +55,34 @@ pub(crate) struct App {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) proxies: Proxies,
     pub(crate) body_grace: Duration,
+    pub(crate) arrivals: Arrivals,
+    /// Once true, nobody waits any more.
+    pub(crate) stopping: watch::Receiver<bool>,
 }
 
 /// The whole of the API.
 pub(crate) fn router(app: Arc<App>) -> Router {
-    let (grants, pack, manifest) = (
+    let (grants, pack, manifest, chunks) = (
         format!("{}/{{access_key}}", api::GRANTS),
         format!("{}/{{pack}}", api::PACKS),
         format!("{}/{{snapshot}}/manifest", api::SNAPSHOTS),
+        format!("{}/{{snapshot}}/chunks", api::SNAPSHOTS),
     );
     Router::new()
         .route(api::HEALTH, get(server::health))
         .route(api::INFO, get(server::info))
         .route(&grants, get(sessions::grants))
+        .route(api::GRANTS, get(grants::list))
+        .route(api::REVOCATIONS, post(grants::revoke))
         .route(api::SESSIONS, post(sessions::open))
         .route(api::HEAD, get(records::head))
         .route(api::RECORDS, get(records::page).post(records::append))
+        .route(api::RECEIPT, get(receipts::sign))
         .route(api::LOCATE, post(chunks::locate))
         .route(&pack, put(packs::store).get(packs::fetch))
         .route(api::SNAPSHOTS, get(snapshots::list).post(snapshots::commit))
         .route(&manifest, get(snapshots::manifest))
+        .route(&chunks, get(snapshots::chunks))
         .route(api::PROOFS, post(proofs::report))
         .route(api::PROOFS_ACCEPTED, post(proofs::accept))
         .route(api::FILES, get(files::fetch).put(files::store))

@@ -16,6 +16,7 @@ use axum::{
 };
 use backstop_protocol::{
     api::{self, AUTH_SCHEME},
+    clock::UnixMillis,
     hash::same,
     id::ChunkId,
 };
@@ -34,6 +35,8 @@ struct Authentic {
 pub(super) struct ReadCall {
     pub(super) account: AccountId,
     pub(super) body: Bytes,
+    /// When the session ends, by the server's clock.
+    pub(super) expires_at: UnixMillis,
 }
 
 /// A call of a session that may append.
@@ -148,6 +151,7 @@ impl FromRequestParts<Arc<App>> for ReadCall {
         Ok(Self {
             account: session.account,
             body,
+            expires_at: session.expires_at,
         })
     }
 }

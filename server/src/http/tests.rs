@@ -15,7 +15,7 @@ use axum::{
     http::{Request, Response},
 };
 use backstop_protocol::{
-    api::{AccountState, Appended, ProofReport, SnapshotInfo},
+    api::{AccountGrants, AccountState, Appended, ProofReport, SnapshotInfo},
     chunk::ChunkPlace,
     clock::UnixMillis,
     grant::SignedGrant,
@@ -43,6 +43,9 @@ impl Store for FaultyStore {
         away()
     }
     async fn grants(&self, _: AccessKey) -> Result<Vec<SignedGrant>, StoreError> {
+        away()
+    }
+    async fn account_grants(&self, _: AccountId) -> Result<AccountGrants, StoreError> {
         away()
     }
     async fn open_session(&self, _: SessionRequest) -> Result<(AccountId, AccountState), StoreError> {
@@ -76,6 +79,15 @@ impl Store for FaultyStore {
         Err(StoreError::Failed("page 4711 of the database is torn".into()))
     }
     async fn manifest(&self, _: AccountId, _: SnapshotId) -> Result<Option<Vec<u8>>, StoreError> {
+        away()
+    }
+    async fn snapshot_chunks(
+        &self,
+        _: AccountId,
+        _: SnapshotId,
+        _: Option<ChunkId>,
+        _: usize,
+    ) -> Result<Option<Vec<ChunkId>>, StoreError> {
         away()
     }
     async fn report_proof(
@@ -176,6 +188,8 @@ async fn call(method: &str, path: &str, body: Vec<u8>) -> Problem {
         metrics: Metrics::new(),
         proxies: Proxies::default(),
         body_grace: Duration::from_secs(30),
+        arrivals: Arrivals::default(),
+        stopping: watch::channel(false).1,
     }));
     let mac = key.request_mac(method, path, 1, &sha256(&body));
     let authorization = format!("Backstop {token} 1 {}", hex::encode(mac));

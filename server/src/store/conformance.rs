@@ -3,6 +3,7 @@
 mod appends;
 mod files;
 mod history;
+mod mirrors;
 mod openings;
 mod packs;
 mod snapshots;
@@ -11,6 +12,7 @@ mod writing;
 pub(super) use appends::*;
 pub(super) use files::*;
 pub(super) use history::*;
+pub(super) use mirrors::*;
 pub(super) use openings::*;
 pub(super) use packs::*;
 pub(super) use snapshots::*;
@@ -95,6 +97,8 @@ macro_rules! for_every_rule {
             a_fenced_run_stores_no_files,
             files_that_another_version_followed_are_dropped_and_the_newest_stays,
             files_are_their_accounts_own,
+            an_accounts_grants_are_listed_with_their_floor_the_highest_serial_first,
+            a_snapshots_chunks_are_listed_by_id_page_by_page,
             an_account_sees_nothing_of_another,
             a_closed_store_refuses,
         }

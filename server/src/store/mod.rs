@@ -32,7 +32,7 @@ pub use sqlite::SqliteStore;
 
 use async_trait::async_trait;
 use backstop_protocol::{
-    api::{AccountState, Appended, ProofReport, SnapshotInfo},
+    api::{AccountGrants, AccountState, Appended, ProofReport, SnapshotInfo},
     chunk::ChunkPlace,
     clock::UnixMillis,
     grant::{Scope, SignedGrant},
@@ -250,6 +250,10 @@ pub trait Store: Send + Sync + 'static {
     /// at most 64. Revoked and expired ones are among them.
     async fn grants(&self, access_key: AccessKey) -> Result<Vec<SignedGrant>, StoreError>;
 
+    /// The floor of serials, and the grants that opened sessions of this account were shown, the highest serial first; at
+    /// most [`backstop_protocol::api::ACCOUNT_GRANTS_MAX`]. Refusal: [`Refusal::NotFound`].
+    async fn account_grants(&self, account: AccountId) -> Result<AccountGrants, StoreError>;
+
     /// Opens a session (I7). Judges the grant that was shown, or else those remembered for this account and key,
     /// as [`judge_grant`] and [`judge_remembered`] say. One that [`SessionRequest::registers`] makes the account
     /// where there is none. A claim is judged by [`Account::claim`]. Where all is well, remembers the grant.
@@ -315,6 +319,16 @@ pub trait Store: Send + Sync + 'static {
     /// The sealed manifest of a complete snapshot.
     async fn manifest(&self, account: AccountId, snapshot: SnapshotId)
     -> Result<Option<Vec<u8>>, StoreError>;
+
+    /// The ids of a complete snapshot's chunks above `after`, ascending, at most `most`; `None` where there is no such
+    /// snapshot.
+    async fn snapshot_chunks(
+        &self,
+        account: AccountId,
+        snapshot: SnapshotId,
+        after: Option<ChunkId>,
+        most: usize,
+    ) -> Result<Option<Vec<ChunkId>>, StoreError>;
 
     /// Takes in what a comparison found, by [`Account::prove`].
     ///

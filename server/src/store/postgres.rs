@@ -31,7 +31,7 @@ use super::{
 };
 use async_trait::async_trait;
 use backstop_protocol::{
-    api::{AccountState, Appended, ProofReport, SnapshotInfo},
+    api::{AccountGrants, AccountState, Appended, ProofReport, SnapshotInfo},
     chunk::ChunkPlace,
     clock::UnixMillis,
     grant::SignedGrant,
@@ -133,6 +133,14 @@ impl Store for PostgresStore {
         self.database
             .read(&access_key, |connection, key| {
                 Box::pin(reads::grants(connection, *key))
+            })
+            .await
+    }
+
+    async fn account_grants(&self, account: AccountId) -> Result<AccountGrants, StoreError> {
+        self.database
+            .read(&account, |connection, account| {
+                Box::pin(reads::account_grants(connection, *account))
             })
             .await
     }
@@ -241,6 +249,23 @@ impl Store for PostgresStore {
             .read(&(account, snapshot), |connection, (account, snapshot)| {
                 Box::pin(snapshots::manifest(connection, *account, *snapshot))
             })
+            .await
+    }
+
+    async fn snapshot_chunks(
+        &self,
+        account: AccountId,
+        snapshot: SnapshotId,
+        after: Option<ChunkId>,
+        most: usize,
+    ) -> Result<Option<Vec<ChunkId>>, StoreError> {
+        self.database
+            .read(
+                &(account, snapshot, after, most),
+                |connection, (account, snapshot, after, most)| {
+                    Box::pin(snapshots::chunks(connection, *account, *snapshot, *after, *most))
+                },
+            )
             .await
     }
 

@@ -21,6 +21,7 @@ pub(in crate::store) async fn an_append_opening_with_a_good_grant_makes_the_acco
         proof: None,
         held_since: None,
         files: None,
+        restored_since: None,
         time: NOW,
     };
     assert_eq!(state, want);

@@ -6,13 +6,16 @@ use super::{
 };
 use crate::store::{
     Account,
-    operator::{OperatorError, choose},
+    operator::{EPOCHS_PASSED, OperatorError, choose},
 };
 use backstop_protocol::{
     clock::UnixMillis,
     id::{Network, NodeId},
 };
-use sqlx::{ConnectOptions as _, Connection as _};
+use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
+
+/// How each transaction begins.
+const BEGIN: &str = "BEGIN; SET LOCAL synchronous_commit = on; SET LOCAL lock_timeout = '30s'";
 
 /// Orders a roll-up of a node: its next append is answered so, until a snapshot is committed. Answers the account as it
 /// stood. Without a network the node must be there on one alone.
@@ -22,15 +25,8 @@ pub async fn order_roll_up(
     network: Option<Network>,
     now: UnixMillis,
 ) -> Result<Account, OperatorError> {
-    let options = options(url).map_err(|error| OperatorError::Url(error.to_string()))?;
-    let mut connection = options.connect().await?;
-    let mut transaction = connection
-        .begin_with("BEGIN; SET LOCAL synchronous_commit = on; SET LOCAL lock_timeout = '30s'")
-        .await?;
-    // Nothing is migrated here: a server that runs would not know of it.
-    if !is_current(&mut transaction).await.unwrap_or_default() {
-        return Err(OperatorError::OtherVersion);
-    }
+    let mut connection = connect(url).await?;
+    let mut transaction = connection.begin_with(BEGIN).await?;
     let rows = query("SELECT * FROM accounts WHERE node = $1 ORDER BY network, account FOR UPDATE")
         .bind(node.0.as_slice())
         .fetch_all(&mut *transaction)
@@ -45,4 +41,31 @@ pub async fn order_roll_up(
     transaction.commit().await?;
     connection.close().await?;
     Ok(account)
+}
+
+/// Says that the database is a copy of an earlier time: every account is held until a takeover lets go of it. How many.
+pub async fn mark_restored(url: &str, now: UnixMillis) -> Result<u64, OperatorError> {
+    let mut connection = connect(url).await?;
+    let mut transaction = connection.begin_with(BEGIN).await?;
+    let held = query(
+        "UPDATE accounts SET restored_at = $1, epoch = epoch + CASE epoch WHEN 0 THEN 0 ELSE $2::bigint END",
+    )
+    .bind(int(now.0)?)
+    .bind(EPOCHS_PASSED)
+    .execute(&mut *transaction)
+    .await?
+    .rows_affected();
+    transaction.commit().await?;
+    connection.close().await?;
+    Ok(held)
+}
+
+async fn connect(url: &str) -> Result<PgConnection, OperatorError> {
+    let options = options(url).map_err(|error| OperatorError::Url(error.to_string()))?;
+    let mut connection = options.connect().await?;
+    // Nothing is migrated here: a server that runs would not know of it.
+    if !is_current(&mut connection).await.unwrap_or_default() {
+        return Err(OperatorError::OtherVersion);
+    }
+    Ok(connection)
 }

@@ -4,7 +4,7 @@
 use super::{BUSY_WAIT, MIGRATIONS, accounts, cells::int};
 use crate::store::{
     Account,
-    operator::{OperatorError, choose},
+    operator::{EPOCHS_PASSED, OperatorError, choose},
 };
 use backstop_protocol::{
     clock::UnixMillis,
@@ -24,6 +24,37 @@ pub async fn order_roll_up(
     network: Option<Network>,
     now: UnixMillis,
 ) -> Result<Account, OperatorError> {
+    let mut connection = connect(database).await?;
+    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+    let account = find(&mut transaction, node, network).await?;
+    sqlx::query("UPDATE accounts SET roll_up_ordered_at = ? WHERE account = ?")
+        .bind(int(now.0)?)
+        .bind(account.id.0)
+        .execute(&mut *transaction)
+        .await?;
+    transaction.commit().await?;
+    connection.close().await?;
+    Ok(account)
+}
+
+/// Says that the database is a copy of an earlier time: every account is held until a takeover lets go of it. How many.
+pub async fn mark_restored(database: &Path, now: UnixMillis) -> Result<u64, OperatorError> {
+    let mut connection = connect(database).await?;
+    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+    let held = sqlx::query(
+        "UPDATE accounts SET restored_at = ?, epoch = epoch + CASE epoch WHEN 0 THEN 0 ELSE ? END",
+    )
+    .bind(int(now.0)?)
+    .bind(EPOCHS_PASSED)
+    .execute(&mut *transaction)
+    .await?
+    .rows_affected();
+    transaction.commit().await?;
+    connection.close().await?;
+    Ok(held)
+}
+
+async fn connect(database: &Path) -> Result<SqliteConnection, OperatorError> {
     if !database.is_file() {
         return Err(OperatorError::NoDatabase(database.display().to_string()));
     }
@@ -36,16 +67,7 @@ pub async fn order_roll_up(
         .connect()
         .await?;
     check_version(&mut connection).await?;
-    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
-    let account = find(&mut transaction, node, network).await?;
-    sqlx::query("UPDATE accounts SET roll_up_ordered_at = ? WHERE account = ?")
-        .bind(int(now.0)?)
-        .bind(account.id.0)
-        .execute(&mut *transaction)
-        .await?;
-    transaction.commit().await?;
-    connection.close().await?;
-    Ok(account)
+    Ok(connection)
 }
 
 /// Nothing is migrated here: a server that runs would not know of it.

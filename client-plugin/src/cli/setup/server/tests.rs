@@ -130,6 +130,7 @@ fn open(held: u8, body: &[u8], answer: Answer) -> (u16, String, String) {
                 proof: None,
                 held_since: None,
                 files: None,
+                restored_since: None,
                 time: UnixMillis(0),
             };
             let opened = SessionOpened {
