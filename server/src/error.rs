@@ -110,17 +110,15 @@ impl ApiError {
                 problem.head = Some(*head);
                 problem.since = *since;
             }
-            Self::Refused(Refusal::OtherInstance { epoch, since }) => {
+            Self::Refused(
+                Refusal::OtherInstance { epoch, since } | Refusal::ServerRestored { epoch, since },
+            ) => {
                 problem.epoch = Some(*epoch);
                 problem.since = Some(*since);
             }
             Self::Refused(Refusal::Fenced { epoch, since }) => {
                 problem.epoch = Some(*epoch);
                 problem.since = *since;
-            }
-            Self::Refused(Refusal::ServerRestored { epoch, since }) => {
-                problem.epoch = Some(*epoch);
-                problem.since = Some(*since);
             }
             Self::Refused(Refusal::NotNext { head }) => problem.head = Some(*head),
             Self::Refused(Refusal::ChunksMissing(missing)) => problem.missing.clone_from(missing),

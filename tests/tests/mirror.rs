@@ -27,7 +27,8 @@ fn head(node: &Node) -> Result<Head> {
 /// Restores from the mirror alone and compares with what the node acted on.
 fn is_whole(scene: &Scene, device: &Device, to: &Path) -> Result<()> {
     device.restore(&scene.node, to, OFF)?.success()?;
-    scene.oracle.check(&restored_database(to, scene.node.network()))
+    scene.oracle.check(&restored_database(to, scene.node.network()))?;
+    Ok(())
 }
 
 #[test]
@@ -69,7 +70,8 @@ fn a_mirror_follows_record_by_record_and_is_restored_from_without_any_server() -
     ensure!(refused.stderr.contains("was expected"), "{refused:?}");
     ensure!(!restored_database(&to.path().join("refused"), scene.node.network()).exists());
 
-    let exactly = [OFF, &["--expect", &last.to_string()]].concat();
+    let place = last.to_string();
+    let exactly = [OFF, &["--expect", &place]].concat();
     let said = device
         .restore(&scene.node, &to.path().join("good"), &exactly)?
         .success()?;

@@ -338,30 +338,6 @@ impl Index {
         );
         Ok(found.optional()?)
     }
-
-    /// The newest sealed files beside the database, and when the server received them.
-    pub(super) fn files(&self) -> Result<Option<(UnixMillis, Vec<u8>)>, MirrorError> {
-        let found = self.db.query_row(
-            "SELECT received_at, sealed FROM files ORDER BY version DESC LIMIT 1",
-            [],
-            |row| Ok((time(row, 0)?.unwrap_or_default(), row.get(1)?)),
-        );
-        Ok(found.optional()?)
-    }
-
-    /// Stores a newer version of them.
-    pub(super) fn add_files(
-        &self,
-        received_at: UnixMillis,
-        sealed: &[u8],
-        now: UnixMillis,
-    ) -> Result<(), MirrorError> {
-        self.db.execute(
-            "INSERT INTO files (received_at, stored_at, sealed) VALUES (?, ?, ?)",
-            params![int(received_at.0), int(now.0), sealed],
-        )?;
-        Ok(())
-    }
 }
 
 /// Moves the records above `from` out of the chain's way.
@@ -385,7 +361,7 @@ fn unsigned(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
     u64::try_from(value).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(column, value))
 }
 
-fn time(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<UnixMillis>> {
+pub(super) fn time(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<UnixMillis>> {
     match row.get::<_, Option<i64>>(column)? {
         None => Ok(None),
         Some(_) => unsigned(row, column).map(UnixMillis).map(Some),

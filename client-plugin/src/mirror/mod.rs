@@ -16,6 +16,7 @@
 //! | `lock` | held by the process that follows |
 
 mod backup;
+mod beside;
 mod config;
 mod error;
 mod index;

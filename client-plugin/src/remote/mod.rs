@@ -7,6 +7,7 @@ mod error;
 mod http;
 mod more;
 mod session;
+mod snapshots;
 
 pub use error::RemoteError;
 pub use http::Connect;

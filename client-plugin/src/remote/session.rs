@@ -6,15 +6,13 @@ use super::{
 };
 use crate::{keys::Access, random::SharedRng};
 use backstop_protocol::{
-    api::{self, AccountState, Appended, ProofReport, SessionOpened, SnapshotInfo, SnapshotList},
-    chunk::{ChunkPlace, encode_ids, parse_places},
+    api::{self, AccountState, Appended, ProofReport, SessionOpened},
     clock::{Clock, UnixMillis},
     grant::{Scope, SignedGrant},
     hash,
-    id::{ChunkId, Network, NodeId, PackId, ServerKey, SnapshotId},
+    id::{Network, NodeId, ServerKey},
     problem::ProblemCode,
     session::{Opening, PairSecret, SessionKey, WriterClaim},
-    snapshot::SnapshotCommit,
 };
 use bytes::Bytes;
 use reqwest::Method;
@@ -235,55 +233,6 @@ impl Session {
             .into_iter()
             .map(|(at, sealed)| (at, page.slice_ref(sealed)))
             .collect())
-    }
-
-    /// Where chunks lie, in the order asked for; at most [`api::LOCATE_MAX`] ids a call.
-    pub async fn locate(&self, ids: &[ChunkId]) -> Result<Vec<Option<ChunkPlace>>, RemoteError> {
-        let most = ids.len() * 41 + api::JSON_MAX;
-        let body = self
-            .call(Method::POST, api::LOCATE, encode_ids(ids).into(), most)
-            .await?;
-        parse_places(&body, ids.len()).map_err(|error| self.http.nonsense(error.to_string()))
-    }
-
-    /// Stores one pack; success means that it is durable there.
-    pub async fn put_pack(&self, pack: PackId, bytes: Bytes) -> Result<(), RemoteError> {
-        self.call(
-            Method::PUT,
-            &format!("{}/{pack}", api::PACKS),
-            bytes,
-            api::JSON_MAX,
-        )
-        .await
-        .map(|_| ())
-    }
-
-    /// A pack, or the bytes `(offset, length)` of it.
-    pub async fn get_pack(&self, pack: PackId, range: Option<(u32, u32)>) -> Result<Bytes, RemoteError> {
-        let path = match range {
-            None => format!("{}/{pack}", api::PACKS),
-            Some((offset, length)) => format!("{}/{pack}?offset={offset}&length={length}", api::PACKS),
-        };
-        self.call(Method::GET, &path, Bytes::new(), api::PACK_MAX).await
-    }
-
-    /// Makes a snapshot whose chunks are all there the newest one.
-    pub async fn commit_snapshot(&self, commit: &SnapshotCommit) -> Result<SnapshotInfo, RemoteError> {
-        self.json(Method::POST, api::SNAPSHOTS, commit.encode().into())
-            .await
-    }
-
-    /// The complete snapshots, newest first.
-    pub async fn snapshots(&self) -> Result<Vec<SnapshotInfo>, RemoteError> {
-        let list: SnapshotList = self.json(Method::GET, api::SNAPSHOTS, Bytes::new()).await?;
-        Ok(list.snapshots)
-    }
-
-    /// The sealed manifest of a snapshot.
-    pub async fn manifest(&self, snapshot: SnapshotId) -> Result<Bytes, RemoteError> {
-        let path = format!("{}/{snapshot}/manifest", api::SNAPSHOTS);
-        self.call(Method::GET, &path, Bytes::new(), api::MANIFEST_MAX)
-            .await
     }
 
     /// Reports what a comparison of the backup with the node's own database found.

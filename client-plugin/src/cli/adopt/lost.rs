@@ -23,7 +23,7 @@ use std::{cmp::Ordering, io::Write};
 /// Makes this directory the writer, from the server's head on.
 pub(super) async fn adopt(node: &Node, out: &mut dyn Write) -> anyhow::Result<()> {
     let (reader, before) = node.open_reader().await?;
-    let database = judge(node, &reader, &before)?;
+    let database = judge(node, &reader, &before).await?;
     writeln!(
         out,
         "{} ends at record {}, and record {} was acknowledged here: it lost what came after.{}",
@@ -42,7 +42,7 @@ pub(super) async fn adopt(node: &Node, out: &mut dyn Write) -> anyhow::Result<()
     let (session, account) = take_over(node, instance, before.epoch, witness.head.epoch).await?;
     writeln!(out, "Any other machine with this node is refused from here on.")?;
     // Nobody else appends now: what was judged is judged again on what is there for good.
-    judge(node, &session, &account)?;
+    judge(node, &session, &account).await?;
 
     if let Some(timeline) = account.timeline {
         // Without a batch there is no version: the next start sends a snapshot then too.
@@ -72,7 +72,7 @@ pub(super) async fn adopt(node: &Node, out: &mut dyn Write) -> anyhow::Result<()
 }
 
 /// Whether the server lost records that this directory saw acknowledged, and this database holds what they said; its version.
-fn judge(node: &Node, session: &Session, account: &AccountState) -> anyhow::Result<u64> {
+async fn judge(node: &Node, session: &Session, account: &AccountState) -> anyhow::Result<u64> {
     let Some(witness) = node.directory.witness()? else {
         bail!(
             "nothing was ever acknowledged here, so nothing of this directory can be lost: type backstop adopt without --server-lost-records"
@@ -92,14 +92,6 @@ fn judge(node: &Node, session: &Session, account: &AccountState) -> anyhow::Resu
         "{} shows another history of this node than the one that was acknowledged here: nothing was changed",
         session.url()
     );
-    ensure!(
-        account.head.cmp_place(&witness.head) == Ordering::Less || is_adopted_so(account, &witness),
-        "{} lost nothing that was acknowledged here: it ends at {}, the witness is {}. Nothing was changed; type backstop \
-         adopt without --server-lost-records",
-        session.url(),
-        account.head,
-        witness.head
-    );
     let path = node.database();
     ensure!(
         path.exists(),
@@ -110,6 +102,24 @@ fn judge(node: &Node, session: &Session, account: &AccountState) -> anyhow::Resu
         .with_context(|| format!("{} cannot be opened", path.display()))?;
     let database = replay.data_version().context("this database holds no node yet")?;
     replay.close()?;
+    let lost = match account.head.cmp_place(&witness.head) {
+        Ordering::Less => true,
+        // This very command was cut off after it wrote its witness, or typed again before lightningd was started.
+        Ordering::Equal if account.held_since.is_some() && account.head == witness.head => {
+            newest_version(node, session, account)
+                .await?
+                .is_none_or(|backup| backup < database)
+        }
+        _ => false,
+    };
+    ensure!(
+        lost,
+        "{} lost nothing that was acknowledged here: it ends at {}, the witness is {}. Nothing was changed; type backstop \
+         adopt without --server-lost-records",
+        session.url(),
+        account.head,
+        witness.head
+    );
     ensure!(
         database >= witness.data_version,
         "this database is at version {database}, and version {} was acknowledged: both have lost records, and a node that is \
@@ -118,9 +128,4 @@ fn judge(node: &Node, session: &Session, account: &AccountState) -> anyhow::Resu
         witness.data_version
     );
     Ok(database)
-}
-
-/// Whether this very command was cut off after it wrote its witness.
-fn is_adopted_so(account: &AccountState, witness: &Witness) -> bool {
-    account.held_since.is_some() && account.head == witness.head
 }
