@@ -4,7 +4,9 @@
 use anyhow::{Context, Result, ensure};
 use backstop_protocol::head::Head;
 use backstop_tests::{
+    chaos_proxy::{Direction, Weather},
     device::Device,
+    disk,
     node::{Node, restored_database},
     rng::Rng,
     scene::Scene,
@@ -51,6 +53,9 @@ fn a_mirror_follows_record_by_record_and_is_restored_from_without_any_server() -
     let last = head(&scene.node)?;
     device.reaches(last)?;
     running.kill()?;
+    // What the node saw acknowledged is what another machine may expect.
+    let said: Value = serde_json::from_str(&scene.node.command(&["status", "--json"])?.stdout)?;
+    assert_eq!(said.get("expect"), Some(&Value::from(last.to_string())));
     scene.server.kill()?;
 
     let to = tempfile::tempdir()?;
@@ -106,6 +111,122 @@ fn killed_at_any_moment_a_mirror_goes_on_from_there() -> Result<()> {
     assert_eq!(device.state()?.head, head(&scene.node)?);
     let to = tempfile::tempdir()?;
     is_whole(&scene, &device, &to.path().join("restored"))
+}
+
+#[test]
+fn whatever_the_network_cuts_a_mirror_takes_nothing_half_and_goes_on() -> Result<()> {
+    let seed = 35;
+    let mut scene = Scene::new(seed, Journal::Delete)?;
+    let mut rng = Rng::new(seed);
+    let device = Device::granted(&scene.node)?;
+    let mut cuts = 0;
+    for round in 0..3 {
+        let mut lightningd = scene.start(round)?;
+        lightningd.pay()?;
+        lightningd.stop(0)?;
+        for _ in 0..6 {
+            let bytes = rng.below(30_000);
+            scene.proxy.set(Weather::Cut(Direction::ToClient, bytes));
+            if device.catch_up(&[])?.status != Some(0) {
+                cuts += 1;
+            }
+        }
+        scene.proxy.set(Weather::Clear);
+        device.catch_up(&[])?.success()?;
+        assert_eq!(device.state()?.head, head(&scene.node)?);
+        let to = tempfile::tempdir()?;
+        is_whole(&scene, &device, &to.path().join("restored"))?;
+    }
+    ensure!(cuts > 0, "nothing was ever cut (seed {seed})");
+    Ok(())
+}
+
+#[test]
+fn a_mirror_without_room_says_so_and_goes_on_once_there_is_some() -> Result<()> {
+    let mut scene = Scene::new(39, Journal::Delete)?;
+    let mut lightningd = scene.start(1)?;
+    while scene.server.newest_base()?.is_none() {
+        lightningd.pay()?;
+    }
+    lightningd.stop(0)?;
+    let device = Device::granted(&scene.node)?;
+    let packs = device.dir().join("packs");
+    std::fs::create_dir(&packs)?;
+    let Some(words) = disk::with_room(16 << 10, &packs) else {
+        return Ok(());
+    };
+    let (program, words) = words.split_first().context("no command")?;
+    let said = Command::new(program)
+        .args(words)
+        .arg(backstop_tests::binaries::binary("backstop")?)
+        .args(["mirror", "run", "--once", "--dir"])
+        .arg(device.dir())
+        .arg("--grant")
+        .arg(device.ticket())
+        .output()?;
+    let text = String::from_utf8_lossy(&said.stderr);
+    ensure!(
+        said.status.code() == Some(1) && text.contains("packs"),
+        "{said:?}"
+    );
+    // Without its snapshot the log is worth nothing: it was not begun.
+    ensure!(device.state()?.head.is_empty());
+    device.catch_up(&[])?.success()?;
+    let to = tempfile::tempdir()?;
+    is_whole(&scene, &device, &to.path().join("restored"))
+}
+
+#[test]
+fn a_mirror_that_was_damaged_puts_nothing_in_place() -> Result<()> {
+    let mut scene = Scene::new(37, Journal::Delete)?;
+    let mut lightningd = scene.start(1)?;
+    while scene.server.newest_base()?.is_none() {
+        lightningd.pay()?;
+    }
+    lightningd.pay()?;
+    lightningd.stop(0)?;
+    let device = Device::granted(&scene.node)?;
+    device.catch_up(&[])?.success()?;
+    let to = tempfile::tempdir()?;
+    let refused = |name: &str| -> Result<()> {
+        let to = to.path().join(name);
+        device.restore(&scene.node, &to, OFF)?.failure()?;
+        ensure!(!restored_database(&to, scene.node.network()).exists(), "{name}");
+        Ok(())
+    };
+    let packs = packs(&device.dir().join("packs"))?;
+    ensure!(!packs.is_empty(), "the mirror holds no pack");
+    for pack in &packs {
+        let mut bytes = std::fs::read(pack)?;
+        let middle = bytes.len() / 2;
+        bytes
+            .get_mut(middle)
+            .map(|byte| *byte ^= 1)
+            .context("an empty pack")?;
+        std::fs::write(pack, bytes)?;
+    }
+    refused("packs")?;
+    // The same of a record: a snapshot does not help over one that is not what was sealed.
+    let index = rusqlite::Connection::open(device.dir().join("index.sqlite3"))?;
+    index.execute_batch(
+        "UPDATE records SET sealed = CAST(substr(sealed, 1, 200) || x'00ff' || substr(sealed, 203) AS BLOB)
+         WHERE seq = (SELECT max(seq) FROM records)",
+    )?;
+    refused("record")
+}
+
+/// The packs under a directory.
+fn packs(under: &Path) -> Result<Vec<std::path::PathBuf>> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(under)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            found.extend(packs(&path)?);
+        } else {
+            found.push(path);
+        }
+    }
+    Ok(found)
 }
 
 #[test]
@@ -302,6 +423,30 @@ fn a_server_that_lost_records_holds_the_node_until_its_owner_goes_on_and_a_mirro
         "{said:?}"
     );
     Ok(())
+}
+
+#[test]
+fn a_server_that_was_restored_and_lost_nothing_is_adopted_and_goes_on() -> Result<()> {
+    let mut scene = Scene::new(36, Journal::Delete)?;
+    let mut lightningd = scene.start(1)?;
+    lightningd.pay()?;
+    mark_restored(&scene.server)?;
+    ensure!(lightningd.pay().is_err(), "a held node committed");
+    lightningd.kill()?;
+    scene.server.kill()?;
+    scene.server.restart()?;
+    ensure!(scene.start(2).is_err(), "a held node started");
+    let said = scene
+        .node
+        .command(&["adopt", "--server-lost-records"])?
+        .failure()?;
+    ensure!(said.stderr.contains("lost nothing"), "{said:?}");
+    let said = scene.node.command(&["adopt"])?.success()?;
+    ensure!(said.stdout.contains("last heard from"), "{said:?}");
+    let mut lightningd = scene.start(3)?;
+    lightningd.pay()?;
+    lightningd.stop(0)?;
+    scene.check()
 }
 
 #[test]

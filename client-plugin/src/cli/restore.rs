@@ -43,6 +43,11 @@ use std::{
 /// from then on.
 #[derive(Debug, clap::Args)]
 #[command(group = clap::ArgGroup::new("secret").required(true))]
+#[command(after_help = "Examples:
+
+  backstop restore --server URL --to /new/lightning-dir --network bitcoin --mnemonic
+  backstop restore --server URL --to /new/lightning-dir --network bitcoin --mnemonic --expect 3:4711
+  backstop restore --mirror /srv/mirror --old-node-is-off --to /new/lightning-dir --network bitcoin --recovery-key")]
 #[expect(clippy::doc_markdown, reason = "a person reads it as it stands here")]
 #[expect(clippy::struct_excessive_bools, reason = "one for each flag")]
 pub struct Args {

@@ -5,8 +5,8 @@ use crate::{
     packs::{PackError, PackRange},
     sessions::Session,
     store::{
-        AccountId, Append, Commit, HistoryPolicy, Move, PackArrival, PackIndex, PackLoad, PutFiles, Removal,
-        SessionRequest, StoreError, StoreId, StoredRecord, Writer,
+        AccountId, Append, Commit, Devices, HistoryPolicy, Move, PackArrival, PackIndex, PackLoad, PutFiles,
+        Removal, SessionRequest, StoreError, StoreId, StoredRecord, Writer,
     },
 };
 use async_trait::async_trait;
@@ -35,6 +35,22 @@ fn away<T>() -> Result<T, StoreError> {
 }
 
 #[async_trait]
+impl Devices for FaultyStore {
+    async fn account_grants(&self, _: AccountId) -> Result<AccountGrants, StoreError> {
+        away()
+    }
+    async fn snapshot_chunks(
+        &self,
+        _: AccountId,
+        _: SnapshotId,
+        _: Option<ChunkId>,
+        _: usize,
+    ) -> Result<Option<Vec<ChunkId>>, StoreError> {
+        away()
+    }
+}
+
+#[async_trait]
 impl Store for FaultyStore {
     fn id(&self) -> StoreId {
         StoreId([1; 16])
@@ -43,9 +59,6 @@ impl Store for FaultyStore {
         away()
     }
     async fn grants(&self, _: AccessKey) -> Result<Vec<SignedGrant>, StoreError> {
-        away()
-    }
-    async fn account_grants(&self, _: AccountId) -> Result<AccountGrants, StoreError> {
         away()
     }
     async fn open_session(&self, _: SessionRequest) -> Result<(AccountId, AccountState), StoreError> {
@@ -79,15 +92,6 @@ impl Store for FaultyStore {
         Err(StoreError::Failed("page 4711 of the database is torn".into()))
     }
     async fn manifest(&self, _: AccountId, _: SnapshotId) -> Result<Option<Vec<u8>>, StoreError> {
-        away()
-    }
-    async fn snapshot_chunks(
-        &self,
-        _: AccountId,
-        _: SnapshotId,
-        _: Option<ChunkId>,
-        _: usize,
-    ) -> Result<Option<Vec<ChunkId>>, StoreError> {
         away()
     }
     async fn report_proof(

@@ -9,6 +9,7 @@
 
 mod account;
 mod cells;
+mod devices;
 mod error;
 mod grant;
 mod group;
@@ -23,6 +24,7 @@ mod word;
 pub(crate) mod conformance;
 
 pub use account::{Account, Seat};
+pub use devices::Devices;
 pub use error::{Refusal, StoreError};
 pub use grant::{ShownGrant, judge_grant, judge_remembered};
 pub use postgres::PostgresStore;
@@ -32,7 +34,7 @@ pub use sqlite::SqliteStore;
 
 use async_trait::async_trait;
 use backstop_protocol::{
-    api::{AccountGrants, AccountState, Appended, ProofReport, SnapshotInfo},
+    api::{AccountState, Appended, ProofReport, SnapshotInfo},
     chunk::ChunkPlace,
     clock::UnixMillis,
     grant::{Scope, SignedGrant},
@@ -239,7 +241,7 @@ pub trait Removal: Send {
 /// [`StoreError::Failed`]; refusals by rule are [`StoreError::Refused`] with the reasons that the method lists.
 /// An account sees its own records, chunks and snapshots only.
 #[async_trait]
-pub trait Store: Send + Sync + 'static {
+pub trait Store: Devices + 'static {
     /// The store's name, made when the store was made.
     fn id(&self) -> StoreId;
 
@@ -249,10 +251,6 @@ pub trait Store: Send + Sync + 'static {
     /// The grants that opened sessions were shown for this key, in whatever account, the highest serial first;
     /// at most 64. Revoked and expired ones are among them.
     async fn grants(&self, access_key: AccessKey) -> Result<Vec<SignedGrant>, StoreError>;
-
-    /// The floor of serials, and the grants that opened sessions of this account were shown, the highest serial first; at
-    /// most [`backstop_protocol::api::ACCOUNT_GRANTS_MAX`]. Refusal: [`Refusal::NotFound`].
-    async fn account_grants(&self, account: AccountId) -> Result<AccountGrants, StoreError>;
 
     /// Opens a session (I7). Judges the grant that was shown, or else those remembered for this account and key,
     /// as [`judge_grant`] and [`judge_remembered`] say. One that [`SessionRequest::registers`] makes the account
@@ -319,16 +317,6 @@ pub trait Store: Send + Sync + 'static {
     /// The sealed manifest of a complete snapshot.
     async fn manifest(&self, account: AccountId, snapshot: SnapshotId)
     -> Result<Option<Vec<u8>>, StoreError>;
-
-    /// The ids of a complete snapshot's chunks above `after`, ascending, at most `most`; `None` where there is no such
-    /// snapshot.
-    async fn snapshot_chunks(
-        &self,
-        account: AccountId,
-        snapshot: SnapshotId,
-        after: Option<ChunkId>,
-        most: usize,
-    ) -> Result<Option<Vec<ChunkId>>, StoreError>;
 
     /// Takes in what a comparison found, by [`Account::prove`].
     ///

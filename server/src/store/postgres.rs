@@ -9,6 +9,7 @@ mod append;
 mod cells;
 mod chunks;
 mod committer;
+mod devices;
 mod files;
 mod history;
 mod opening;
@@ -31,7 +32,7 @@ use super::{
 };
 use async_trait::async_trait;
 use backstop_protocol::{
-    api::{AccountGrants, AccountState, Appended, ProofReport, SnapshotInfo},
+    api::{AccountState, Appended, ProofReport, SnapshotInfo},
     chunk::ChunkPlace,
     clock::UnixMillis,
     grant::SignedGrant,
@@ -133,14 +134,6 @@ impl Store for PostgresStore {
         self.database
             .read(&access_key, |connection, key| {
                 Box::pin(reads::grants(connection, *key))
-            })
-            .await
-    }
-
-    async fn account_grants(&self, account: AccountId) -> Result<AccountGrants, StoreError> {
-        self.database
-            .read(&account, |connection, account| {
-                Box::pin(reads::account_grants(connection, *account))
             })
             .await
     }
@@ -249,23 +242,6 @@ impl Store for PostgresStore {
             .read(&(account, snapshot), |connection, (account, snapshot)| {
                 Box::pin(snapshots::manifest(connection, *account, *snapshot))
             })
-            .await
-    }
-
-    async fn snapshot_chunks(
-        &self,
-        account: AccountId,
-        snapshot: SnapshotId,
-        after: Option<ChunkId>,
-        most: usize,
-    ) -> Result<Option<Vec<ChunkId>>, StoreError> {
-        self.database
-            .read(
-                &(account, snapshot, after, most),
-                |connection, (account, snapshot, after, most)| {
-                    Box::pin(snapshots::chunks(connection, *account, *snapshot, *after, *most))
-                },
-            )
             .await
     }
 

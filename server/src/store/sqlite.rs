@@ -9,6 +9,7 @@ mod append;
 mod cells;
 pub(super) use cells::trouble;
 mod chunks;
+mod devices;
 mod files;
 mod history;
 mod opening;
@@ -28,7 +29,7 @@ use super::{
 };
 use async_trait::async_trait;
 use backstop_protocol::{
-    api::{AccountGrants, AccountState, Appended, ProofReport, SnapshotInfo},
+    api::{AccountState, Appended, ProofReport, SnapshotInfo},
     chunk::ChunkPlace,
     clock::UnixMillis,
     grant::SignedGrant,
@@ -192,10 +193,6 @@ impl Store for SqliteStore {
         reads::grants(&self.reads, access_key).await
     }
 
-    async fn account_grants(&self, account: AccountId) -> Result<AccountGrants, StoreError> {
-        reads::account_grants(&self.reads, account).await
-    }
-
     async fn open_session(&self, request: SessionRequest) -> Result<(AccountId, AccountState), StoreError> {
         self.submit(|answer| Job::Open(Box::new(request), answer)).await
     }
@@ -255,17 +252,6 @@ impl Store for SqliteStore {
     ) -> Result<Option<Vec<u8>>, StoreError> {
         let mut connection = self.reads.acquire().await?;
         snapshots::manifest(&mut connection, account, snapshot).await
-    }
-
-    async fn snapshot_chunks(
-        &self,
-        account: AccountId,
-        snapshot: SnapshotId,
-        after: Option<ChunkId>,
-        most: usize,
-    ) -> Result<Option<Vec<ChunkId>>, StoreError> {
-        let mut connection = self.reads.acquire().await?;
-        snapshots::chunks(&mut connection, account, snapshot, after, most).await
     }
 
     async fn report_proof(

@@ -18,6 +18,8 @@ use std::{
 
 /// Pauses between attempts, from the first to the longest.
 const PAUSES: [Duration; 2] = [Duration::from_secs(1), Duration::from_mins(1)];
+/// How often the server is asked for more than the next record, at least.
+const LOOK_EVERY_MS: u64 = 60_000;
 /// How often what is over is let go of.
 const SWEEP_EVERY_MS: u64 = 3_600_000;
 
@@ -115,12 +117,16 @@ impl Follower<'_> {
     async fn stay(&mut self, server: &ServerConfig) -> Result<(), (MirrorError, bool)> {
         let (session, state) = self.catch_up(server).await.map_err(|error| (error, false))?;
         say(&caught_up(&server.url, &state));
+        let mut looked_at = self.ambient.clock.now();
         loop {
             let step = async {
                 let clock = self.ambient.clock.clone();
                 let pull = Pull::new(&self.mirror, &session, &*clock);
-                if pull.next().await? {
+                let due = pull.next().await?;
+                // A node that never rests has new snapshots and files too.
+                if due || clock.now().millis_since(looked_at) >= LOOK_EVERY_MS {
                     pull.catch_up().await?;
+                    looked_at = clock.now();
                 }
                 self.after().await
             };
