@@ -145,7 +145,8 @@ fn whatever_the_network_cuts_a_mirror_takes_nothing_half_and_goes_on() -> Result
 fn a_mirror_without_room_says_so_and_goes_on_once_there_is_some() -> Result<()> {
     let mut scene = Scene::new(39, Journal::Delete)?;
     let mut lightningd = scene.start(1)?;
-    while scene.server.newest_base()?.is_none() {
+    lightningd.write_large(200_000)?;
+    while scene.server.bytes_of_packs()? < 100_000 {
         lightningd.pay()?;
     }
     lightningd.stop(0)?;
