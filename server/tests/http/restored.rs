@@ -46,6 +46,9 @@ async fn every_node_is_held_until_its_owner_takes_over(data: &Path, database: Op
     let mut running = node.first(&process.place).await;
     let first = running.append(1).await;
     let mut stranger = other.first(&process.place).await;
+    stranger.append(1).await;
+    let fresh = Node::new(3);
+    fresh.first(&process.place).await;
     let replayed = node.opening(
         &process.place,
         WriterClaim {
@@ -69,6 +72,10 @@ async fn every_node_is_held_until_its_owner_takes_over(data: &Path, database: Op
     is_refused(&node, &process.place, node.claim(0, 1)).await;
     is_refused(&node, &process.place, node.claim(1, 2)).await;
     is_refused(&other, &process.place, other.claim(1, 2)).await;
+    // Where nothing was ever received, nothing can be lost.
+    fresh
+        .open(&process.place, fresh.opening(&process.place, fresh.claim(1, 2)))
+        .await;
 
     // A new start of the server changes nothing, and reading goes on.
     process.child.kill().unwrap();

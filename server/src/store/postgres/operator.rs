@@ -43,18 +43,17 @@ pub async fn order_roll_up(
     Ok(account)
 }
 
-/// Says that the database is a copy of an earlier time: every account is held until a takeover lets go of it. How many.
+/// Says that the database is a copy of an earlier time: every account that has records is held until a takeover lets go of it.
+/// How many. Of one without records nothing was acknowledged, or its node's witness says so.
 pub async fn mark_restored(url: &str, now: UnixMillis) -> Result<u64, OperatorError> {
     let mut connection = connect(url).await?;
     let mut transaction = connection.begin_with(BEGIN).await?;
-    let held = query(
-        "UPDATE accounts SET restored_at = $1, epoch = epoch + CASE epoch WHEN 0 THEN 0 ELSE $2::bigint END",
-    )
-    .bind(int(now.0)?)
-    .bind(EPOCHS_PASSED)
-    .execute(&mut *transaction)
-    .await?
-    .rows_affected();
+    let held = query("UPDATE accounts SET restored_at = $1, epoch = epoch + $2 WHERE head_seq > 0")
+        .bind(int(now.0)?)
+        .bind(EPOCHS_PASSED)
+        .execute(&mut *transaction)
+        .await?
+        .rows_affected();
     transaction.commit().await?;
     connection.close().await?;
     Ok(held)
