@@ -24,7 +24,7 @@ use std::{
 #[command(after_help = "Examples:
 
   backstop receipt --network bitcoin
-  backstop receipt --check 42-1-4711.json --server-key 8f2c…")]
+  backstop receipt --check 8f2c07d1-1-4711.json --server-key 8f2c07d1…")]
 pub(super) struct Args {
     #[command(flatten)]
     node: NodeArgs,
