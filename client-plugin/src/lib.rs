@@ -20,6 +20,7 @@
 //! | [`replay`], [`restore`] | the way back, into a new file |
 //! | [`shadow`] | the way back, into a copy that follows the log: roll-ups and proofs are made of it |
 //! | [`forward`] | the way back, onto the node's own file |
+//! | [`mirror`] | the backup on another device, which follows the server |
 //! | [`random`] | randomness, passed in |
 //! | [`durable`] | the only place that syncs and renames |
 //! | [`cli`] | what a person types |
@@ -33,6 +34,7 @@ pub mod files;
 mod fixtures;
 pub mod forward;
 pub mod keys;
+pub mod mirror;
 pub mod node;
 pub mod plugin;
 pub mod quorum;

@@ -5,16 +5,20 @@
 //! | `GET /v1/health` | | | `{"status":"ok"}` |
 //! | `GET /v1/info` | | | [`ServerInfo`] |
 //! | `GET /v1/grants/{access_key}` | | | [`KnownGrants`] |
+//! | `GET /v1/grants` | read | | [`AccountGrants`] |
+//! | `POST /v1/revocations` | read | [`crate::revocation::SignedRevocation`] | [`AccountGrants`] |
 //! | `POST /v1/sessions` | | [`crate::session::SignedOpening`] | [`SessionOpened`] |
 //! | `GET /v1/head` | read | | [`AccountState`] |
 //! | `POST /v1/records` | append | one sealed record | [`Appended`] |
-//! | `GET /v1/records?from=SEQ` | read | | frames, see [`parse_frames`] |
+//! | `GET /v1/records?from=SEQ&wait=MS` | read | | frames, see [`parse_frames`] |
+//! | `GET /v1/receipt` | read | | [`crate::receipt::SignedReceipt`] |
 //! | `POST /v1/chunks/locate` | read | ids | places, see [`crate::chunk`] |
 //! | `PUT /v1/packs/{pack}` | append | a pack | empty |
 //! | `GET /v1/packs/{pack}?offset=&length=` | read | | bytes of the pack |
 //! | `POST /v1/snapshots` | append | [`crate::snapshot::SnapshotCommit`] | [`SnapshotInfo`] |
 //! | `GET /v1/snapshots` | read | | [`SnapshotList`] |
 //! | `GET /v1/snapshots/{snapshot}/manifest` | read | | a sealed manifest |
+//! | `GET /v1/snapshots/{snapshot}/chunks?after=ID` | read | | ids |
 //! | `POST /v1/proofs` | append | [`ProofReport`] | [`AccountState`] |
 //! | `POST /v1/proofs/accepted` | append | | [`AccountState`] |
 //! | `POST /v1/removal` | read | [`crate::removal::SignedRemoval`] | [`AccountState`] |
@@ -44,17 +48,21 @@ pub const HEALTH: &str = "/v1/health";
 pub const INFO: &str = "/v1/info";
 /// `GET …/{access_key}`: the grants that the server was shown for a key.
 pub const GRANTS: &str = "/v1/grants";
+/// `POST`: raises the floor of serials below which no grant is valid.
+pub const REVOCATIONS: &str = "/v1/revocations";
 /// `POST`: opens a session.
 pub const SESSIONS: &str = "/v1/sessions";
 /// `GET`: the account's state.
 pub const HEAD: &str = "/v1/head";
 /// `POST`: append; `GET`: read from a seq.
 pub const RECORDS: &str = "/v1/records";
+/// `GET`: the head under the server's signature.
+pub const RECEIPT: &str = "/v1/receipt";
 /// `POST`: where chunks lie, and which are missing.
 pub const LOCATE: &str = "/v1/chunks/locate";
 /// `PUT` and `GET …/{pack}`.
 pub const PACKS: &str = "/v1/packs";
-/// `POST`: commit; `GET`: list; `GET …/{snapshot}/manifest`.
+/// `POST`: commit; `GET`: list; `GET …/{snapshot}/manifest` and `…/{snapshot}/chunks`.
 pub const SNAPSHOTS: &str = "/v1/snapshots";
 /// `POST`: what a comparison of the backup with the node's own database found.
 pub const PROOFS: &str = "/v1/proofs";
@@ -85,6 +93,8 @@ pub const COMMIT_MAX: usize = 256 << 20;
 pub const LOCATE_MAX: usize = 16_384;
 /// Most ids in a problem's `missing`.
 pub const MISSING_MAX: usize = 1_000;
+/// Most grants that are listed of one account.
+pub const ACCOUNT_GRANTS_MAX: usize = 128;
 /// Longest JSON body of a request, bytes.
 pub const JSON_MAX: usize = 64 << 10;
 /// After how many bytes a page of records ends; a longer record comes alone.
@@ -93,6 +103,10 @@ pub const RECORD_PAGE: usize = 4 << 20;
 pub const INVITE_MAX: usize = 128;
 /// How old, or how far ahead of the server's clock, a node's word on its removal may be, milliseconds.
 pub const REMOVAL_FRESH_MS: u64 = 3_600_000;
+/// Most ids in one answer that lists a snapshot's chunks.
+pub const CHUNKS_PAGE: usize = 65_536;
+/// Longest time for which a call waits for the next record, milliseconds: below what proxies take for a dead connection.
+pub const WAIT_MAX_MS: u64 = 25_000;
 /// Longest body of sealed files, bytes.
 pub const FILES_MAX: usize = 4 << 20;
 /// Life of a session's token, milliseconds: a revocation bites within it.
@@ -118,6 +132,27 @@ pub struct ServerInfo {
 pub struct KnownGrants {
     /// The grants, the highest serial first. Whoever asks checks the signatures himself.
     pub grants: Vec<SignedGrant>,
+}
+
+/// Answer of `GET /v1/grants` and `POST /v1/revocations`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccountGrants {
+    /// No grant of a lower serial is valid.
+    pub floor: u64,
+    /// The grants that opened sessions of this account were shown, the highest serial first, at most
+    /// [`ACCOUNT_GRANTS_MAX`].
+    pub grants: Vec<RememberedGrant>,
+}
+
+/// A grant as a server remembers it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RememberedGrant {
+    /// Its text.
+    pub text: String,
+    /// `zbase` of `signmessage`.
+    pub signature: String,
+    /// When it was first shown, by the server's clock.
+    pub shown_at: UnixMillis,
 }
 
 /// Answer of `POST /v1/sessions`.
@@ -175,6 +210,10 @@ pub struct AccountState {
     /// nothing else changes, and either of them may take it back.
     #[serde(default)]
     pub removal_at: Option<UnixMillis>,
+    /// Since when the server takes nothing for this node, because its own data were restored from a copy and the node's
+    /// owner has not adopted it yet (I7).
+    #[serde(default)]
+    pub restored_since: Option<UnixMillis>,
     /// The server's clock.
     pub time: UnixMillis,
 }

@@ -11,8 +11,9 @@
 //! | [`chunk`], [`pack`] | pieces of a database file, and the objects that hold them |
 //! | [`snapshot`] | the commit of a snapshot |
 //! | [`files`] | the files beside the database |
-//! | [`signmessage`], [`grant`] | statements signed by a node's key |
+//! | [`signmessage`], [`grant`], [`revocation`] | statements signed by a node's key |
 //! | [`session`] | opening a session, and the MAC of each request and answer |
+//! | [`receipt`] | a head under the server's own signature |
 //! | [`problem`] | refusals with stable codes |
 //! | [`quota`] | how much room a server gives a node |
 //! | [`removal`] | "remove my backup", signed by a node's key |
@@ -31,8 +32,10 @@ pub mod id;
 pub mod pack;
 pub mod problem;
 pub mod quota;
+pub mod receipt;
 pub mod record;
 pub mod removal;
+pub mod revocation;
 pub mod session;
 pub mod signmessage;
 pub mod snapshot;

@@ -81,6 +81,8 @@ codes! {
     OtherInstance = "other_instance", 409, "Another instance is this node's writer.";
     /// This session's run is no longer the writer.
     Fenced = "fenced", 409, "Another run has become this node's writer.";
+    /// The server's own data are a copy of an earlier time: the node's owner must adopt it.
+    ServerRestored = "server_restored", 409, "The server's data were restored from a copy.";
     /// The record does not continue the chain; `head` tells where it ends.
     NotNext = "not_next", 409, "The record does not continue the chain.";
     /// The record belongs to another timeline than the account.

@@ -89,7 +89,7 @@ impl IdentitySecret {
         Ok(PairSecret(Zeroizing::new(shared)))
     }
 
-    fn sign(&self, digest: &[u8; 32], aux: &[u8; 32]) -> Result<[u8; 64], BadSecret> {
+    pub(crate) fn sign(&self, digest: &[u8; 32], aux: &[u8; 32]) -> Result<[u8; 64], BadSecret> {
         let mut pair = Keypair::from_secret_bytes(*self.bytes).map_err(|_| BadSecret)?;
         let signature = schnorr::sign_with_aux_rand(digest, &pair, aux).to_byte_array();
         pair.non_secure_erase();

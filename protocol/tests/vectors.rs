@@ -14,7 +14,9 @@ use backstop_protocol::{
     },
     pack::parse_pack,
     problem::Problem,
+    receipt::SignedReceipt,
     record::{Placement, RecordHeader, place, record_hash},
+    revocation::SignedRevocation,
     session::{IdentitySecret, PairSecret, SignedOpening},
     signmessage,
     snapshot::{ManifestHeader, SnapshotCommit},
@@ -34,6 +36,8 @@ fn every_vector_does_what_it_says() {
             "identity" => identity(&mut vector),
             "signmessage" => signed_message(&mut vector),
             "grant" => grant(&mut vector),
+            "revocation" => revocation(&mut vector),
+            "receipt" => receipt(&mut vector),
             "opening" => opening(&mut vector),
             "request-mac" => request_mac(&mut vector),
             "answer-mac" => answer_mac(&mut vector),
@@ -129,6 +133,24 @@ fn grant(vector: &mut Vector) -> Outcome {
                 .map_or_else(|| "never".to_owned(), |at| at.to_string()),
         ),
     ])
+}
+
+fn revocation(vector: &mut Vector) -> Outcome {
+    let (text, signature) = (vector.text("text"), vector.text("signature"));
+    let revocation = SignedRevocation { text, signature }
+        .verify()
+        .map_err(|why| why.name().to_owned())?;
+    Ok(vec![
+        ("node", revocation.node.to_string()),
+        ("network", revocation.network.to_string()),
+        ("floor", revocation.floor.to_string()),
+    ])
+}
+
+fn receipt(vector: &mut Vector) -> Outcome {
+    let signed: SignedReceipt = serde_json::from_str(&vector.text("json")).map_err(named("json"))?;
+    let receipt = signed.verify().map_err(|why| why.name().to_owned())?;
+    Ok(vec![("digest", hex::encode(receipt.digest()))])
 }
 
 fn opening(vector: &mut Vector) -> Outcome {

@@ -33,6 +33,8 @@ pub const KINDS: &[(&str, Runner)] = &[
     ("identity", Runner::Protocol),
     ("signmessage", Runner::Protocol),
     ("grant", Runner::Protocol),
+    ("revocation", Runner::Protocol),
+    ("receipt", Runner::Protocol),
     ("opening", Runner::Protocol),
     ("request-mac", Runner::Protocol),
     ("answer-mac", Runner::Protocol),

@@ -8,6 +8,7 @@ mod node;
 mod office;
 mod place;
 mod reference;
+mod restored;
 mod scrub;
 mod serve;
 mod settings;
@@ -56,6 +57,9 @@ enum Command {
     /// running. A pack that is lost or damaged is marked, so that the node sends its content again with its next snapshot.
     /// Exits with 0 if nothing is wrong, with 3 if something is, and with 1 if that could not be found out.
     Scrub(Box<scrub::Scrub>),
+    /// Say that this server's data were restored from a copy of an earlier time, before it serves again: every node is held
+    /// until its owner adopts it. Without this, a node could go on upon a state that is behind what it acted on.
+    Restored(restored::Restored),
     /// What concerns one node, or lists all; beside a server that runs.
     Node {
         #[command(subcommand)]
@@ -138,6 +142,10 @@ async fn obey(arguments: Vec<OsString>, layered: Layered) -> anyhow::Result<()> 
         Command::Scrub(command) => {
             let _log = Log::start(&std::env::var("RUST_LOG").unwrap_or_else(|_| "warn".to_owned()));
             scrub::run(*command).await
+        }
+        Command::Restored(restored) => {
+            print(&restored::run(restored).await?);
+            Ok(())
         }
         Command::Node { command } => {
             let _log = Log::start(&std::env::var("RUST_LOG").unwrap_or_else(|_| "info".to_owned()));

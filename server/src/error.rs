@@ -103,6 +103,7 @@ impl ApiError {
                 Refusal::EpochMismatch { .. } => ProblemCode::EpochMismatch,
                 Refusal::OtherInstance { .. } => ProblemCode::OtherInstance,
                 Refusal::Fenced { .. } => ProblemCode::Fenced,
+                Refusal::ServerRestored { .. } => ProblemCode::ServerRestored,
                 Refusal::WrongTimeline => ProblemCode::WrongTimeline,
                 Refusal::NotNext { .. } => ProblemCode::NotNext,
                 Refusal::NotOnChain { .. } => ProblemCode::NotOnChain,
@@ -124,7 +125,9 @@ impl ApiError {
                 problem.head = Some(*head);
                 problem.since = *since;
             }
-            Self::Refused(Refusal::OtherInstance { epoch, since }) => {
+            Self::Refused(
+                Refusal::OtherInstance { epoch, since } | Refusal::ServerRestored { epoch, since },
+            ) => {
                 problem.epoch = Some(*epoch);
                 problem.since = Some(*since);
             }

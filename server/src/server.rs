@@ -5,7 +5,7 @@ use crate::{
     data_dir::{DataDir, DataDirError, Sharing},
     gauges::Gauges,
     housekeeping::{Alarms, Housekeeper, Housekeeping},
-    http::{self, App},
+    http::{self, App, Arrivals},
     metrics::{ConnectionMetrics, Metrics},
     operations::{self, Operations},
     packs::{Bucket, BucketPacks, BucketUrl, DirectoryPacks, PackError, PackStore},
@@ -175,6 +175,7 @@ impl Server {
             every: config.scrub_every,
             metrics: metrics.scrubs().clone(),
         });
+        let (stopping, stopped) = watch::channel(false);
         let app = Arc::new(App {
             housekeeping,
             sessions,
@@ -186,8 +187,9 @@ impl Server {
             webhooks,
             proxies: Proxies::new(&config.trusted_proxies),
             body_grace: config.body_grace,
+            arrivals: Arrivals::default(),
+            stopping: stopped.clone(),
         });
-        let (stopping, stopped) = watch::channel(false);
         let transport = Transport::new(
             listener,
             http::router(app.clone()),

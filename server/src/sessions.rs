@@ -8,7 +8,8 @@ use backstop_protocol::{
     grant::Scope,
     hash::{hkdf_sha256, hmac_sha256, same},
     id::{AccessKey, InstanceId, RunId, ServerKey},
-    session::{BadPublic, IdentitySecret, SessionKey},
+    receipt::{RECEIPT_TAG, Receipt, SignedReceipt},
+    session::{BadPublic, BadSecret, IdentitySecret, SessionKey},
 };
 use std::{
     collections::HashMap,
@@ -72,6 +73,12 @@ impl Sessions {
     #[must_use]
     pub fn server_key(&self) -> ServerKey {
         self.identity.server_key()
+    }
+
+    /// Signs a receipt. The nonce is made of the statement and of a key of ours beside the one that signs.
+    pub fn sign_receipt(&self, receipt: Receipt) -> Result<SignedReceipt, BadSecret> {
+        let aux = hmac_sha256(&self.token_key, &[RECEIPT_TAG.as_bytes(), &receipt.digest()]);
+        receipt.sign(&self.identity, &aux)
     }
 
     /// The key of the answer to an opening.

@@ -12,6 +12,7 @@
 //! | [`oracle`] | what the node acted on, for whatever is lost and found again |
 //! | [`golden`] | transcripts of the plugin's streams |
 //! | [`node`], [`servers`], [`chaos_proxy`] | a node's directory, a real server, a bad network |
+//! | [`signer`], [`device`], [`socks_proxy`] | the node's signature, another device with a mirror, a way to onion services |
 //! | [`scene`], [`several`], [`watch`] | all of these together, with one server or several, and what a test waits for there |
 //! | [`caller`] | a client of the server that can say anything |
 //! | [`compare`] | two databases, row by row |
@@ -26,6 +27,7 @@ pub mod binaries;
 pub mod caller;
 pub mod chaos_proxy;
 pub mod compare;
+pub mod device;
 pub mod disk;
 pub mod figures;
 pub mod fixtures;
@@ -42,6 +44,8 @@ pub mod scene;
 pub mod schema;
 pub mod servers;
 pub mod several;
+pub mod signer;
+pub mod socks_proxy;
 pub mod statement;
 pub mod tools;
 pub mod wallet;

@@ -90,10 +90,14 @@ impl Node {
 
     /// The node's name, derived here by CLN's own formula.
     pub fn node_id(&self) -> Result<NodeId> {
+        Ok(NodeId(PublicKey::from_secret_key(&self.key()?).serialize()))
+    }
+
+    /// The key behind that name.
+    pub fn key(&self) -> Result<SecretKey> {
         let mut key = [0; 32];
         hkdf_sha256(&[0; 4], &self.secret, b"nodeid", &mut key);
-        let key = SecretKey::from_secret_bytes(key)?;
-        Ok(NodeId(PublicKey::from_secret_key(&key).serialize()))
+        Ok(SecretKey::from_secret_bytes(key)?)
     }
 
     /// `backstop setup` against a server, which must succeed.

@@ -18,8 +18,10 @@ use backstop_protocol::{
     },
     pack::{ENTRY_HEADER_LEN, PACK_PREAMBLE_LEN},
     problem::{PROBLEM_JSON, ProblemCode},
+    receipt::RECEIPT_TAG,
     record::RECORD_MIN,
     removal::REMOVAL_PREFIX,
+    revocation::REVOCATION_PREFIX,
     session::{ANSWER_LABEL, OPEN_TAG, OPENING_INFO, REQUEST_LABEL, SESSION_INFO},
     snapshot::MANIFEST_HEADER_LEN,
 };
@@ -84,12 +86,15 @@ fn constants() -> BTreeSet<(String, String)> {
         ("GRANT_MAX", GRANT_MAX),
         ("INVITE_MAX", INVITE_MAX),
         ("JSON_MAX", JSON_MAX),
+        ("ACCOUNT_GRANTS_MAX", ACCOUNT_GRANTS_MAX),
+        ("CHUNKS_PAGE", CHUNKS_PAGE),
     ];
     let mut all = owned(&sizes);
     all.extend(owned(&[
         ("CONTEXT_RECORDS", CONTEXT_RECORDS),
         ("TOKEN_LIFE_MS", TOKEN_LIFE_MS),
         ("REMOVAL_FRESH_MS", REMOVAL_FRESH_MS),
+        ("WAIT_MAX_MS", WAIT_MAX_MS),
     ]));
     all
 }
@@ -148,21 +153,27 @@ fn every_path_is_one_of_the_api() {
         format!("{RECORDS}?from={{seq}}"),
         format!("{pack}?offset={{n}}&length={{n}}"),
     );
+    let wait = format!("{from}&wait={{ms}}");
     let manifest = format!("{SNAPSHOTS}/{{snapshot}}/manifest");
+    let chunks = format!("{SNAPSHOTS}/{{snapshot}}/chunks?after={{id}}");
     let at = format!("{FILES}?at={{time}}");
     let code = [
         HEALTH,
         INFO,
         &grants,
+        GRANTS,
+        REVOCATIONS,
         SESSIONS,
         api::HEAD,
+        RECEIPT,
         RECORDS,
-        &from,
+        &wait,
         LOCATE,
         &pack,
         &part,
         SNAPSHOTS,
         &manifest,
+        &chunks,
         PROOFS,
         PROOFS_ACCEPTED,
         REMOVAL,
@@ -208,7 +219,14 @@ fn identifiers_have_one_length() {
 
 #[test]
 fn texts_that_travel_are_the_same_to_the_letter() {
-    let labels = [OPEN_TAG, SESSION_INFO, OPENING_INFO, REQUEST_LABEL, ANSWER_LABEL];
+    let labels = [
+        OPEN_TAG,
+        SESSION_INFO,
+        OPENING_INFO,
+        REQUEST_LABEL,
+        ANSWER_LABEL,
+        RECEIPT_TAG,
+    ];
     for label in labels {
         assert!(SPEC.contains(&format!("\"{label}\"")), "{label}");
     }
@@ -217,6 +235,7 @@ fn texts_that_travel_are_the_same_to_the_letter() {
     }
     assert!(SPEC.contains(&format!("\n{GRANT_PREFIX}<64 hex>")));
     assert!(SPEC.contains(&format!("\n{REMOVAL_PREFIX}remove the")));
+    assert!(SPEC.contains(&format!("\n{REVOCATION_PREFIX}<66 hex>")));
     assert!(SPEC.contains(&format!("`Authorization: {AUTH_SCHEME} ")));
     assert!(SPEC.contains(&format!("`{MAC_HEADER}`")));
     assert!(SPEC.contains(OCTETS) && SPEC.contains(PROBLEM_JSON));

@@ -4,6 +4,8 @@
 //! apply what the database lacks; and only then call this directory the writer. Run again after it was cut off, it does
 //! the rest.
 
+mod lost;
+
 use super::{Here, NodeArgs};
 use crate::{
     cln::pidfile::{self, Holder},
@@ -31,6 +33,10 @@ use std::{cmp::Ordering, io::Write};
 pub(super) struct Args {
     #[command(flatten)]
     node: NodeArgs,
+    /// The server really lost records of this node and cannot bring them back: go on from this database, which is the
+    /// complete one. What the server still has is kept there as a branch of its own until `backstop accept`.
+    #[arg(long)]
+    server_lost_records: bool,
 }
 
 /// Runs the command.
@@ -52,7 +58,14 @@ pub(super) fn command(args: &Args, here: &Here, ambient: Ambient) -> anyhow::Res
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    runtime.block_on(adopt(&node, &mut std::io::stdout().lock()))
+    let mut out = std::io::stdout().lock();
+    runtime.block_on(async {
+        if args.server_lost_records {
+            lost::adopt(&node, &mut out).await
+        } else {
+            adopt(&node, &mut out).await
+        }
+    })
 }
 
 async fn adopt(node: &Node, out: &mut dyn Write) -> anyhow::Result<()> {
@@ -152,7 +165,8 @@ async fn check(node: &Node, session: &Session, account: &AccountState, database:
             account.timeline == Some(witness.timeline)
                 && account.head.cmp_place(&witness.head) != Ordering::Less,
             "{} holds less of this node than was acknowledged here (record {}): it lost data, or serves an old copy. \
-             Nothing was changed; ask whoever runs it to bring its data back",
+             Nothing was changed; ask whoever runs it to bring its data back. If they are lost for good, this database is the \
+             complete one: backstop adopt --server-lost-records",
             session.url(),
             witness.head.seq
         );

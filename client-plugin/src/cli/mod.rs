@@ -7,12 +7,17 @@ mod accept;
 mod adopt;
 mod bars;
 mod delete_backup;
+mod expiry;
+mod grants;
 mod history;
+mod mirror;
 mod node;
 pub mod prompt;
+mod receipt;
 pub mod restore;
 mod scratch;
 pub mod setup;
+mod signer;
 mod status;
 mod stop;
 mod verify;
@@ -49,6 +54,11 @@ enum Command {
     Adopt(adopt::Args),
     Accept(accept::Args),
     DeleteBackup(delete_backup::Args),
+    Receipt(receipt::Args),
+    Grant(grants::GiveArgs),
+    Grants(grants::ListArgs),
+    Revoke(grants::RevokeArgs),
+    Mirror(mirror::Args),
 }
 
 /// Where a command was typed.
@@ -91,6 +101,19 @@ pub fn run(clock: Arc<dyn Clock>, rng: SharedRng) -> ExitCode {
         Command::DeleteBackup(args) => {
             delete_backup::command(&args, &here, Ambient { clock, rng }).map(|()| ExitCode::SUCCESS)
         }
+        Command::Receipt(args) => {
+            receipt::command(&args, &here, Ambient { clock, rng }).map(|()| ExitCode::SUCCESS)
+        }
+        Command::Grant(args) => {
+            grants::give(&args, &here, Ambient { clock, rng }).map(|()| ExitCode::SUCCESS)
+        }
+        Command::Grants(args) => {
+            grants::list(&args, &here, Ambient { clock, rng }).map(|()| ExitCode::SUCCESS)
+        }
+        Command::Revoke(args) => {
+            grants::revoke(&args, &here, Ambient { clock, rng }).map(|()| ExitCode::SUCCESS)
+        }
+        Command::Mirror(args) => mirror::command(args, &Ambient { clock, rng }).map(|()| ExitCode::SUCCESS),
         Command::Adopt(args) => {
             adopt::command(&args, &here, Ambient { clock, rng }).map(|()| ExitCode::SUCCESS)
         }

@@ -6,7 +6,9 @@
 
 mod account;
 mod beside;
+mod expect;
 mod look;
+mod mirror;
 mod place;
 mod report;
 mod scb;
@@ -29,6 +31,7 @@ use crate::{
 use account::{Account, Grants};
 use anyhow::{Context as _, bail};
 use backstop_protocol::id::{Network, RunId, ServerKey};
+use expect::Expect;
 use place::{Place, Taken};
 use secret::Candidate;
 use servers::Chosen;
@@ -45,12 +48,34 @@ const POLICIES: u32 = 8;
 /// from then on.
 #[derive(Debug, clap::Args)]
 #[command(group = clap::ArgGroup::new("secret").required(true))]
+#[command(after_help = "Examples:
+
+  backstop restore --server URL --to /new/lightning-dir --network bitcoin --mnemonic
+  backstop restore --server URL --to /new/lightning-dir --network bitcoin --mnemonic --expect 3:4711
+  backstop restore --mirror /srv/mirror --old-node-is-off --to /new/lightning-dir --network bitcoin --recovery-key")]
 #[expect(clippy::doc_markdown, reason = "a person reads it as it stands here")]
 #[expect(clippy::struct_excessive_bools, reason = "one for each flag")]
 pub struct Args {
     /// URL of a server that keeps the backup. Where the node wrote to several, all of them are asked: the backup names them.
-    #[arg(long, value_name = "URL", required_unless_present = "lightning_dir")]
+    #[arg(long, value_name = "URL", required_unless_present_any = ["lightning_dir", "mirror"])]
     server: Option<String>,
+    /// Restore from this directory, which `backstop mirror` keeps, and ask no server. Nobody is fenced off then: it needs
+    /// --old-node-is-off.
+    #[arg(
+        long,
+        value_name = "DIR",
+        requires = "old_node_is_off",
+        conflicts_with_all = ["server", "lightning_dir", "at", "scb_only"]
+    )]
+    mirror: Option<PathBuf>,
+    /// With --mirror: your word that the machine that ran this node is off and will never run it again. Two machines with
+    /// one node lose its channel funds, and without a server nothing but your word keeps them apart.
+    #[arg(long, requires = "mirror")]
+    old_node_is_off: bool,
+    /// Refuse, before anything is changed, a backup that does not go at least as far as this place, as `backstop status`, a
+    /// receipt or a mirror named it: EPOCH:SEQ or EPOCH:SEQ:HASH.
+    #[arg(long, value_name = "EPOCH:SEQ[:HASH]", conflicts_with = "at")]
+    expect: Option<Expect>,
     /// The lightning-dir to restore into; the database goes to DIR/NET/lightningd.sqlite3, which must not exist. With
     /// --at it goes to DIR/lightningd-at-record-SEQ.sqlite3.
     #[arg(long, value_name = "DIR")]
@@ -148,10 +173,11 @@ async fn run(
         };
         return past.put(at, &args.to, ambient, out).await;
     }
-    let connect = Connect {
-        proxy: args.proxy.clone(),
-        ..Connect::default()
-    };
+    if let Some(dir) = &args.mirror {
+        let node = node_dir(&args.to, args, here)?;
+        return mirror::restore(dir, args, here, node, candidates, ambient, out).await;
+    }
+    let connect = Connect::through(args.proxy.clone());
     let server = Server::new(args.server.as_deref().context("--server is missing")?, &connect)?;
     let key = server.key(args.server_key).await?;
     let (candidate, grants) = account::find(&server, candidates, args.network).await?;
@@ -196,6 +222,10 @@ async fn whole(
     let place = Place::look(node, candidate, grants.node, account.server.url(), key)?;
     let (reader, state) = account.open(candidate, grants, args.network).await?;
     report::found(out, &state, key, args.server_key.is_some())?;
+    report::last_heard(out, &state)?;
+    if let Some(expect) = &args.expect {
+        expect.check(&reader.session, &state).await?;
+    }
     place.make()?;
     let (instance, run) = (place.instance(&ambient.rng), RunId(ambient.rng.array()));
     let database = place.database().to_owned();

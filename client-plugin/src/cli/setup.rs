@@ -154,10 +154,7 @@ fn setup(args: &Args, world: &mut World<'_>) -> anyhow::Result<PathBuf> {
     let before = directory.exists().then(|| directory.config()).transpose()?;
 
     let proxy = args.proxy.clone().or_else(|| before.as_ref()?.proxy.clone());
-    let connect = Connect {
-        proxy: proxy.clone(),
-        ..Connect::default()
-    };
+    let connect = Connect::through(proxy.clone());
     let require = several::require(args)?;
     let mut urls = Vec::new();
     for url in &args.server {
@@ -315,7 +312,7 @@ fn write(directory: &Directory, plan: &Plan, configured: bool, rng: &SharedRng) 
         proxy: proxy.clone(),
         database: database.clone(),
         files: FileName::defaults(),
-        outage: OutageConfig::default(),
+        outage: OutageConfig::through(proxy.as_deref()),
         shadow: ShadowConfig::default(),
         grant: identity.grant.clone(),
         servers: servers.clone(),

@@ -41,6 +41,8 @@ pub(super) struct Status {
     plugin_running: bool,
     /// The head that this directory last saw acknowledged.
     witness: Option<Head>,
+    /// The same as `restore --expect` takes it on another machine.
+    expect: Option<String>,
     servers: Vec<ServerStatus>,
     /// How many servers must hold each update.
     needed: usize,
@@ -108,6 +110,7 @@ impl Status {
                 .map(|holder| holder != Holder::Nobody),
             plugin_running: false,
             witness: None,
+            expect: None,
             servers: Vec::new(),
             needed: 1,
             problems: Vec::new(),
@@ -142,7 +145,10 @@ impl Status {
         self.node = Some(node.config.node);
         self.needed = node.config.rule().needed;
         match node.directory.witness() {
-            Ok(witness) => self.witness = witness.map(|witness| witness.head),
+            Ok(witness) => {
+                self.witness = witness.map(|witness| witness.head);
+                self.expect = self.witness.map(|head| head.to_string());
+            }
             Err(error) => self.problem(error.to_string()),
         }
         if let Ok(Some(runs)) = node.directory.runs()
@@ -220,6 +226,9 @@ impl Status {
                 self.servers.len(),
                 self.needed
             ));
+        }
+        if let Some(expect) = &self.expect {
+            lines.push(format!("witness    {expect}"));
         }
         for server in &self.servers {
             lines.push(format!("server     {}", server.url));
@@ -310,6 +319,15 @@ impl ServerStatus {
                          database has taken its place or does so at the next start; what was there before is kept on {}. Please \
                          report this; then let it go with: backstop accept",
                         server.url
+                    ));
+                }
+                if let Some(since) = account.restored_since {
+                    wrong.push(format!(
+                        "{} says since {} that its data were restored from a copy of an earlier time, and takes nothing for \
+                         this node until you looked at it: stop lightningd, then type backstop adopt (with \
+                         --server-lost-records where that tells you to).",
+                        server.url,
+                        Utc(since)
                     ));
                 }
                 wrong.extend(wrong_with_room(&server.url, &account));

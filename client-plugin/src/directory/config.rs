@@ -85,6 +85,17 @@ pub struct OutageConfig {
     pub timeout_seconds: u64,
 }
 
+impl OutageConfig {
+    /// What suits servers that are reached through this proxy, or directly.
+    #[must_use]
+    pub fn through(proxy: Option<&str>) -> Self {
+        Self {
+            timeout_seconds: Connect::through(proxy.map(str::to_owned)).timeout.as_secs(),
+            ..Self::default()
+        }
+    }
+}
+
 impl Default for OutageConfig {
     fn default() -> Self {
         Self {

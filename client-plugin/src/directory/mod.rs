@@ -7,10 +7,13 @@
 //! | `instance` | the name of this lightning-dir as a writer | by `setup`, `restore`, `adopt` |
 //! | `runs` | the runs of this directory, and whether the last one ended cleanly | at each run's start and end |
 //! | `witness` | the last head that was acknowledged to this directory | lazily, and at each run's end |
+//! | `granted` | the grants that were given to other devices | by `grant` |
+//! | `receipts/` | what servers signed that they hold | by `receipt` |
 //! | `shadow/` | a copy of the database as the backup gives it ([`crate::shadow`]) | by the plugin, in the background |
 //! | `lock` | held by the process that may write | never |
 
 mod config;
+mod granted;
 mod instance;
 mod lock;
 mod runs;

@@ -50,6 +50,15 @@ impl Directory {
         }
     }
 
+    /// Forgets the witness: the operator said that what it saw is lost for good.
+    pub fn forget_witness(&self) -> Result<(), DirectoryError> {
+        let path = self.path().join(FILE);
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(self.io(FILE, error)),
+            _ => crate::durable::sync_parent(&path).map_err(|error| self.io(FILE, error)),
+        }
+    }
+
     /// Replaces the witness, with an fsync: never called on the hook's path.
     pub fn write_witness(&self, witness: &Witness) -> Result<(), DirectoryError> {
         let text = serde_json::to_string(witness).map_err(|error| self.bad(FILE, error.to_string()))?;

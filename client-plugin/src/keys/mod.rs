@@ -73,6 +73,24 @@ impl Root {
     }
 }
 
+/// Whoever can open sessions: a node with all its keys, or a device that has nothing but an access key.
+pub trait Access: Send + Sync {
+    /// The key that signs openings.
+    fn access(&self) -> &IdentitySecret;
+}
+
+impl Access for Keys {
+    fn access(&self) -> &IdentitySecret {
+        &self.access
+    }
+}
+
+impl Access for IdentitySecret {
+    fn access(&self) -> &IdentitySecret {
+        self
+    }
+}
+
 /// All keys of one node on one network.
 pub struct Keys {
     /// Seals records.

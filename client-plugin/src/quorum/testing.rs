@@ -59,6 +59,7 @@ impl Held {
             files: None,
             quota: None,
             removal_at: None,
+            restored_since: None,
             time: UnixMillis(0),
         }
     }

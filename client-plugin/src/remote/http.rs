@@ -19,6 +19,23 @@ pub struct Connect {
     pub timeout: Duration,
 }
 
+impl Connect {
+    /// How long a connection through a proxy may take: Tor builds a circuit first.
+    pub const PROXY_TIMEOUT: Duration = Duration::from_secs(30);
+
+    /// Through this proxy, or directly, with the time-out that suits it.
+    #[must_use]
+    pub fn through(proxy: Option<String>) -> Self {
+        match proxy {
+            Some(_) => Self {
+                proxy,
+                timeout: Self::PROXY_TIMEOUT,
+            },
+            None => Self::default(),
+        }
+    }
+}
+
 impl Default for Connect {
     fn default() -> Self {
         Self {
@@ -75,6 +92,21 @@ impl Http {
         {
             return Err(bad("it must hold no user, password, query or fragment".into()));
         }
+        if connect.proxy.is_none() && base.host_str().is_some_and(is_onion) {
+            return Err(bad(
+                "an onion service is reached through Tor alone: say where Tor listens, with --proxy \
+                 socks5h://127.0.0.1:9050, or proxy = \"socks5h://127.0.0.1:9050\" in backstop/config.toml"
+                    .into(),
+            ));
+        }
+        if let Some(proxy) = &connect.proxy
+            && !is_socks(proxy)
+        {
+            return Err(bad(format!(
+                "the proxy {proxy} must be like socks5h://127.0.0.1:9050: with the h, so that it is the proxy who looks up \
+                 names"
+            )));
+        }
         // A second call finds the provider installed already, which is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let mut client = Client::builder()
@@ -122,7 +154,8 @@ impl Http {
         }
     }
 
-    /// Sends one request and reads the whole answer, at most `most` bytes of it.
+    /// Sends one request and reads the whole answer, at most `most` bytes of it. The server may take `wait` longer to
+    /// begin than it otherwise may.
     pub(super) async fn send(
         &self,
         method: Method,
@@ -130,12 +163,13 @@ impl Http {
         body: Body<'_>,
         authorization: Option<String>,
         most: usize,
+        wait: Duration,
     ) -> Result<RawAnswer, RemoteError> {
         let mut request = self.client.request(method, format!("{}{path}", self.shown));
         if let Some(authorization) = authorization {
             request = request.header(header::AUTHORIZATION, authorization);
         }
-        let patience = self.timeout + Duration::from_secs(body.len() / SLOWEST_LINE);
+        let patience = self.timeout + wait + Duration::from_secs(body.len() / SLOWEST_LINE);
         let body = body
             .to_reqwest()
             .map_err(|error| self.unreachable(format!("what is to be sent cannot be read: {error}")))?;
@@ -176,7 +210,14 @@ impl Http {
     /// An unauthenticated `GET` of a JSON document.
     pub(super) async fn get_json<T: DeserializeOwned>(&self, path: &str) -> Result<T, RemoteError> {
         let answer = self
-            .send(Method::GET, path, Bytes::new().into(), None, JSON_MAX)
+            .send(
+                Method::GET,
+                path,
+                Bytes::new().into(),
+                None,
+                JSON_MAX,
+                Duration::ZERO,
+            )
             .await?;
         if answer.status.is_success() {
             return serde_json::from_slice(&answer.body).map_err(|error| self.nonsense(error.to_string()));
@@ -186,6 +227,17 @@ impl Http {
             None => Err(self.nonsense(format!("status {}", answer.status))),
         }
     }
+}
+
+fn is_onion(host: &str) -> bool {
+    host.trim_end_matches('.')
+        .to_ascii_lowercase()
+        .ends_with(".onion")
+}
+
+/// A SOCKS5 proxy that is given names, not addresses: who looks names up here tells the network whom the node talks to.
+fn is_socks(proxy: &str) -> bool {
+    Url::parse(proxy).is_ok_and(|url| url.scheme() == "socks5h" && url.host().is_some())
 }
 
 /// What reqwest saw, down to its cause; without the URL, which the caller names.
@@ -198,4 +250,43 @@ fn reason(error: &reqwest::Error) -> String {
         deepest = cause;
     }
     deepest.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(url: &str, proxy: Option<&str>) -> Option<String> {
+        let connect = Connect::through(proxy.map(str::to_owned));
+        Http::new(url, &connect).err().map(|error| error.to_string())
+    }
+
+    #[test]
+    fn an_onion_service_without_a_proxy_is_refused_with_what_to_set() {
+        for url in ["http://abc.onion", "https://abc.ONION.:8750/x"] {
+            let said = refused(url, None).unwrap();
+            assert!(said.contains("--proxy socks5h://127.0.0.1:9050"), "{said}");
+            assert_eq!(refused(url, Some("socks5h://127.0.0.1:9050")), None);
+        }
+        assert_eq!(refused("http://onion.example", None), None);
+    }
+
+    #[test]
+    fn a_proxy_that_would_leave_names_to_this_machine_is_refused() {
+        for proxy in [
+            "socks5://127.0.0.1:9050",
+            "http://127.0.0.1:8118",
+            "127.0.0.1:9050",
+            "",
+        ] {
+            let said = refused("http://server", Some(proxy)).unwrap();
+            assert!(said.contains("socks5h://127.0.0.1:9050"), "{said}");
+        }
+    }
+
+    #[test]
+    fn a_proxy_gets_more_time() {
+        assert!(Connect::through(Some("socks5h://p:1".into())).timeout > Connect::through(None).timeout);
+        assert_eq!(Connect::through(None), Connect::default());
+    }
 }

@@ -6,7 +6,9 @@
 mod body;
 mod error;
 mod http;
+mod more;
 mod session;
+mod snapshots;
 
 pub use body::BodyFile;
 pub use error::RemoteError;

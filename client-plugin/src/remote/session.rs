@@ -1,18 +1,17 @@
 //! A session: opened by a signature, then a MAC on every request and every answer.
 
 use super::{
-    BodyFile, Connect, RemoteError,
+    Connect, RemoteError,
     body::Body,
     http::{Http, RawAnswer},
 };
-use crate::{keys::Keys, random::SharedRng};
+use crate::{keys::Access, random::SharedRng};
 use backstop_protocol::{
-    api::{self, AccountState, Appended, ProofReport, SessionOpened, SnapshotInfo, SnapshotList},
-    chunk::{ChunkPlace, encode_ids, parse_places},
+    api::{self, AccountState, Appended, ProofReport, SessionOpened},
     clock::{Clock, UnixMillis},
     grant::{Scope, SignedGrant},
     hash,
-    id::{ChunkId, Network, NodeId, PackId, ServerKey, SnapshotId},
+    id::{Network, NodeId, ServerKey},
     problem::ProblemCode,
     removal::SignedRemoval,
     session::{Opening, PairSecret, SessionKey, WriterClaim},
@@ -33,8 +32,8 @@ const RENEW_BEFORE: Duration = Duration::from_mins(1);
 
 /// Who opens sessions, and for which account.
 pub struct Identity {
-    /// The node's keys, of which the access key signs openings.
-    pub keys: Arc<Keys>,
+    /// The node's keys, of which the access key signs openings; or a device's own access key.
+    pub keys: Arc<dyn Access>,
     /// The account's node.
     pub node: NodeId,
     /// The account's network.
@@ -81,7 +80,7 @@ impl Session {
         let http = Http::new(url, connect)?;
         let pair = identity
             .keys
-            .access
+            .access()
             .shared_with(&server.0)
             .map_err(|_| RemoteError::BadUrl {
                 url: url.to_owned(),
@@ -129,25 +128,48 @@ impl Session {
     /// Opens the session again, with the same claim.
     pub async fn renew(&self) -> Result<AccountState, RemoteError> {
         let _one = self.renewing.lock().await;
-        self.open_again().await
+        Box::pin(self.open_again()).await
     }
 
     /// The same, unless another task did it while this one waited for its turn.
     async fn renew_instead_of(&self, old: &Arc<Token>) -> Result<(), RemoteError> {
         let _one = self.renewing.lock().await;
         if Arc::ptr_eq(old, &self.token()) {
-            self.open_again().await?;
+            Box::pin(self.open_again()).await?;
         }
         Ok(())
     }
 
+    /// Opens with the grant at hand. Where that is valid no more, this key may have been given another one, which another
+    /// command showed to the server: the one at hand is left out then.
     async fn open_again(&self) -> Result<AccountState, RemoteError> {
+        let shown = self.identity.grant.clone();
+        // Boxed, for it is in the future of every call.
+        match Box::pin(self.open_with(shown.clone())).await {
+            Err(error)
+                if shown.is_some()
+                    && matches!(
+                        error.code(),
+                        Some(ProblemCode::GrantRevoked | ProblemCode::GrantExpired)
+                    ) =>
+            {
+                // Where no other grant helps, the first word says more.
+                self.open_with(None)
+                    .await
+                    .map_err(|other| if other.is_passing() { other } else { error })
+            }
+            other => other,
+        }
+    }
+
+    async fn open_with(&self, grant: Option<SignedGrant>) -> Result<AccountState, RemoteError> {
+        let access = self.identity.keys.access();
         let opening = Opening {
             server: self.server,
             node: self.identity.node,
             network: self.identity.network,
-            access_key: self.identity.keys.access.access_key(),
-            grant: self.identity.grant.clone(),
+            access_key: access.access_key(),
+            grant,
             scope: if self.claim.is_some() {
                 Scope::Append
             } else {
@@ -157,9 +179,7 @@ impl Session {
             time: self.clock.now(),
         };
         let aux = self.rng.array();
-        let mut signed = opening
-            .sign(&self.identity.keys.access, &aux)
-            .map_err(|_| RemoteError::Key)?;
+        let mut signed = opening.sign(access, &aux).map_err(|_| RemoteError::Key)?;
         signed.invite.clone_from(&self.identity.invite);
         let body = serde_json::to_vec(&signed).map_err(|_| RemoteError::Key)?;
         let key = self.pair.opening_key(&body);
@@ -172,6 +192,7 @@ impl Session {
                 Bytes::from(body).into(),
                 None,
                 api::JSON_MAX,
+                Duration::ZERO,
             )
             .await?;
         if !proves(&answer, &key, &[0; 32]) {
@@ -204,70 +225,25 @@ impl Session {
     /// One page of records from `from` on, oldest first, each with the time at which the server received it;
     /// empty where there is none.
     pub async fn records(&self, from: u64) -> Result<Vec<(UnixMillis, Bytes)>, RemoteError> {
+        self.page(&format!("{}?from={from}", api::RECORDS), Duration::ZERO)
+            .await
+    }
+
+    /// The frames of a page of records, for which the server may take its time.
+    pub(super) async fn page(
+        &self,
+        path: &str,
+        wait: Duration,
+    ) -> Result<Vec<(UnixMillis, Bytes)>, RemoteError> {
         let most = api::RECORD_PAGE + api::RECORD_MAX;
         let page = self
-            .call(
-                Method::GET,
-                &format!("{}?from={from}", api::RECORDS),
-                Bytes::new(),
-                most,
-            )
+            .call_patiently(Method::GET, path, Bytes::new().into(), most, wait)
             .await?;
         let frames = api::parse_frames(&page).map_err(|error| self.http.nonsense(error.to_string()))?;
         Ok(frames
             .into_iter()
             .map(|(at, sealed)| (at, page.slice_ref(sealed)))
             .collect())
-    }
-
-    /// Where chunks lie, in the order asked for; at most [`api::LOCATE_MAX`] ids a call.
-    pub async fn locate(&self, ids: &[ChunkId]) -> Result<Vec<Option<ChunkPlace>>, RemoteError> {
-        let most = ids.len() * 41 + api::JSON_MAX;
-        let body = self
-            .call(Method::POST, api::LOCATE, encode_ids(ids).into(), most)
-            .await?;
-        parse_places(&body, ids.len()).map_err(|error| self.http.nonsense(error.to_string()))
-    }
-
-    /// Stores one pack; success means that it is durable there.
-    pub async fn put_pack(&self, pack: PackId, bytes: Bytes) -> Result<(), RemoteError> {
-        self.call(
-            Method::PUT,
-            &format!("{}/{pack}", api::PACKS),
-            bytes,
-            api::JSON_MAX,
-        )
-        .await
-        .map(|_| ())
-    }
-
-    /// A pack, or the bytes `(offset, length)` of it.
-    pub async fn get_pack(&self, pack: PackId, range: Option<(u32, u32)>) -> Result<Bytes, RemoteError> {
-        let path = match range {
-            None => format!("{}/{pack}", api::PACKS),
-            Some((offset, length)) => format!("{}/{pack}?offset={offset}&length={length}", api::PACKS),
-        };
-        self.call(Method::GET, &path, Bytes::new(), api::PACK_MAX).await
-    }
-
-    /// Makes a snapshot whose chunks are all there the newest one.
-    pub async fn commit_snapshot(&self, commit: &BodyFile) -> Result<SnapshotInfo, RemoteError> {
-        let body = Body::File(commit);
-        let info = self.call_with(Method::POST, api::SNAPSHOTS, body, api::JSON_MAX);
-        serde_json::from_slice(&info.await?).map_err(|error| self.http.nonsense(error.to_string()))
-    }
-
-    /// The complete snapshots, newest first.
-    pub async fn snapshots(&self) -> Result<Vec<SnapshotInfo>, RemoteError> {
-        let list: SnapshotList = self.json(Method::GET, api::SNAPSHOTS, Bytes::new()).await?;
-        Ok(list.snapshots)
-    }
-
-    /// The sealed manifest of a snapshot.
-    pub async fn manifest(&self, snapshot: SnapshotId) -> Result<Bytes, RemoteError> {
-        let path = format!("{}/{snapshot}/manifest", api::SNAPSHOTS);
-        self.call(Method::GET, &path, Bytes::new(), api::MANIFEST_MAX)
-            .await
     }
 
     /// Reports what a comparison of the backup with the node's own database found.
@@ -303,7 +279,7 @@ impl Session {
         self.call(Method::GET, &path, Bytes::new(), api::FILES_MAX).await
     }
 
-    async fn json<T: DeserializeOwned>(
+    pub(super) async fn json<T: DeserializeOwned>(
         &self,
         method: Method,
         path: &str,
@@ -313,27 +289,36 @@ impl Session {
         serde_json::from_slice(&body).map_err(|error| self.http.nonsense(error.to_string()))
     }
 
-    async fn call(&self, method: Method, path: &str, body: Bytes, most: usize) -> Result<Bytes, RemoteError> {
-        self.call_with(method, path, body.into(), most).await
+    /// One call within the session.
+    pub(super) async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+        most: usize,
+    ) -> Result<Bytes, RemoteError> {
+        self.call_patiently(method, path, body.into(), most, Duration::ZERO)
+            .await
     }
 
-    /// One call within the session; renews an old token, once.
-    async fn call_with(
+    /// One call within the session, for which the server may take `wait` longer than for others; renews an old token, once.
+    pub(super) async fn call_patiently(
         &self,
         method: Method,
         path: &str,
         body: Body<'_>,
         most: usize,
+        wait: Duration,
     ) -> Result<Bytes, RemoteError> {
         let token = self.token();
         if token.until <= Instant::now() {
             self.renew_instead_of(&token).await?;
         }
         let token = self.token();
-        match self.attempt(method.clone(), path, body.clone(), most).await {
+        match self.attempt(method.clone(), path, body.clone(), most, wait).await {
             Err(error) if error.code() == Some(ProblemCode::SessionExpired) => {
                 self.renew_instead_of(&token).await?;
-                self.attempt(method, path, body, most).await
+                self.attempt(method, path, body, most, wait).await
             }
             other => other,
         }
@@ -345,6 +330,7 @@ impl Session {
         path: &str,
         body: Body<'_>,
         most: usize,
+        wait: Duration,
     ) -> Result<Bytes, RemoteError> {
         let token = self.token();
         let counter = self.counter.fetch_add(1, Ordering::Relaxed);
@@ -359,7 +345,14 @@ impl Session {
         );
         let answer = self
             .http
-            .send(method, path, body, Some(authorization), most.max(api::JSON_MAX))
+            .send(
+                method,
+                path,
+                body,
+                Some(authorization),
+                most.max(api::JSON_MAX),
+                wait,
+            )
             .await?;
         if !proves(&answer, &token.key, &mac) {
             return Err(self.unproved(&answer));
@@ -376,6 +369,11 @@ impl Session {
     /// The present token. Not held over a call: one that hangs must not keep another from being renewed.
     fn token(&self) -> Arc<Token> {
         self.token.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// An answer that SPEC forbids.
+    pub(super) fn nonsense(&self, reason: &impl ToString) -> RemoteError {
+        self.http.nonsense(reason.to_string())
     }
 
     fn parse<T: DeserializeOwned>(&self, answer: &RawAnswer) -> Result<T, RemoteError> {

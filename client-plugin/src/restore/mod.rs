@@ -30,7 +30,7 @@ pub use work::vacant;
 
 use crate::{
     keys::Keys,
-    record::Policy,
+    record::{Opener, Policy},
     snapshot::{self, FetchError},
 };
 use backstop_protocol::{
@@ -38,6 +38,7 @@ use backstop_protocol::{
     clock::{Clock, UnixMillis},
     head::Head,
     id::{NodeId, ServerKey, TimelineId},
+    record::{RecordHeader, RecordKind},
 };
 use base::Base;
 use std::path::{Path, PathBuf};
@@ -190,6 +191,23 @@ pub async fn restore(
         policy: summary.policy,
         orphans: proof.orphans,
         elapsed_ms: clock.now().millis_since(began),
+    })
+}
+
+/// Whether these keys open what a server holds of a node: the newest record that it gives.
+pub async fn opens(
+    server: &impl BackupServer,
+    keys: &Keys,
+    account: &AccountState,
+) -> Result<bool, RestoreError> {
+    let page = server.records(account.head.seq).await?;
+    let Some((_, sealed)) = page.first() else {
+        return Ok(false);
+    };
+    Ok(match RecordHeader::parse(sealed).map(|header| header.kind) {
+        Ok(RecordKind::Batch) => Opener::new(&keys.record).peek(sealed).is_ok(),
+        Ok(_) => Opener::new(&keys.record).open(sealed).is_ok(),
+        Err(_) => false,
     })
 }
 

@@ -224,6 +224,7 @@ impl BackupServer for FakeServer {
             files: None,
             quota: None,
             removal_at: None,
+            restored_since: None,
             time: UnixMillis(0),
         })
     }

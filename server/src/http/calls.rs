@@ -1,7 +1,10 @@
 //! All calls of the API, each with what it takes and gives: the routes and the document that describes them are both made of
 //! this list, so that neither has what the other lacks.
 
-use super::{App, chunks, files, openapi, packs, proofs, records, removal, server, sessions, snapshots};
+use super::{
+    App, chunks, files, grants, openapi, packs, proofs, receipts, records, removal, server, sessions,
+    snapshots,
+};
 use axum::routing::{MethodRouter, get, post, put};
 use backstop_protocol::api;
 use std::sync::Arc;
@@ -100,10 +103,22 @@ impl Call {
     }
 }
 
-const FROM: &[Field] = &[Field {
-    name: "from",
-    required: true,
-    about: "The first seq of the page.",
+const FROM: &[Field] = &[
+    Field {
+        name: "from",
+        required: true,
+        about: "The first seq of the page.",
+    },
+    Field {
+        name: "wait",
+        required: false,
+        about: "How long to wait for a record, milliseconds, where there is none yet.",
+    },
+];
+const AFTER: &[Field] = &[Field {
+    name: "after",
+    required: false,
+    about: "The last id of the page before.",
 }];
 const PART: &[Field] = &[
     Field {
@@ -130,12 +145,16 @@ pub(super) fn calls() -> Vec<Call> {
     let grants = format!("{}/{{access_key}}", api::GRANTS);
     let pack = format!("{}/{{pack}}", api::PACKS);
     let manifest = format!("{}/{{snapshot}}/manifest", api::SNAPSHOTS);
+    let chunks = format!("{}/{{snapshot}}/chunks", api::SNAPSHOTS);
     let locate = api::LOCATE_MAX * backstop_protocol::id::ChunkId::LEN;
     vec![
         Call::new("get", OPENAPI, "describe", "This document.", Json("Document"), get(openapi::document)),
         Call::new("get", api::HEALTH, "health", "Whether the server can answer.", Json("Health"), get(server::health)),
         Call::new("get", api::INFO, "info", "What the server is.", Json("ServerInfo"), get(server::info)),
         Call::new("get", grants, "grants", "The grants that the server was shown for a key.", Json("KnownGrants"), get(sessions::grants)),
+        Call::new("get", api::GRANTS, "account_grants", "The grants that the account was shown.", Json("AccountGrants"), get(grants::list)).read(),
+        Call::new("post", api::REVOCATIONS, "revoke", "Raises the floor of serials (SPEC 4.6).", Json("AccountGrants"), post(grants::revoke))
+            .read().takes(Json("SignedRevocation")),
         Call::new("post", api::SESSIONS, "open", "Opens a session (SPEC 4.3).", Json("SessionOpened"), post(sessions::open))
             .takes(Json("SignedOpening")),
         Call::new("get", api::HEAD, "head", "The account's state.", Json("AccountState"), get(records::head)).read(),
@@ -143,6 +162,7 @@ pub(super) fn calls() -> Vec<Call> {
             .append().takes(Octets("A sealed record.", api::RECORD_MAX)),
         Call::new("get", api::RECORDS, "records", "A page of records (SPEC 7.2).", Octets("Frames.", api::RECORD_MAX + 12), get(records::page))
             .read().query(FROM),
+        Call::new("get", api::RECEIPT, "receipt", "What the server holds, signed (SPEC 7.6).", Json("SignedReceipt"), get(receipts::sign)).read(),
         Call::new("post", api::LOCATE, "locate", "Where chunks lie (SPEC 6.2).", Octets("Places.", api::LOCATE_MAX * 41), post(chunks::locate))
             .read().takes(Octets("Chunk ids, 32 bytes each.", locate)),
         Call::new("put", pack.clone(), "store_pack", "Stores a pack (SPEC 6.2).", Octets("Nothing.", 0), put(packs::store))
@@ -153,6 +173,8 @@ pub(super) fn calls() -> Vec<Call> {
             .append().takes(Octets("A commit.", api::COMMIT_MAX)),
         Call::new("get", api::SNAPSHOTS, "snapshots", "The complete snapshots.", Json("SnapshotList"), get(snapshots::list)).read(),
         Call::new("get", manifest, "manifest", "A sealed manifest (SPEC 6.3).", Octets("A manifest.", api::MANIFEST_MAX), get(snapshots::manifest)).read(),
+        Call::new("get", chunks, "snapshot_chunks", "A page of a snapshot's chunks.", Octets("Chunk ids, ascending.", api::CHUNKS_PAGE * backstop_protocol::id::ChunkId::LEN), get(snapshots::chunks))
+            .read().query(AFTER),
         Call::new("post", api::PROOFS, "prove", "Reports what a comparison found.", Json("AccountState"), post(proofs::report))
             .append().takes(Json("ProofReport")),
         Call::new("post", api::PROOFS_ACCEPTED, "accept", "Lets go of what a failed comparison holds.", Json("AccountState"), post(proofs::accept))

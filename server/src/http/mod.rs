@@ -4,14 +4,17 @@
 //! panics become refusals; [`session`] recognises the session, reads the body and checks the request's MAC. What
 //! reaches a handler of a session call is whole, authentic and within its limit.
 
+mod arrivals;
 mod body;
 mod calls;
 mod chunks;
 mod files;
+mod grants;
 mod openapi;
 mod packs;
 mod params;
 mod proofs;
+mod receipts;
 mod records;
 mod removal;
 mod seal;
@@ -27,6 +30,7 @@ use crate::{
     error::ApiError, housekeeping::Housekeeping, metrics::Metrics, packs::PackStore, rates::Limiter,
     sessions::Sessions, store::Store, transport::Proxies, webhooks::Webhooks,
 };
+pub(crate) use arrivals::Arrivals;
 use axum::{
     Router,
     http::{StatusCode, header},
@@ -37,6 +41,7 @@ use backstop_protocol::{api::OCTETS, clock::Clock};
 use bytes::Bytes;
 use serde::Serialize;
 use std::{any::Any, sync::Arc, time::Duration};
+use tokio::sync::watch;
 use tower_http::catch_panic::CatchPanicLayer;
 
 /// What every handler works with.
@@ -51,6 +56,9 @@ pub(crate) struct App {
     pub(crate) body_grace: Duration,
     pub(crate) limiter: Limiter,
     pub(crate) webhooks: Webhooks,
+    pub(crate) arrivals: Arrivals,
+    /// Once true, nobody waits any more.
+    pub(crate) stopping: watch::Receiver<bool>,
 }
 
 /// The whole of the API.

@@ -16,6 +16,7 @@ use axum::{
 };
 use backstop_protocol::{
     api::{self, AUTH_SCHEME},
+    clock::UnixMillis,
     hash::same,
     id::ChunkId,
 };
@@ -39,6 +40,8 @@ pub(super) struct ReadCall {
     /// Whether it is the call of a run that makes snapshots: a writer that did not take over.
     pub(super) uploads: bool,
     pub(super) body: Bytes,
+    /// When the session ends, by the server's clock.
+    pub(super) expires_at: UnixMillis,
 }
 
 /// A call of a session that may append.
@@ -187,6 +190,7 @@ impl FromRequestParts<Arc<App>> for ReadCall {
             account: session.account,
             uploads: session.writer.is_some() && !session.takeover,
             body,
+            expires_at: session.expires_at,
         })
     }
 }

@@ -1,17 +1,19 @@
-//! Snapshots: commit, list, manifest.
+//! Snapshots: commit, list, manifest, chunks.
 
 use super::{
     App, Json, Octets,
-    params::Id,
+    params::{Fields, Id},
     session::{AppendCall, ReadCall},
 };
 use crate::{error::ApiError, store::Commit};
 use axum::extract::State;
 use backstop_protocol::{
-    api::{SnapshotInfo, SnapshotList},
-    id::SnapshotId,
+    api::{CHUNKS_PAGE, SnapshotInfo, SnapshotList},
+    chunk::encode_ids,
+    id::{ChunkId, SnapshotId},
     snapshot::SnapshotCommit,
 };
+use serde::Deserialize;
 use std::sync::Arc;
 
 pub(super) async fn commit(
@@ -58,5 +60,27 @@ pub(super) async fn manifest(
     let manifest = app.store.manifest(call.account, snapshot).await?;
     manifest
         .map(|sealed| Octets(sealed.into()))
+        .ok_or(ApiError::NotFound)
+}
+
+/// `?after=ID`
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct After {
+    after: Option<ChunkId>,
+}
+
+pub(super) async fn chunks(
+    State(app): State<Arc<App>>,
+    call: ReadCall,
+    Id(snapshot): Id<SnapshotId>,
+    Fields(After { after }): Fields<After>,
+) -> Result<Octets, ApiError> {
+    let chunks = app
+        .store
+        .snapshot_chunks(call.account, snapshot, after, CHUNKS_PAGE)
+        .await?;
+    chunks
+        .map(|ids| Octets(encode_ids(&ids).into()))
         .ok_or(ApiError::NotFound)
 }

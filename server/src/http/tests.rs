@@ -6,7 +6,7 @@ use crate::{
     packs::{PackError, PackRange, StoredPack},
     sessions::Session,
     store::{
-        AccountId, Append, Commit, GaugeStore, GroupSizes, HistoryPolicy, Leaving, Move, Overview,
+        AccountId, Append, Commit, Devices, GaugeStore, GroupSizes, HistoryPolicy, Leaving, Move, Overview,
         PackArrival, PackIndex, PackLoad, PackRow, PoolGauges, PutFiles, RecordRow, Removal, ScrubStore,
         SessionRequest, StoreError, StoreId, StoredRecord, Tenancy, Watched, Writer,
     },
@@ -17,7 +17,7 @@ use axum::{
     http::{Request, Response},
 };
 use backstop_protocol::{
-    api::{self, AccountState, Appended, ProofReport, SnapshotInfo},
+    api::{self, AccountGrants, AccountState, Appended, ProofReport, SnapshotInfo},
     chunk::ChunkPlace,
     clock::UnixMillis,
     grant::SignedGrant,
@@ -35,6 +35,22 @@ struct FaultyStore;
 
 fn away<T>() -> Result<T, StoreError> {
     Err(StoreError::Unavailable("the cable to rack 7 is out".to_owned()))
+}
+
+#[async_trait]
+impl Devices for FaultyStore {
+    async fn account_grants(&self, _: AccountId) -> Result<AccountGrants, StoreError> {
+        away()
+    }
+    async fn snapshot_chunks(
+        &self,
+        _: AccountId,
+        _: SnapshotId,
+        _: Option<ChunkId>,
+        _: usize,
+    ) -> Result<Option<Vec<ChunkId>>, StoreError> {
+        away()
+    }
 }
 
 #[async_trait]
@@ -258,6 +274,8 @@ async fn call(method: &str, path: &str, body: Vec<u8>) -> Problem {
         webhooks,
         proxies: Proxies::default(),
         body_grace: Duration::from_secs(30),
+        arrivals: Arrivals::default(),
+        stopping: watch::channel(false).1,
     }));
     let mac = key.request_mac(method, path, 1, &sha256(&body));
     let authorization = format!("Backstop {token} 1 {}", hex::encode(mac));

@@ -71,6 +71,9 @@ pub struct Account {
     pub going: bool,
     /// What an operator was told about it last.
     pub told: Told,
+    /// Since when nothing is taken, because the store is a copy of an earlier time and no takeover said yet that it goes
+    /// on from there.
+    pub restored_since: Option<UnixMillis>,
 }
 
 impl Account {
@@ -101,6 +104,7 @@ impl Account {
             removal_word_at: None,
             going: false,
             told: Told::default(),
+            restored_since: None,
         }
     }
 
@@ -160,11 +164,17 @@ impl Account {
     /// and marks it as seen, no more. Any other must expect the epoch that is there and raise it, and must say so where
     /// it takes the place of another instance that may have written. That is judged first, so that a machine that was
     /// taken over learns just that.
+    /// Over a store that was restored from a copy, a new takeover alone succeeds, and is what lets go of the account.
     pub fn claim(&mut self, claim: &WriterClaim, now: UnixMillis) -> Result<(), Refusal> {
         let writer = Writer::from(claim);
-        if let Some(seat) = &mut self.seat {
+        if !claim.takeover {
+            self.check_restored()?;
+        }
+        if let Some(seat) = self.seat {
             if seat.writer == writer {
-                seat.seen_at = now;
+                // A takeover that is repeated is not the one that was asked for.
+                self.check_restored()?;
+                self.seat = Some(Seat { seen_at: now, ..seat });
                 return Ok(());
             }
             if seat.writer.instance != writer.instance && !claim.takeover && !self.head.is_empty() {
@@ -193,11 +203,24 @@ impl Account {
             since: now,
             seen_at: now,
         });
+        self.restored_since = None;
         Ok(())
+    }
+
+    /// Refuses while the store is a copy of which the node's owner has said nothing yet.
+    fn check_restored(&self) -> Result<(), Refusal> {
+        match self.restored_since {
+            Some(since) => Err(Refusal::ServerRestored {
+                epoch: self.epoch(),
+                since,
+            }),
+            None => Ok(()),
+        }
     }
 
     /// Whether the session's run is still the writer.
     pub fn check_writer(&self, writer: &Writer) -> Result<(), Refusal> {
+        self.check_restored()?;
         match &self.seat {
             _ if self.going => Err(Refusal::NotFound),
             Some(seat) if seat.writer == *writer => Ok(()),
@@ -308,6 +331,7 @@ impl Account {
             files: None,
             quota,
             removal_at: self.removal_at(),
+            restored_since: self.restored_since,
             time: now,
         }
     }
@@ -345,6 +369,7 @@ mod tests {
     fn a_machine_that_was_taken_over_learns_that_and_not_that_its_epoch_is_old() {
         let mut account = account();
         account.claim(&claim(1, 1, 0, 1), UnixMillis(1)).unwrap();
+        account.head.seq = 1;
         let takeover = WriterClaim {
             takeover: true,
             ..claim(2, 2, 1, 2)
@@ -353,6 +378,32 @@ mod tests {
         let refused = account.claim(&claim(1, 3, 1, 2), UnixMillis(3));
         let since = UnixMillis(2);
         assert_eq!(refused, Err(Refusal::OtherInstance { epoch: 2, since }));
+    }
+
+    #[test]
+    fn over_a_restored_store_a_new_takeover_alone_lets_go() {
+        let mut account = account();
+        let takeover = WriterClaim {
+            takeover: true,
+            ..claim(1, 1, 0, 1)
+        };
+        account.claim(&takeover, UnixMillis(1)).unwrap();
+        account.restored_since = Some(UnixMillis(5));
+        let refused = Err(Refusal::ServerRestored {
+            epoch: 1,
+            since: UnixMillis(5),
+        });
+        // Neither the next run, nor the same claim again, nor an append.
+        assert_eq!(account.claim(&claim(1, 2, 1, 2), UnixMillis(6)), refused);
+        assert_eq!(account.claim(&takeover, UnixMillis(6)), refused);
+        assert_eq!(account.check_writer(&Writer::from(&takeover)), refused);
+        let anew = WriterClaim {
+            takeover: true,
+            ..claim(1, 3, 1, 2)
+        };
+        account.claim(&anew, UnixMillis(7)).unwrap();
+        assert_eq!(account.restored_since, None);
+        assert_eq!(account.check_writer(&Writer::from(&anew)), Ok(()));
     }
 
     proptest! {

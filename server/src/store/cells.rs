@@ -6,7 +6,7 @@ use super::{
     Told, Writer,
 };
 use backstop_protocol::{
-    api::{Proof, SnapshotInfo},
+    api::{Proof, RememberedGrant, SnapshotInfo},
     clock::UnixMillis,
     head::Head,
     id::{InstanceId, Network, NodeId, RecordHash, RunId, SnapshotId, TimelineId},
@@ -124,6 +124,7 @@ pub(super) fn account(row: &impl Cells) -> Result<Account, StoreError> {
         },
         proof: proof(row)?,
         held_since: time(row, "held_since")?,
+        restored_since: time(row, "restored_at")?,
         created_at: time(row, "created_at")?.unwrap_or_default(),
         kept_bytes: number(row, "kept_bytes")?,
         quota: optional(row, "quota")?,
@@ -210,6 +211,15 @@ fn proof(row: &impl Cells) -> Result<Option<Proof>, StoreError> {
         seq: number(row, "proof_seq")?,
         equal: row.truth("proof_equal")?,
     }))
+}
+
+/// What is listed of a row of `grants`.
+pub(super) fn remembered(row: &impl Cells) -> Result<RememberedGrant, StoreError> {
+    Ok(RememberedGrant {
+        text: row.text("text")?.to_owned(),
+        signature: row.text("signature")?.to_owned(),
+        shown_at: time(row, "shown_at")?.unwrap_or_default(),
+    })
 }
 
 /// What is listed of a row of `snapshots`.

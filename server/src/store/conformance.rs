@@ -6,6 +6,7 @@ mod files;
 mod gauges;
 mod history;
 mod leaving;
+mod mirrors;
 mod openings;
 mod packs;
 mod room;
@@ -20,6 +21,7 @@ pub(super) use files::*;
 pub(super) use gauges::*;
 pub(super) use history::*;
 pub(super) use leaving::*;
+pub(super) use mirrors::*;
 pub(super) use openings::*;
 pub(super) use packs::*;
 pub(super) use room::*;
@@ -116,6 +118,8 @@ macro_rules! for_every_rule {
             files_that_another_version_followed_are_dropped_and_the_newest_stays,
             files_are_their_accounts_own,
             an_overview_counts_all_accounts_and_names_as_many_as_asked_for,
+            an_accounts_grants_are_listed_with_their_floor_the_highest_serial_first,
+            a_snapshots_chunks_are_listed_by_id_page_by_page,
             an_account_sees_nothing_of_another,
             a_closed_store_refuses,
         }

@@ -55,6 +55,17 @@ pub enum Refusal {
         /// When its writer opened.
         since: Option<UnixMillis>,
     },
+    /// The store is a copy of an earlier time, and the node's owner has not said yet that it goes on from there.
+    #[error(
+        "nothing is taken until the node's owner has looked at it: stop lightningd and type `backstop adopt` there, or \
+         `backstop restore` where that machine is gone"
+    )]
+    ServerRestored {
+        /// The account's epoch.
+        epoch: u64,
+        /// When its operator said so.
+        since: UnixMillis,
+    },
     /// Of another timeline than the account's.
     #[error("it belongs to another timeline")]
     WrongTimeline,

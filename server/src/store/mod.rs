@@ -10,6 +10,7 @@
 mod account;
 mod act;
 mod cells;
+mod devices;
 mod error;
 mod gauges;
 mod grant;
@@ -36,6 +37,7 @@ pub(crate) mod conformance;
 
 pub use account::{Account, Seat};
 pub use act::{Act, Allowed};
+pub use devices::Devices;
 pub use error::{Refusal, StoreError};
 pub use gauges::{GaugeStore, GroupSizes, NodeGauges, Overview, PoolGauges};
 pub use grant::{ShownGrant, judge_grant, judge_remembered};
@@ -212,7 +214,7 @@ pub trait Removal: Send {
 /// [`StoreError::Failed`]; refusals by rule are [`StoreError::Refused`] with the reasons that the method lists.
 /// An account sees its own records, chunks and snapshots only.
 #[async_trait]
-pub trait Store: GaugeStore + ScrubStore + Tenancy + 'static {
+pub trait Store: Devices + GaugeStore + ScrubStore + Tenancy + 'static {
     /// The store's name, made when the store was made.
     fn id(&self) -> StoreId;
 

@@ -3,6 +3,11 @@
 use super::{Account, StoreError};
 use backstop_protocol::id::{Network, NodeId};
 
+/// By how much the epochs of a store that was restored from a copy are raised: more than any time since that copy can have
+/// seen. So no opening of that time fits again, whoever replays it, and what comes now is of a higher epoch than what was
+/// lost (I7).
+pub(super) const EPOCHS_PASSED: i64 = 1 << 20;
+
 /// Why a command did nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum OperatorError {

@@ -10,6 +10,7 @@ mod beside;
 mod cells;
 mod chunks;
 mod committer;
+mod devices;
 mod files;
 mod gauges;
 mod history;

@@ -10,6 +10,7 @@ mod beside;
 mod cells;
 pub(super) use cells::trouble;
 mod chunks;
+mod devices;
 mod files;
 mod gauges;
 mod history;

@@ -130,7 +130,7 @@ impl Account<'_> {
         grant: SignedGrant,
     ) -> Result<(Reader, AccountState), RemoteError> {
         let identity = Arc::new(Identity {
-            keys: Arc::clone(self.keys),
+            keys: self.keys.clone(),
             node,
             network,
             grant: Some(grant.clone()),

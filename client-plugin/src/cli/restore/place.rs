@@ -245,7 +245,7 @@ impl Place {
             database: (self.database != self.node.net().join("lightningd.sqlite3"))
                 .then(|| self.database.clone()),
             files: FileName::defaults(),
-            outage: OutageConfig::default(),
+            outage: OutageConfig::through(args.proxy.as_deref()),
             shadow: ShadowConfig::default(),
             grant: taken.grant.clone(),
             servers,

@@ -30,6 +30,19 @@ pub(super) fn found(
     Ok(())
 }
 
+/// Says when the machine that writes was last heard of: what a person looks at before it is fenced off.
+pub(super) fn last_heard(out: &mut dyn Write, state: &AccountState) -> io::Result<()> {
+    match state.writer_seen_at {
+        Some(seen) => writeln!(
+            out,
+            "Writer    last heard from {} s ago ({}); it is refused from now on",
+            state.time.millis_since(seen) / 1000,
+            Utc(seen)
+        ),
+        None => Ok(()),
+    }
+}
+
 /// Says what was restored.
 pub(super) fn restored(out: &mut dyn Write, restored: &Restored, state: &AccountState) -> io::Result<()> {
     let Restored {
@@ -83,6 +96,20 @@ pub(super) fn restored(out: &mut dyn Write, restored: &Restored, state: &Account
     writeln!(
         out,
         "Fenced    the machine that wrote this backup until now is refused from here on"
+    )
+}
+
+/// Says what was restored from a mirror.
+pub(super) fn of_mirror(out: &mut dyn Write, restored: &Restored) -> io::Result<()> {
+    writeln!(
+        out,
+        "Restored  {} ({} bytes)\n          record {} of epoch {}, data_version {}\nChecked   every seal, the chain of \
+         records, each step of data_version, integrity_check, foreign_key_check",
+        restored.database.display(),
+        restored.database_len,
+        restored.head.seq,
+        restored.head.epoch,
+        restored.data_version
     )
 }
 

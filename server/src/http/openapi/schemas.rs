@@ -84,6 +84,11 @@ pub(super) fn all() -> Value {
         ]),
         "KnownGrants": object(&[("grants", list(&reference("SignedGrant")))]),
         "SignedGrant": object(&grant),
+        "AccountGrants": object(&[("floor", number()), ("grants", list(&reference("RememberedGrant")))]),
+        "RememberedGrant": object(&[("text", text()), ("signature", text()), ("shown_at", number())]),
+        "SignedRevocation": request(&grant, &[]),
+        "Receipt": receipt(&network),
+        "SignedReceipt": object(&[("receipt", reference("Receipt")), ("signature", hex(64))]),
         "Head": object(&[("epoch", number()), ("seq", number()), ("hash", hex(32))]),
         "Appended": sparse(
             &[
@@ -117,7 +122,7 @@ pub(super) fn all() -> Value {
             ("expires_in_ms", number()),
             ("account", reference("AccountState")),
         ]),
-        "AccountState": sparse(&[
+        "AccountState": object(&[
             ("node", hex(33)),
             ("network", network.clone()),
             ("epoch", number()),
@@ -133,15 +138,28 @@ pub(super) fn all() -> Value {
             ("proof", maybe(&reference("Proof"))),
             ("held_since", maybe(&number())),
             ("files", maybe(&reference("FilesInfo"))),
-            ("quota", reference("Quota")),
-            ("removal_at", number()),
+            ("quota", maybe(&reference("Quota"))),
+            ("removal_at", maybe(&number())),
+            ("restored_since", maybe(&number())),
             ("time", number()),
-        ], &["quota", "removal_at"]),
+        ]),
         "SignedOpening": signed_opening(),
         "Opening": opening(&network, &grant),
         "SignedRemoval": request(&grant, &[]),
         "Problem": problem(),
     })
+}
+
+fn receipt(network: &Value) -> Value {
+    object(&[
+        ("version", number()),
+        ("server", hex(32)),
+        ("node", hex(33)),
+        ("network", network.clone()),
+        ("timeline", maybe(&hex(16))),
+        ("head", reference("Head")),
+        ("time", number()),
+    ])
 }
 
 fn signed_opening() -> Value {

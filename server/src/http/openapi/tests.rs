@@ -3,8 +3,8 @@
 use super::*;
 use backstop_protocol::{
     api::{
-        AccountState, Appended, FilesInfo, Health, KnownGrants, Proof, ProofReport, ServerInfo,
-        SessionOpened, SnapshotInfo, SnapshotList,
+        AccountGrants, AccountState, Appended, FilesInfo, Health, KnownGrants, Proof, ProofReport,
+        RememberedGrant, ServerInfo, SessionOpened, SnapshotInfo, SnapshotList,
     },
     clock::UnixMillis,
     grant::{Scope, SignedGrant},
@@ -14,7 +14,9 @@ use backstop_protocol::{
     },
     problem::{Problem, ProblemCode},
     quota::{Quota, QuotaLevel},
+    receipt::{RECEIPT_VERSION, Receipt, SignedReceipt},
     removal::SignedRemoval,
+    revocation::SignedRevocation,
     session::{IdentitySecret, Opening, SignedOpening, WriterClaim},
 };
 use serde::Serialize;
@@ -42,6 +44,32 @@ fn quota() -> Quota {
         packs: 1,
         most: 1,
         level: QuotaLevel::Near,
+    }
+}
+
+fn remembered() -> RememberedGrant {
+    let SignedGrant { text, signature } = grant();
+    RememberedGrant {
+        text,
+        signature,
+        shown_at: UnixMillis(7),
+    }
+}
+
+fn revocation() -> SignedRevocation {
+    let SignedGrant { text, signature } = grant();
+    SignedRevocation { text, signature }
+}
+
+fn receipt() -> Receipt {
+    Receipt {
+        version: RECEIPT_VERSION,
+        server: ServerKey([1; 32]),
+        node: NodeId([2; 33]),
+        network: Network::Regtest,
+        timeline: Some(TimelineId([1; 16])),
+        head: head(),
+        time: UnixMillis(7),
     }
 }
 
@@ -83,29 +111,34 @@ fn problem() -> Problem {
 }
 
 /// What is JSON in any call, with every member there.
-fn samples() -> BTreeMap<&'static str, Value> {
-    fn sample(value: impl Serialize) -> Value {
-        serde_json::to_value(value).unwrap()
-    }
-    let at = UnixMillis(7);
-    let snapshot = SnapshotInfo {
+fn snapshot() -> SnapshotInfo {
+    SnapshotInfo {
         snapshot: SnapshotId([1; 16]),
         base_seq: 1,
         base_hash: RecordHash([1; 32]),
-        committed_at: at,
+        committed_at: UnixMillis(7),
         bytes: 1,
-    };
-    let proof = Proof {
-        at,
+    }
+}
+
+fn proof() -> Proof {
+    Proof {
+        at: UnixMillis(7),
         seq: 1,
         equal: true,
-    };
-    let files = FilesInfo {
-        received_at: at,
+    }
+}
+
+fn files() -> FilesInfo {
+    FilesInfo {
+        received_at: UnixMillis(7),
         bytes: 1,
-    };
-    let quota = quota();
-    let account = AccountState {
+    }
+}
+
+fn account() -> AccountState {
+    let at = UnixMillis(7);
+    AccountState {
         node: NodeId([2; 33]),
         network: Network::Regtest,
         epoch: 1,
@@ -116,15 +149,25 @@ fn samples() -> BTreeMap<&'static str, Value> {
         writer_seen_at: Some(at),
         first_seq: 1,
         log_bytes: 1,
-        snapshot: Some(snapshot),
+        snapshot: Some(snapshot()),
         roll_up: true,
-        proof: Some(proof),
+        proof: Some(proof()),
         held_since: Some(at),
-        files: Some(files),
-        quota: Some(quota),
+        files: Some(files()),
+        quota: Some(quota()),
         removal_at: Some(at),
+        restored_since: Some(at),
         time: at,
-    };
+    }
+}
+
+fn samples() -> BTreeMap<&'static str, Value> {
+    fn sample(value: impl Serialize) -> Value {
+        serde_json::to_value(value).unwrap()
+    }
+    let at = UnixMillis(7);
+    let account = account();
+    let (snapshot, proof, files, quota) = (snapshot(), proof(), files(), quota());
     let (grant, opening, problem) = (grant(), opening(), problem());
     let health = Health {
         status: "ok".to_owned(),
@@ -175,6 +218,23 @@ fn samples() -> BTreeMap<&'static str, Value> {
         ),
         ("Proof", sample(proof)),
         ("FilesInfo", sample(files)),
+        (
+            "AccountGrants",
+            sample(AccountGrants {
+                floor: 1,
+                grants: vec![remembered()],
+            }),
+        ),
+        ("RememberedGrant", sample(remembered())),
+        ("SignedRevocation", sample(revocation())),
+        ("Receipt", sample(receipt())),
+        (
+            "SignedReceipt",
+            sample(SignedReceipt {
+                receipt: receipt(),
+                signature: [1; 64],
+            }),
+        ),
         ("Quota", sample(quota)),
         ("SignedRemoval", sample(removal())),
         ("ProofReport", sample(ProofReport { seq: 1, equal: true })),

@@ -23,6 +23,7 @@ pub(in crate::store) async fn an_append_opening_with_a_good_grant_makes_the_acco
         files: None,
         quota: None,
         removal_at: None,
+        restored_since: None,
         time: NOW,
     };
     assert_eq!(state, want);

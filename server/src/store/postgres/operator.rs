@@ -6,7 +6,7 @@ use super::{
 };
 use crate::store::{
     Account,
-    operator::{OperatorError, choose},
+    operator::{EPOCHS_PASSED, OperatorError, choose},
 };
 use backstop_protocol::{
     clock::UnixMillis,
@@ -56,4 +56,20 @@ pub async fn order_roll_up(
     transaction.commit().await?;
     connection.close().await?;
     Ok(account)
+}
+
+/// Says that the database is a copy of an earlier time: every account that has records is held until a takeover lets go of it.
+/// How many. Of one without records nothing was acknowledged, or its node's witness says so.
+pub async fn mark_restored(url: &str, now: UnixMillis) -> Result<u64, OperatorError> {
+    let mut connection = connect(url).await?;
+    let mut transaction = connection.begin_with(BEGIN).await?;
+    let held = query("UPDATE accounts SET restored_at = $1, epoch = epoch + $2 WHERE head_seq > 0")
+        .bind(int(now.0)?)
+        .bind(EPOCHS_PASSED)
+        .execute(&mut *transaction)
+        .await?
+        .rows_affected();
+    transaction.commit().await?;
+    connection.close().await?;
+    Ok(held)
 }

@@ -1,8 +1,16 @@
 //! Reading.
 
-use super::cells::{page_end, query, scalar, time};
+use super::{
+    accounts,
+    cells::{page_end, query, remembered, scalar, time},
+};
 use crate::store::{AccountId, StoreError, StoredRecord};
-use backstop_protocol::{grant::SignedGrant, id::AccessKey, record::RECORD_MIN};
+use backstop_protocol::{
+    api::{ACCOUNT_GRANTS_MAX, AccountGrants},
+    grant::SignedGrant,
+    id::AccessKey,
+    record::RECORD_MIN,
+};
 use sqlx::{PgConnection, Row as _};
 
 /// Most grants that are listed for one key.
@@ -25,6 +33,22 @@ pub(super) async fn grants(
         })
     };
     rows.iter().map(grant).collect()
+}
+
+pub(super) async fn account_grants(
+    connection: &mut PgConnection,
+    account: AccountId,
+) -> Result<AccountGrants, StoreError> {
+    let floor = accounts::load(connection, account).await?.grant_floor;
+    let rows = query(
+        "SELECT text, signature, shown_at FROM grants WHERE account = $1 ORDER BY serial DESC, access_key LIMIT $2",
+    )
+    .bind(account.0)
+    .bind(i64::try_from(ACCOUNT_GRANTS_MAX).unwrap_or(i64::MAX))
+    .fetch_all(connection)
+    .await?;
+    let grants = rows.iter().map(remembered).collect::<Result<_, _>>()?;
+    Ok(AccountGrants { floor, grants })
 }
 
 pub(super) async fn accounts(

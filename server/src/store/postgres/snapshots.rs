@@ -243,6 +243,40 @@ pub(super) async fn manifest(
     )
 }
 
+/// The ids of a snapshot's chunks above `after`, ascending, at most `most`.
+pub(super) async fn chunks(
+    connection: &mut PgConnection,
+    account: AccountId,
+    snapshot: SnapshotId,
+    after: Option<ChunkId>,
+    most: usize,
+) -> Result<Option<Vec<ChunkId>>, StoreError> {
+    let named: Option<i64> =
+        scalar("SELECT snapshot FROM snapshots WHERE account = $1 AND id = $2 AND dropped_at IS NULL")
+            .bind(account.0)
+            .bind(snapshot.0.as_slice())
+            .fetch_optional(&mut *connection)
+            .await?;
+    let Some(named) = named else {
+        return Ok(None);
+    };
+    // No id is shorter than the empty one, which stands for none.
+    let after = after.map_or_else(Vec::new, |id| id.0.to_vec());
+    let rows = query(
+        "SELECT chunks.id FROM snapshot_chunks JOIN chunks USING (chunk)
+         WHERE snapshot_chunks.snapshot = $1 AND chunks.id > $2 ORDER BY chunks.id LIMIT $3",
+    )
+    .bind(named)
+    .bind(after)
+    .bind(i64::try_from(most).unwrap_or(i64::MAX))
+    .fetch_all(connection)
+    .await?;
+    rows.iter()
+        .map(|row| id(row, "id").map(ChunkId))
+        .collect::<Result<_, _>>()
+        .map(Some)
+}
+
 /// Whether it is none any more, and its rows are going.
 fn dropped(row: &PgRow) -> Result<bool, StoreError> {
     Ok(time(row, "dropped_at")?.is_some())

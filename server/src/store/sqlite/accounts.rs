@@ -41,14 +41,27 @@ pub(super) async fn open(
         None => return Err(Refusal::NotFound.into()),
     };
     if let Some(claim) = &request.claim {
+        let held = account.restored_since;
         account.claim(claim, request.now)?;
         write(connection, &account).await?;
+        if held.is_some() {
+            let_go(connection, account.id).await?;
+        }
     }
     if let Some(shown) = &request.grant {
         remember(connection, account.id, shown, request.now).await?;
     }
     let state = state(connection, &account, terms, request.now).await?;
     Ok((account.id, state))
+}
+
+/// A takeover was made over a store that was restored: the account is held no more.
+async fn let_go(connection: &mut SqliteConnection, account: AccountId) -> Result<(), StoreError> {
+    sqlx::query("UPDATE accounts SET restored_at = NULL WHERE account = ?")
+        .bind(account.0)
+        .execute(connection)
+        .await?;
+    Ok(())
 }
 
 /// What the server says about an account that was read.

@@ -4,7 +4,7 @@
 use super::{BUSY_WAIT, MIGRATIONS, accounts, cells::int};
 use crate::store::{
     Account,
-    operator::{OperatorError, choose},
+    operator::{EPOCHS_PASSED, OperatorError, choose},
 };
 use backstop_protocol::{
     clock::UnixMillis,
@@ -40,6 +40,22 @@ pub async fn order_roll_up(
 /// Whether a database is there, and of this program's version.
 pub(super) async fn check(database: &Path) -> Result<(), OperatorError> {
     Ok(connect(database).await?.close().await?)
+}
+
+/// Says that the database is a copy of an earlier time: every account that has records is held until a takeover lets go of it.
+/// How many. Of one without records nothing was acknowledged, or its node's witness says so.
+pub async fn mark_restored(database: &Path, now: UnixMillis) -> Result<u64, OperatorError> {
+    let mut connection = connect(database).await?;
+    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+    let held = sqlx::query("UPDATE accounts SET restored_at = ?, epoch = epoch + ? WHERE head_seq > 0")
+        .bind(int(now.0)?)
+        .bind(EPOCHS_PASSED)
+        .execute(&mut *transaction)
+        .await?
+        .rows_affected();
+    transaction.commit().await?;
+    connection.close().await?;
+    Ok(held)
 }
 
 /// Opens the file of a server that may be running.

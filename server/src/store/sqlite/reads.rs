@@ -2,11 +2,15 @@
 
 use super::{
     accounts,
-    cells::{page_end, time},
+    cells::{page_end, remembered, time},
 };
 use crate::store::{AccountId, Refusal, StoreError, StoredRecord, Terms};
 use backstop_protocol::{
-    api::AccountState, clock::UnixMillis, grant::SignedGrant, id::AccessKey, record::RECORD_MIN,
+    api::{ACCOUNT_GRANTS_MAX, AccountGrants, AccountState},
+    clock::UnixMillis,
+    grant::SignedGrant,
+    id::AccessKey,
+    record::RECORD_MIN,
 };
 use sqlx::{Row as _, SqlitePool};
 
@@ -35,6 +39,23 @@ pub(super) async fn grants(
         })
     };
     rows.iter().map(grant).collect()
+}
+
+pub(super) async fn account_grants(
+    reads: &SqlitePool,
+    account: AccountId,
+) -> Result<AccountGrants, StoreError> {
+    let mut view = reads.begin().await?;
+    let floor = accounts::load(&mut view, account).await?.grant_floor;
+    let rows = sqlx::query(
+        "SELECT text, signature, shown_at FROM grants WHERE account = ? ORDER BY serial DESC, access_key LIMIT ?",
+    )
+    .bind(account.0)
+    .bind(i64::try_from(ACCOUNT_GRANTS_MAX).unwrap_or(i64::MAX))
+    .fetch_all(&mut *view)
+    .await?;
+    let grants = rows.iter().map(remembered).collect::<Result<_, _>>()?;
+    Ok(AccountGrants { floor, grants })
 }
 
 pub(super) async fn accounts(

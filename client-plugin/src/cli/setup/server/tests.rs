@@ -132,6 +132,7 @@ fn open(held: u8, body: &[u8], answer: Answer) -> (u16, String, String) {
                 files: None,
                 quota: None,
                 removal_at: None,
+                restored_since: None,
                 time: UnixMillis(0),
             };
             let opened = SessionOpened {

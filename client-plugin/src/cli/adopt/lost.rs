@@ -1,0 +1,170 @@
+//! `backstop adopt --server-lost-records`: the way on after a server's real loss (I6).
+//!
+//! The database here is the complete one, and what the server has is an older state of it. So the chain goes on from what the
+//! server has, under a higher epoch than anything that was lost: with the server's head as the witness, the next start of
+//! lightningd finds its database newer than that and bridges the two by a gap and a snapshot (SPEC 8.3). Whoever still holds
+//! a lost record can tell by its epoch that it is of a branch that ended.
+
+use crate::{
+    directory::Witness,
+    node::Node,
+    plugin::{Utc, newest_version},
+    quorum::Door as _,
+    remote::{RemoteError, Session},
+    replay::{Durability, Replay},
+};
+use anyhow::{Context as _, bail, ensure};
+use backstop_protocol::{
+    api::{AccountState, ProofReport},
+    id::{InstanceId, RunId},
+    problem::ProblemCode,
+    session::WriterClaim,
+};
+use std::{cmp::Ordering, io::Write};
+
+/// How often the takeover follows an epoch that another machine raises meanwhile.
+const TRIES: u32 = 4;
+
+/// Makes this directory the writer, from the server's head on.
+pub(super) async fn adopt(node: &Node, out: &mut dyn Write) -> anyhow::Result<()> {
+    ensure!(
+        node.config.servers.len() == 1,
+        "this node has several servers: what one of them lost the others hold, and the plugin brings it back there. Nothing was \
+         changed; start lightningd"
+    );
+    let (reader, before) = node.open_reader().await?;
+    let database = judge(node, &reader, &before).await?;
+    writeln!(
+        out,
+        "{} ends at record {}, and record {} was acknowledged here: it lost what came after.{}",
+        reader.url(),
+        before.head.seq,
+        node.directory.witness()?.map_or(0, |witness| witness.head.seq),
+        before.writer_seen_at.map_or_else(String::new, |seen| format!(
+            " It last heard from this node's writer {} s ago ({}).",
+            before.time.millis_since(seen) / 1000,
+            Utc(seen)
+        ))
+    )?;
+    let witness = node.directory.witness()?.context("the witness is gone")?;
+    let instance = InstanceId(node.ambient.rng.array());
+    // Above the epochs of what was lost, so that nobody takes those records for newer.
+    let (session, account) = take_over(node, instance, before.epoch, witness.head.epoch).await?;
+    writeln!(out, "Any other machine with this node is refused from here on.")?;
+    // Nobody else appends now: what was judged is judged again on what is there for good.
+    judge(node, &session, &account).await?;
+
+    if let Some(timeline) = account.timeline {
+        // Without a batch there is no version: the next start sends a snapshot then too.
+        let backup = newest_version(node, &session, &account)
+            .await?
+            .unwrap_or_default();
+        let report = ProofReport {
+            seq: account.head.seq,
+            equal: false,
+        };
+        // What the server gives is not this database: from now on it drops nothing.
+        session.report_proof(report).await?;
+        node.directory
+            .write_witness(&Witness::new(timeline, account.head, backup))?;
+    } else {
+        node.directory.forget_witness()?;
+    }
+    node.directory.reset_runs()?;
+    node.directory.write_instance(instance)?;
+    writeln!(
+        out,
+        "Adopted, with the database at version {database} as the complete one. Start lightningd here, and nowhere else: before \
+         its first commit it sends a snapshot of all of it. What the server had is kept there; once that is no longer wanted: \
+         backstop accept"
+    )?;
+    Ok(())
+}
+
+/// Raises the epoch for `instance`, above that of the account and above `passed`.
+async fn take_over(
+    node: &Node,
+    instance: InstanceId,
+    epoch: u64,
+    passed: u64,
+) -> anyhow::Result<(Session, AccountState)> {
+    let run = RunId(node.ambient.rng.array());
+    let mut expected_epoch = epoch;
+    let doors = node.doors();
+    let door = doors.first().context("no server is configured")?;
+    for _ in 0..TRIES {
+        let claim = WriterClaim {
+            instance,
+            run,
+            expected_epoch,
+            epoch: expected_epoch.max(passed).saturating_add(1),
+            takeover: true,
+        };
+        match door.open(Some(claim)).await {
+            Err(RemoteError::Refused { problem, .. }) if problem.code == ProblemCode::EpochMismatch => {
+                expected_epoch = problem.epoch.unwrap_or(expected_epoch);
+            }
+            other => return Ok(other?),
+        }
+    }
+    bail!("another machine starts this node again and again: stop it first, nothing was changed here")
+}
+
+/// Whether the server lost records that this directory saw acknowledged, and this database holds what they said; its version.
+async fn judge(node: &Node, session: &Session, account: &AccountState) -> anyhow::Result<u64> {
+    let Some(witness) = node.directory.witness()? else {
+        bail!(
+            "nothing was ever acknowledged here, so nothing of this directory can be lost: type backstop adopt without --server-lost-records"
+        );
+    };
+    if let Some(runs) = node.directory.runs()? {
+        ensure!(
+            !node.directory.is_copied(&runs)?,
+            "this directory is a copy, and its database may be older than the one that the server lost. Nothing was changed. \
+             Do this in the original, or where that is gone use backstop restore or backstop adopt"
+        );
+    }
+    ensure!(
+        account
+            .timeline
+            .is_none_or(|timeline| timeline == witness.timeline),
+        "{} shows another history of this node than the one that was acknowledged here: nothing was changed",
+        session.url()
+    );
+    let path = node.database();
+    ensure!(
+        path.exists(),
+        "{} is not there: there is nothing to go on from",
+        path.display()
+    );
+    let replay = Replay::open(&path, Durability::Full)
+        .with_context(|| format!("{} cannot be opened", path.display()))?;
+    let database = replay.data_version().context("this database holds no node yet")?;
+    replay.close()?;
+    let lost = match account.head.cmp_place(&witness.head) {
+        Ordering::Less => true,
+        // This very command was cut off after it wrote its witness, or typed again before lightningd was started.
+        Ordering::Equal if account.held_since.is_some() && account.head == witness.head => {
+            newest_version(node, session, account)
+                .await?
+                .is_none_or(|backup| backup < database)
+        }
+        _ => false,
+    };
+    ensure!(
+        lost,
+        "{} lost nothing that was acknowledged here: it ends at {}, the witness is {}. Nothing was changed; type backstop \
+         adopt without --server-lost-records",
+        session.url(),
+        account.head,
+        witness.head
+    );
+    ensure!(
+        database >= witness.data_version,
+        "this database is at version {database}, and version {} was acknowledged: both have lost records, and a node that is \
+         started so can lose its channels. Nothing was changed. Look for another server, a mirror or another disk that holds \
+         them",
+        witness.data_version
+    );
+    Ok(database)
+}

@@ -1,0 +1,50 @@
+//! What a mirror holds, and how old it is.
+
+use crate::{
+    cli::when::Stamp,
+    mirror::{Mirror, State},
+};
+use backstop_protocol::clock::UnixMillis;
+use std::{
+    io::{self, Write},
+    path::Path,
+};
+
+/// Says it.
+pub(super) fn say(dir: &Path, now: UnixMillis) -> anyhow::Result<()> {
+    let mirror = Mirror::open(dir)?;
+    let state = mirror.state()?;
+    let mut out = io::stdout().lock();
+    writeln!(
+        out,
+        "Mirror    of node {} on {}",
+        mirror.config().node,
+        mirror.config().network
+    )?;
+    describe(&mut out, &state, now)?;
+    Ok(())
+}
+
+/// How far a mirror is.
+pub(in crate::cli) fn describe(out: &mut dyn Write, state: &State, now: UnixMillis) -> io::Result<()> {
+    if state.head.is_empty() {
+        return writeln!(out, "          holds no record yet");
+    }
+    writeln!(
+        out,
+        "          ends at record {} of epoch {} ({})",
+        state.head.seq, state.head.epoch, state.head
+    )?;
+    if let Some(at) = state.head_received_at {
+        writeln!(out, "          which the server received at {}", Stamp(at))?;
+    }
+    match state.heard_at {
+        Some(at) => writeln!(
+            out,
+            "          and was all that the server had {} s ago, at {}",
+            now.millis_since(at) / 1000,
+            Stamp(at)
+        ),
+        None => writeln!(out, "          and no server has confirmed that this is all"),
+    }
+}
