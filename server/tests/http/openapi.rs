@@ -39,8 +39,17 @@ async fn what_the_document_has_is_there_and_what_it_lacks_is_not() {
 
 /// Bounded by the number of examples, not by time; the same ones each time. That a server takes whatever its schemas allow
 /// is the one thing not asked: no schema tells 7.0 from 7, or a right signature from a wrong one.
-#[test]
-fn a_fuzzer_that_reads_the_document_finds_nothing_that_contradicts_it() {
+#[tokio::test]
+async fn a_fuzzer_that_reads_the_document_finds_nothing_that_contradicts_it() {
+    let answer = TestServer::start()
+        .await
+        .request("GET", "/openapi.json", b"")
+        .await;
+    let document: serde_json::Value = answer.json();
+    let methods = document["paths"].as_object().unwrap().values();
+    let operations: usize = methods.map(|methods| methods.as_object().unwrap().len()).sum();
+    // It does not ask for the document itself once more.
+    let all = format!("Tested: {}\n", operations - 1);
     let (data, reports) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     // Nobody reads what it would say of every refusal.
     let mut command = command(data.path());
@@ -77,7 +86,7 @@ fn a_fuzzer_that_reads_the_document_finds_nothing_that_contradicts_it() {
     let output = fuzzer.output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(
-        output.status.success() && said.contains("17 passed"),
+        output.status.success() && said.contains(&all),
         "{said}\n{}",
         String::from_utf8_lossy(&output.stderr)
     );
