@@ -11,8 +11,7 @@ use std::path::Path;
 async fn make_older(data: &Path) {
     let options = SqliteConnectOptions::new().filename(data.join("backstop.sqlite3"));
     let mut connection = options.connect().await.unwrap();
-    let undo = "DROP INDEX packs_damaged; ALTER TABLE packs DROP COLUMN damaged_at; ALTER TABLE accounts DROP COLUMN scrubbed_at;
-        DELETE FROM _sqlx_migrations WHERE version = 5";
+    let undo = "ALTER TABLE accounts DROP COLUMN restored_at; DELETE FROM _sqlx_migrations WHERE version = 6";
     sqlx::raw_sql(undo).execute(&mut connection).await.unwrap();
     connection.close().await.unwrap();
 }
