@@ -153,12 +153,15 @@ fn a_mirror_without_room_says_so_and_goes_on_once_there_is_some() -> Result<()> 
     let device = Device::granted(&scene.node)?;
     let packs = device.dir().join("packs");
     std::fs::create_dir(&packs)?;
-    let Some(words) = disk::with_room(16 << 10, &packs) else {
+    let Some(words) = disk::with_room(4 << 10, &packs) else {
         return Ok(());
     };
     let (program, words) = words.split_first().context("no command")?;
     let said = Command::new(program)
         .args(words)
+        // Not the smallest pack fits: what did would be gone with this file system.
+        .args(["sh", "-c", "head -c 4096 /dev/zero > \"$0\"; exec \"$@\""])
+        .arg(packs.join("full"))
         .arg(backstop_tests::binaries::binary("backstop")?)
         .args(["mirror", "run", "--once", "--dir"])
         .arg(device.dir())

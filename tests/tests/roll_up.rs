@@ -6,7 +6,7 @@ use backstop_tests::{
     compare::Copy,
     scene::{ROLL_UP_OFTEN, Scene},
     wallet::Journal,
-    watch::{PATIENCE, account, configure, number, pay_until_said, says, stop},
+    watch::{PATIENCE, account, configure, number, pay_until, pay_until_said, says, stop},
 };
 use serde_json::Value;
 use std::{
@@ -285,18 +285,26 @@ fn a_line_that_is_cut_at_any_byte_of_a_roll_up_delays_it_and_no_more() -> Result
 
 #[test]
 fn a_machine_that_was_taken_over_during_a_roll_up_changes_nothing_any_more() -> Result<()> {
-    let mut scene = Scene::with(15, Journal::Delete, ROLL_UP_OFTEN)?;
-    let mut lightningd = scene.start(1)?;
-    pay_until_said(&mut lightningd, "Rolled up")?;
-    let restored = scene.restore("elsewhere")?;
-    let before = account_at(&scene)?;
-    ensure!(
-        lightningd.pay().is_err(),
-        "the old machine went on after the takeover"
-    );
-    lightningd.kill()?;
-    assert_eq!(account_at(&scene)?, before);
-    scene.oracle.check(&restored)?;
+    for (seed, request) in [(15, "PUT /v1/packs/"), (17, "POST /v1/snapshots")] {
+        let mut scene = Scene::with(seed, Journal::Delete, ROLL_UP_OFTEN)?;
+        let mut lightningd = scene.start(1)?;
+        pay_until_said(&mut lightningd, "Rolled up")?;
+        lightningd.write_large(1_000_000)?;
+        let moment = Moment::Asked;
+        scene.proxy.stop_at(Step { request, moment });
+        pay_until(&mut lightningd, request, |_| scene.proxy.has_stopped())?;
+        let restored = scene.restore("elsewhere")?;
+        let before = account_at(&scene)?;
+        // What was on its way arrives after the takeover.
+        scene.proxy.release();
+        ensure!(
+            lightningd.pay().is_err(),
+            "the old machine went on after the takeover"
+        );
+        lightningd.kill()?;
+        assert_eq!(account_at(&scene)?, before);
+        scene.oracle.check(&restored)?;
+    }
     Ok(())
 }
 

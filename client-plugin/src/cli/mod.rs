@@ -15,6 +15,7 @@ mod node;
 pub mod prompt;
 mod receipt;
 pub mod restore;
+mod room;
 mod scratch;
 pub mod setup;
 mod signer;

@@ -341,6 +341,12 @@ fn report(
             server.url
         )?;
         writeln!(out, "        its key is {}", server.key)?;
+        if written == Written::Everything && args.server_key.is_empty() {
+            writeln!(
+                out,
+                "        and is pinned from now on; its operator can tell you whether it is the right one"
+            )?;
+        }
     }
     if let [_, _, ..] = servers.as_slice() {
         let Rule { servers, needed } = Rule::new(plan.require.into(), servers.len());
@@ -351,15 +357,7 @@ fn report(
         )?;
     }
     match written {
-        Written::Everything => {
-            if args.server_key.is_empty() {
-                writeln!(
-                    out,
-                    "        and is pinned from now on; its operator can tell you whether it is the right one"
-                )?;
-            }
-            writeln!(out, "Wrote   {path}")?;
-        }
+        Written::Everything => writeln!(out, "Wrote   {path}")?,
         Written::Key => writeln!(
             out,
             "Wrote   {path}/key, which was missing; nothing else was changed"

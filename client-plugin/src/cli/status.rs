@@ -1,6 +1,6 @@
 //! `backstop status`: is this node protected, since when, and what is there to do?
 
-use super::{Here, NodeArgs};
+use super::{Here, NodeArgs, room};
 use crate::{
     cln::{
         NodeDir, Rpc,
@@ -18,7 +18,6 @@ use backstop_protocol::{
     clock::UnixMillis,
     head::Head,
     id::{Network, NodeId},
-    quota::{Quota, QuotaLevel},
 };
 use serde::Serialize;
 use std::{io::Write, process::ExitCode};
@@ -249,7 +248,7 @@ impl Status {
                         account.log_bytes
                     ),
                 });
-                lines.extend(account.quota.as_ref().map(room));
+                lines.extend(account.quota.as_ref().map(room::room));
                 lines.push(proof(account));
                 let skew = account.time.0.abs_diff(now.0) / 1000;
                 if skew > 60 {
@@ -330,7 +329,7 @@ impl ServerStatus {
                         Utc(since)
                     ));
                 }
-                wrong.extend(wrong_with_room(&server.url, &account));
+                wrong.extend(room::wrong_with_room(&server.url, &account));
                 found.account = Some(account);
             }
             Err(error) => {
@@ -342,38 +341,6 @@ impl ServerStatus {
         }
         (found, wrong)
     }
-}
-
-/// What is wrong with the room that a server gives, and with how long.
-fn wrong_with_room(url: &str, account: &AccountState) -> Vec<String> {
-    let mut wrong = Vec::new();
-    if let Some(quota) = &account.quota
-        && quota.level > QuotaLevel::Near
-    {
-        wrong.push(format!(
-            "The room at {url} is used up: {} of {} bytes, {} at most. Beyond that the node waits before each commit, then \
-             halts. Ask the server's operator for more room.",
-            quota.used, quota.bytes, quota.most
-        ));
-    }
-    if let Some(at) = account.removal_at {
-        wrong.push(format!(
-            "{url} removes everything of this node from {} on. If that is wrong, type: backstop delete-backup --undo; where the \
-             server's operator asked for it, ask there.",
-            Utc(at)
-        ));
-    }
-    wrong
-}
-
-/// How much room is left, as a person says it.
-fn room(quota: &Quota) -> String {
-    let what = match quota.level {
-        QuotaLevel::Within => "",
-        QuotaLevel::Near => ": RUNS OUT, history becomes less; ask the server's operator for more",
-        _ => ": USED UP",
-    };
-    format!("  room     {} of {} bytes used{what}", quota.used, quota.bytes)
 }
 
 /// What the last comparison found, as a person says it.

@@ -7,6 +7,7 @@ mod body;
 mod error;
 mod http;
 mod more;
+mod reports;
 mod session;
 mod snapshots;
 

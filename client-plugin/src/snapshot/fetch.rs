@@ -6,6 +6,7 @@ use super::{
     manifest::Manifest,
     scratch::{Scratch, ScratchError},
     server::ChunkServer,
+    spot::Spot,
 };
 use crate::{keys::Keys, remote::RemoteError, replay::SqliteError};
 use backstop_protocol::{
@@ -16,7 +17,6 @@ use backstop_protocol::{
 };
 use rusqlite::{OptionalExtension as _, params};
 use std::{
-    fmt,
     fs::OpenOptions,
     io,
     os::unix::fs::{FileExt, OpenOptionsExt},
@@ -27,33 +27,6 @@ use std::{
 const RUN_MAX: usize = PACK_TARGET + SEALED_CHUNK_MAX;
 /// Up to how many bytes that nobody needs are taken along, rather than asking twice.
 const GAP_MAX: u32 = 128 << 10;
-
-/// Which piece of a snapshot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Spot {
-    /// The snapshot.
-    pub snapshot: SnapshotId,
-    /// Data, or a list of ids.
-    pub kind: ChunkKind,
-    /// Its place among those of its kind, from 0.
-    pub at: u32,
-}
-
-impl fmt::Display for Spot {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { snapshot, kind, at } = self;
-        match kind {
-            ChunkKind::Data => {
-                let from = u64::from(*at) * CHUNK_LEN as u64;
-                write!(
-                    f,
-                    "the piece of snapshot {snapshot} at byte {from} of the database"
-                )
-            }
-            ChunkKind::List => write!(f, "list {at} of snapshot {snapshot}"),
-        }
-    }
-}
 
 /// Why the database could not be put together. The file is removed then.
 #[derive(Debug, thiserror::Error)]

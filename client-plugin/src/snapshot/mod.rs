@@ -13,6 +13,7 @@ pub mod manifest;
 mod prove;
 mod scratch;
 mod server;
+mod spot;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
@@ -24,4 +25,5 @@ pub use known::KnownChunks;
 pub use manifest::{BadManifest, Base, Manifest};
 pub use scratch::ScratchError;
 pub use server::ChunkServer;
+pub use spot::Spot;
 pub use upload::{Plan, UploadError, Uploaded, read_ahead, upload};

@@ -420,7 +420,7 @@ fn a_missing_a_damaged_and_a_misplaced_piece_are_named_and_leave_no_file() {
     let path = scene.file(LIST_IDS + 5, 0);
     scene.upload(&path, 1, None).unwrap();
     let ids = scene.ids(&path);
-    let spot = |kind, at| fetch::Spot {
+    let spot = |kind, at| Spot {
         snapshot: SnapshotId([1; 16]),
         kind,
         at,

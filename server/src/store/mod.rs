@@ -24,6 +24,7 @@ mod registration;
 mod removal;
 mod retention;
 mod roll_up;
+mod room;
 mod scrub;
 pub mod sqlite;
 mod tenancy;
