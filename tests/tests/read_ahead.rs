@@ -1,6 +1,8 @@
 //! The first start of a node that has a database already is short: `setup` sends the database ahead (design 5).
 
 use anyhow::{Result, ensure};
+use backstop::directory::Directory;
+use backstop_protocol::id::RunId;
 use backstop_tests::{node::restored_database, scene::Scene, servers::Server, wallet::Journal, watch::stop};
 
 /// A node with some megabytes of database that no server knows.
@@ -61,6 +63,25 @@ fn who_wants_no_upload_at_setup_gets_none() -> Result<()> {
     let arguments = ["setup", "--server", &server.url(), "--no-upload"];
     let said = scene.node.command(&arguments)?.success()?;
     ensure!(!said.stdout.contains("sent ahead"), "{}", said.stdout);
+    assert_eq!(server.bytes_of_packs()?, 0);
+    Ok(())
+}
+
+#[test]
+fn where_the_plugin_is_or_was_at_work_setup_claims_nothing() -> Result<()> {
+    let scene = existing()?;
+    let server = Server::start()?;
+    scene
+        .node
+        .command(&["setup", "--server", &server.url(), "--no-upload"])?
+        .success()?;
+    let directory = Directory::in_network_dir(&scene.node.network_dir());
+    let lock = directory.lock()?;
+    scene.node.setup(&server.url())?;
+    assert_eq!(server.bytes_of_packs()?, 0);
+    drop(lock);
+    directory.begin_run(RunId([7; 16]))?;
+    scene.node.setup(&server.url())?;
     assert_eq!(server.bytes_of_packs()?, 0);
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! A database of no lasting worth beside a file that is taken apart or put together.
 //!
 //! A large database has millions of chunks, and each needs some words about it while it travels. They lie here and not
-//! in memory, which is bounded whatever the size of the database; up to some GiB of it they never leave the cache.
+//! in memory, which is bounded whatever the size of the database; those of a small one stay in the cache.
 
 use crate::replay::SqliteError;
 use rusqlite::{CachedStatement, Connection, Params};

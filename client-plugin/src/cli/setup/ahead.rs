@@ -23,7 +23,7 @@ pub(super) fn send(network_dir: &Path, ambient: Ambient, out: &mut dyn Write) ->
     let Ok(node) = Node::load(network_dir, ambient) else {
         return Ok(());
     };
-    if std::fs::metadata(node.database()).is_ok_and(|file| file.len() > 0) {
+    if std::fs::metadata(node.database()).is_ok_and(|file| file.len() > 0) && !is_at_work(&node) {
         for door in node.doors() {
             let url = door.server.url.clone();
             match sent(&node, &door) {
@@ -42,6 +42,12 @@ pub(super) fn send(network_dir: &Path, ambient: Ambient, out: &mut dyn Write) ->
         }
     }
     out.flush()
+}
+
+/// Whether the plugin was ever at work in this directory, or is just beginning. At a server that it has not filled yet a
+/// claim of this command would fence it, and halt the node (I13).
+fn is_at_work(node: &Node) -> bool {
+    !matches!(node.directory.runs(), Ok(None)) || node.directory.lock().is_err()
 }
 
 /// `None`: there is a backup already, or the plugin just makes one.
