@@ -1,6 +1,7 @@
 //! The command line.
 
 mod file;
+mod health;
 mod invite;
 mod layers;
 mod log;
@@ -50,6 +51,8 @@ enum Command {
     CheckConfig(Box<Settings>),
     /// Print a configuration file with the defaults, every setting explained.
     DefaultConfig(DefaultConfig),
+    /// Ask the server that runs on this machine whether it is ready. Exits with 0 if it is.
+    Health(health::Health),
     /// Bring the database up to date, or make it where there is none, and stop. `serve` does that too, unless it is told not to.
     /// A server of an older version must not run over a SQLite file meanwhile, and does not start again afterwards.
     Migrate(Box<Settings>),
@@ -131,6 +134,10 @@ async fn obey(arguments: Vec<OsString>, layered: Layered) -> anyhow::Result<()> 
             } else {
                 reference::default_file()
             });
+            Ok(())
+        }
+        Command::Health(health) => {
+            print(&health::run(&health).await?);
             Ok(())
         }
         Command::Migrate(settings) => {

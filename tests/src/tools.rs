@@ -13,7 +13,12 @@ pub struct Tool {
 }
 
 /// All of them.
-pub const TOOLS: [Tool; 2] = [
+pub const TOOLS: [Tool; 3] = [
+    // Makes the Debian packages; from crates.io.
+    Tool {
+        name: "cargo-deb",
+        version: "3.8.0",
+    },
     // An S3 server that keeps objects as files; from crates.io.
     Tool {
         name: "s3s-fs",

@@ -27,7 +27,7 @@ mod when;
 use crate::{node::Ambient, random::SharedRng};
 use anyhow::Context as _;
 use backstop_protocol::clock::Clock;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 use std::{
     io::{self, Write},
     path::PathBuf,
@@ -42,7 +42,7 @@ pub use node::NodeArgs;
 #[command(name = "backstop", version, max_term_width = 100)]
 struct Cli {
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
 }
 
 #[derive(Subcommand)]
@@ -85,7 +85,11 @@ impl Here {
 /// Reads the command line and does what it says.
 #[must_use]
 pub fn run(clock: Arc<dyn Clock>, rng: SharedRng) -> ExitCode {
-    let command = Cli::parse().command;
+    let Some(command) = Cli::parse().command else {
+        // CLN's installer tries a plugin by starting it without arguments, and takes any failure for a broken one.
+        let shown = Cli::command().print_help();
+        return if shown.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    };
     let done = Here::find().and_then(|here| match command {
         Command::Setup(args) => setup::command(&args, &here, clock, rng).map(|()| ExitCode::SUCCESS),
         Command::Restore(args) => {
@@ -135,7 +139,6 @@ mod tests {
 
     #[test]
     fn the_command_line_is_consistent() {
-        use clap::CommandFactory as _;
         Cli::command().debug_assert();
     }
 }

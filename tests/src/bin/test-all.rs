@@ -52,6 +52,36 @@ const NEEDS: &[Need] = &[
         package: "pgbouncer",
         reason: "stands between the server and PostgreSQL in one of the tests",
     },
+    Need {
+        programs: &["systemd-analyze"],
+        package: "systemd",
+        reason: "judges the units, and makes the packages' users",
+    },
+    Need {
+        programs: &["deb-systemd-helper"],
+        package: "init-system-helpers",
+        reason: "enables the packages' units",
+    },
+    Need {
+        programs: &["fakeroot"],
+        package: "fakeroot",
+        reason: "lets tests install packages into directories of theirs",
+    },
+    Need {
+        programs: &["promtool"],
+        package: "prometheus",
+        reason: "judges alert rules and the dashboard's expressions",
+    },
+    Need {
+        programs: &["nginx"],
+        package: "nginx-light",
+        reason: "judges its example",
+    },
+    Need {
+        programs: &["tor"],
+        package: "tor",
+        reason: "judges its example",
+    },
 ];
 
 /// Where Debian and Ubuntu put each version of PostgreSQL.
@@ -98,18 +128,14 @@ fn install_tool(tool: &Tool) -> Result<()> {
     );
     let (root, name) = (tool.root(), tool.name);
     match name {
-        // Its speed is of no matter.
-        "s3s-fs" => {
+        // Their speed is of no matter.
+        "s3s-fs" | "cargo-deb" => {
             let build = root.join("build");
             let mut install = cargo();
-            install.args([
-                "install",
-                "--quiet",
-                "--locked",
-                "--debug",
-                "--features",
-                "binary",
-            ]);
+            install.args(["install", "--quiet", "--locked", "--debug"]);
+            if name == "s3s-fs" {
+                install.args(["--features", "binary"]);
+            }
             install.args(["--version", tool.version, name]);
             install.arg("--root").arg(&root).arg("--target-dir").arg(&build);
             step(name, &mut install)?;
@@ -254,14 +280,13 @@ mod tests {
                 .map(|need| need.package)
                 .collect::<Vec<_>>()
         };
-        assert_eq!(packages(&[empty.path(), full.path()]), ["git"]);
-        let all = [
-            "build-essential",
-            "git",
-            "postgresql",
-            "python3-venv",
-            "pgbouncer",
-        ];
+        let all: Vec<_> = NEEDS.iter().map(|need| need.package).collect();
+        let others: Vec<_> = all
+            .iter()
+            .filter(|package| !["build-essential", "postgresql", "python3-venv", "pgbouncer"].contains(package))
+            .copied()
+            .collect();
+        assert_eq!(packages(&[empty.path(), full.path()]), others);
         assert_eq!(packages(&[empty.path()]), all);
         assert_eq!(packages(&[]), all);
     }
