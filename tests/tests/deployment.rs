@@ -125,7 +125,12 @@ fn nginx_accepts_its_example_which_passes_what_the_server_needs() -> Result<()> 
              fastcgi_temp_path {prefix}/f; uwsgi_temp_path {prefix}/u; scgi_temp_path {prefix}/s; include site.conf; }}\n"
         ),
     )?;
-    let said = run(system("nginx").arg("-t").arg("-p").arg(dir.path()).arg("-c").arg(&own))?;
+    let said = run(system("nginx")
+        .arg("-t")
+        .arg("-p")
+        .arg(dir.path())
+        .arg("-c")
+        .arg(&own))?;
     assert!(!said.contains("[warn]"), "{said}");
     let largest = backstop_protocol::api::RECORD_MAX >> 20;
     assert!(example.contains(&format!("client_max_body_size {largest}m;")));
@@ -144,7 +149,10 @@ fn tor_accepts_its_example() -> Result<()> {
     )?;
     let mut tor = system("tor");
     tor.arg("--verify-config").arg("-f").arg(&own);
-    tor.arg("--DataDirectory").arg(&data).arg("--defaults-torrc").arg(dir.path().join("none"));
+    tor.arg("--DataDirectory")
+        .arg(&data)
+        .arg("--defaults-torrc")
+        .arg(dir.path().join("none"));
     run(tor.arg("--ignore-missing-torrc"))?;
     Ok(())
 }
@@ -206,7 +214,9 @@ fn metrics(text: &str) -> BTreeSet<String> {
 #[test]
 fn every_metric_that_rules_dashboard_and_documents_name_is_one_of_the_server() -> Result<()> {
     // On an address that nothing else takes: the port is free here until the server has it.
-    let listener = std::net::TcpListener::bind("127.77.0.1:0")?.local_addr()?.to_string();
+    let listener = std::net::TcpListener::bind("127.77.0.1:0")?
+        .local_addr()?
+        .to_string();
     let seed = 20;
     let mut scene = Scene::with(
         seed,
@@ -220,10 +230,18 @@ fn every_metric_that_rules_dashboard_and_documents_name_is_one_of_the_server() -
     )?);
     let mut named: Vec<(String, String)> = Vec::new();
     for expression in dashboard()? {
-        named.extend(metrics(&expression).into_iter().map(|name| ("dashboard".to_owned(), name)));
+        named.extend(
+            metrics(&expression)
+                .into_iter()
+                .map(|name| ("dashboard".to_owned(), name)),
+        );
     }
     for file in ["prometheus/alerts.yml", "prometheus/alerts.test.yml", "README.md"] {
-        named.extend(metrics(&read(file)?).into_iter().map(|name| (file.to_owned(), name)));
+        named.extend(
+            metrics(&read(file)?)
+                .into_iter()
+                .map(|name| (file.to_owned(), name)),
+        );
     }
     let missing: Vec<_> = named.iter().filter(|(_, name)| !there.contains(name)).collect();
     assert!(missing.is_empty(), "{missing:?}\nthere are {there:?}");
@@ -295,7 +313,9 @@ fn exec(text: &str, keyword: &str) -> Result<Vec<String>> {
 #[test]
 fn the_image_runs_without_root_or_shell_and_knows_whether_it_is_healthy() -> Result<()> {
     let text = read("container/Containerfile")?;
-    let root = Path::new(DEPLOY).parent().context("deploy/ lies in the project")?;
+    let root = Path::new(DEPLOY)
+        .parent()
+        .context("deploy/ lies in the project")?;
     assert_eq!(faults_of_image(&text, root), [""; 0]);
     let known = variables()?;
     let set: Vec<_> = text
@@ -321,7 +341,12 @@ fn the_image_runs_without_root_or_shell_and_knows_whether_it_is_healthy() -> Res
     let asked = with(health.get(1..).unwrap_or_default())?
         .env("BACKSTOP_SERVER_METRICS", "127.0.0.1:1")
         .output()?;
-    assert_eq!(asked.status.code(), Some(1), "{}", String::from_utf8_lossy(&asked.stderr));
+    assert_eq!(
+        asked.status.code(),
+        Some(1),
+        "{}",
+        String::from_utf8_lossy(&asked.stderr)
+    );
     Ok(())
 }
 
@@ -331,7 +356,11 @@ fn an_image_with_root_a_shell_or_a_stage_that_is_not_there_is_found() {
     let good = "FROM a:1 AS build\nCOPY README.md .\nFROM gcr.io/distroless/x:1 AS last\nCOPY --from=build /a /b\nUSER 1\nENTRYPOINT [\"/b\"]\n";
     assert_eq!(faults_of_image(good, here), [""; 0]);
     for (from, to, fault) in [
-        ("a:1", "a:latest", "a:latest: which one that is changes from day to day"),
+        (
+            "a:1",
+            "a:latest",
+            "a:latest: which one that is changes from day to day",
+        ),
         ("--from=build", "--from=other", "no stage other"),
         ("README.md", "READYOU.md", "READYOU.md is not there"),
         ("USER 1", "USER root", "ENTRYPOINT [\"/b\"] runs as root"),
@@ -349,17 +378,25 @@ fn the_composition_names_what_exists_and_settings_that_the_server_takes() -> Res
     let names = |value: &Value| -> Vec<String> {
         match value {
             Value::Object(map) => map.keys().cloned().collect(),
-            Value::Array(list) => list.iter().filter_map(|v| v.as_str().map(str::to_owned)).collect(),
+            Value::Array(list) => list
+                .iter()
+                .filter_map(|v| v.as_str().map(str::to_owned))
+                .collect(),
             _ => Vec::new(),
         }
     };
     let (volumes, networks) = (names(&file["volumes"]), names(&file["networks"]));
     for (name, service) in services {
         for other in names(&service["depends_on"]) {
-            let needed = services.get(&other).with_context(|| format!("{name} needs {other}"))?;
+            let needed = services
+                .get(&other)
+                .with_context(|| format!("{name} needs {other}"))?;
             let condition = service["depends_on"][&other]["condition"].as_str();
             if condition == Some("service_healthy") && other != "server" {
-                assert!(needed["healthcheck"]["test"].is_array(), "{other} has no health check");
+                assert!(
+                    needed["healthcheck"]["test"].is_array(),
+                    "{other} has no health check"
+                );
             }
         }
         for network in names(&service["networks"]) {

@@ -37,9 +37,14 @@ fn build() -> Result<Packages> {
         run(&mut strip)?;
         let deb = dir.path().join(format!("{name}.deb"));
         let mut cargo_deb = Command::new(tools::found("cargo-deb"));
-        cargo_deb
-            .current_dir(ROOT)
-            .args(["--package", name, "--no-build", "--no-strip", "--fast", "--offline"]);
+        cargo_deb.current_dir(ROOT).args([
+            "--package",
+            name,
+            "--no-build",
+            "--no-strip",
+            "--fast",
+            "--offline",
+        ]);
         cargo_deb.args(["--locked", "--output"]).arg(&deb);
         run(cargo_deb.env("CARGO_TARGET_DIR", dir.path().join("target")))?;
         Ok(deb)
@@ -78,7 +83,12 @@ struct System {
 impl System {
     fn new() -> Result<Self> {
         let dir = tempfile::tempdir()?;
-        for folder in ["var/lib/dpkg/info", "var/lib/dpkg/updates", "var/lib/dpkg/triggers", "etc"] {
+        for folder in [
+            "var/lib/dpkg/info",
+            "var/lib/dpkg/updates",
+            "var/lib/dpkg/triggers",
+            "etc",
+        ] {
             fs::create_dir_all(dir.path().join("root").join(folder))?;
         }
         fs::write(dir.path().join("root/var/lib/dpkg/status"), "")?;
@@ -127,13 +137,22 @@ impl System {
 
 /// The same package as of a later version, whose own configuration file says something new.
 fn later(package: &Path, system: &System) -> Result<PathBuf> {
-    let (tree, deb) = (system.dir.path().join("later"), system.dir.path().join("later.deb"));
+    let (tree, deb) = (
+        system.dir.path().join("later"),
+        system.dir.path().join("later.deb"),
+    );
     run(system.as_root("dpkg-deb").arg("-R").arg(package).arg(&tree))?;
     let control = tree.join("DEBIAN/control");
     let version = fs::read_to_string(&control)?;
     let version: Vec<_> = version
         .lines()
-        .map(|line| if line.starts_with("Version: ") { "Version: 99.0-1" } else { line })
+        .map(|line| {
+            if line.starts_with("Version: ") {
+                "Version: 99.0-1"
+            } else {
+                line
+            }
+        })
         .collect();
     fs::write(&control, version.join("\n") + "\n")?;
     let config = tree.join("etc/backstop-server/config.toml");
@@ -141,7 +160,12 @@ fn later(package: &Path, system: &System) -> Result<PathBuf> {
         let newer = fs::read_to_string(&config)? + "\n# What a later version says.\n";
         fs::write(&config, newer)?;
     }
-    run(system.as_root("dpkg-deb").arg("-Znone").arg("-b").arg(&tree).arg(&deb))?;
+    run(system
+        .as_root("dpkg-deb")
+        .arg("-Znone")
+        .arg("-b")
+        .arg(&tree)
+        .arg(&deb))?;
     Ok(deb)
 }
 
@@ -163,7 +187,10 @@ fn the_servers_package_brings_a_user_directories_and_a_service_that_is_enabled()
     }
     let user = system.read("etc/passwd")?;
     assert!(user.starts_with("backstop-server:x:"), "{user}");
-    assert!(user.contains(":/var/lib/backstop-server:/usr/sbin/nologin"), "{user}");
+    assert!(
+        user.contains(":/var/lib/backstop-server:/usr/sbin/nologin"),
+        "{user}"
+    );
     let wanted = system.at("etc/systemd/system/multi-user.target.wants/backstop-server.service");
     assert!(wanted.is_symlink(), "the service is not enabled");
     // The configuration that it comes with is one.
@@ -182,7 +209,10 @@ fn an_upgrade_keeps_a_configuration_that_was_edited_and_renews_one_that_was_not(
     edited.install(&packages().server)?;
     let file = "etc/backstop-server/config.toml";
     fs::write(edited.at(file), "registration = \"invite\"\n")?;
-    fs::write(edited.at("etc/backstop-server/environment"), "AWS_ACCESS_KEY_ID=mine\n")?;
+    fs::write(
+        edited.at("etc/backstop-server/environment"),
+        "AWS_ACCESS_KEY_ID=mine\n",
+    )?;
     fs::write(edited.at("var/lib/backstop-server/backstop.sqlite3"), "backups")?;
     edited.install(&later(&packages().server, &edited)?)?;
     assert_eq!(edited.read(file)?, "registration = \"invite\"\n");
@@ -190,7 +220,10 @@ fn an_upgrade_keeps_a_configuration_that_was_edited_and_renews_one_that_was_not(
         edited.read("etc/backstop-server/environment")?,
         "AWS_ACCESS_KEY_ID=mine\n"
     );
-    assert_eq!(edited.read("var/lib/backstop-server/backstop.sqlite3")?, "backups");
+    assert_eq!(
+        edited.read("var/lib/backstop-server/backstop.sqlite3")?,
+        "backups"
+    );
     let status = edited.dpkg(["--status", "backstop-server"])?;
     assert!(status.contains("Version: 99.0-1"), "{status}");
 
@@ -252,7 +285,10 @@ fn the_clients_package_starts_nothing_and_its_upgrade_says_what_runs_on() -> Res
     assert_eq!(system.mode("usr/bin/backstop")?, 0o755);
     assert_eq!(system.mode("var/lib/backstop-mirror")?, 0o700);
     for document in ["README.md", "recovery.md", "examples/lightningd-backstop.conf"] {
-        assert!(system.at("usr/share/doc/backstop").join(document).exists(), "{document}");
+        assert!(
+            system.at("usr/share/doc/backstop").join(document).exists(),
+            "{document}"
+        );
     }
     assert!(
         !system
@@ -294,9 +330,13 @@ fn reckless() -> Option<PathBuf> {
 
 /// What `git clone` would bring, in a directory with the repository's name.
 fn clone(to: &Path) -> Result<()> {
-    let listed = run(Command::new("git")
-        .current_dir(ROOT)
-        .args(["ls-files", "--cached", "--others", "--exclude-standard", "-z"]))?;
+    let listed = run(Command::new("git").current_dir(ROOT).args([
+        "ls-files",
+        "--cached",
+        "--others",
+        "--exclude-standard",
+        "-z",
+    ]))?;
     for path in text(&listed.stdout).split('\0').filter(|path| !path.is_empty()) {
         let (from, to) = (Path::new(ROOT).join(path), to.join(path));
         fs::create_dir_all(to.parent().context("a file lies in a directory")?)?;
@@ -314,11 +354,23 @@ fn the_repositorys_root_is_a_plugin_that_reckless_builds() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let root = dir.path().join("backstop");
     clone(&root)?;
-    for other in ["uv.lock", "requirements.txt", "poetry.lock", "pyproject.toml", "package.json"] {
-        assert!(!root.join(other).exists(), "reckless would take {other} for the installer");
+    for other in [
+        "uv.lock",
+        "requirements.txt",
+        "poetry.lock",
+        "pyproject.toml",
+        "package.json",
+    ] {
+        assert!(
+            !root.join(other).exists(),
+            "reckless would take {other} for the installer"
+        );
     }
     for entry in ["backstop", "backstop.py", "backstop.js", "__init__.py"] {
-        assert!(!root.join(entry).exists(), "reckless would take {entry} for the plugin");
+        assert!(
+            !root.join(entry).exists(),
+            "reckless would take {entry} for the plugin"
+        );
     }
     let mut metadata = Command::new("cargo");
     metadata
@@ -345,7 +397,9 @@ fn a_person_who_types_no_command_sees_them_all() -> Result<()> {
 #[test]
 fn reckless_installs_the_plugin_from_a_clone() -> Result<()> {
     let Some(reckless) = reckless() else {
-        println!("CLN's reckless is not here (PATH or BACKSTOP_RECKLESS); its steps are tried one by one beside this");
+        println!(
+            "CLN's reckless is not here (PATH or BACKSTOP_RECKLESS); its steps are tried one by one beside this"
+        );
         return Ok(());
     };
     let dir = tempfile::tempdir()?;
@@ -372,10 +426,16 @@ fn reckless_installs_the_plugin_from_a_clone() -> Result<()> {
     let cli = tools.join("lightning-cli");
     fs::write(&cli, "#!/bin/sh\nexit 2\n")?;
     fs::set_permissions(&cli, fs::Permissions::from_mode(0o755))?;
-    let path = format!("{}:{}", tools.display(), std::env::var("PATH").unwrap_or_default());
+    let path = format!(
+        "{}:{}",
+        tools.display(),
+        std::env::var("PATH").unwrap_or_default()
+    );
     let installer = |arguments: &[&str]| {
         let mut command = Command::new(&reckless);
-        command.args(["--network", "regtest", "--lightning"]).arg(&lightning);
+        command
+            .args(["--network", "regtest", "--lightning"])
+            .arg(&lightning);
         command.args(arguments).env("PATH", &path).env("HOME", dir.path());
         run(command.stdin(std::process::Stdio::null()))
     };
@@ -387,7 +447,10 @@ fn reckless_installs_the_plugin_from_a_clone() -> Result<()> {
     )?;
     fs::write(
         lightning.join("regtest/config"),
-        format!("include {}\n", lightning.join("reckless/regtest-reckless.conf").display()),
+        format!(
+            "include {}\n",
+            lightning.join("reckless/regtest-reckless.conf").display()
+        ),
     )?;
     let output = installer(&["-v", "install", source.to_str().context("a path in UTF-8")?])?;
     let said = text(&output.stdout) + &text(&output.stderr);

@@ -88,7 +88,11 @@ pub fn run(clock: Arc<dyn Clock>, rng: SharedRng) -> ExitCode {
     let Some(command) = Cli::parse().command else {
         // CLN's installer tries a plugin by starting it without arguments, and takes any failure for a broken one.
         let shown = Cli::command().print_help();
-        return if shown.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+        return if shown.is_ok() {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        };
     };
     let done = Here::find().and_then(|here| match command {
         Command::Setup(args) => setup::command(&args, &here, clock, rng).map(|()| ExitCode::SUCCESS),

@@ -283,7 +283,9 @@ mod tests {
         let all: Vec<_> = NEEDS.iter().map(|need| need.package).collect();
         let others: Vec<_> = all
             .iter()
-            .filter(|package| !["build-essential", "postgresql", "python3-venv", "pgbouncer"].contains(package))
+            .filter(|package| {
+                !["build-essential", "postgresql", "python3-venv", "pgbouncer"].contains(package)
+            })
             .copied()
             .collect();
         assert_eq!(packages(&[empty.path(), full.path()]), others);

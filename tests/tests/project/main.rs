@@ -1,6 +1,7 @@
 //! What must hold for the project as a whole: each rule is a function that finds faults in text, tried on bad samples
 //! in its own file and run over the real tree here.
 
+mod configuration;
 mod dependencies;
 mod documents;
 mod key_types;
@@ -125,6 +126,20 @@ fn the_readme_names_folders_that_exist_and_every_member() {
         &readme,
         &tree.read(".cargo/config.toml"),
     ));
+}
+
+#[test]
+fn the_page_on_a_nodes_configuration_is_what_the_code_says() {
+    let page = configuration::page(&read("client-plugin/src/directory/config.rs"));
+    let there = Tree::of_project();
+    let path = "docs/configuration.md";
+    if std::env::var_os("BACKSTOP_WRITE_DOCS").is_some() {
+        std::fs::write(there.root().join(path), &page).unwrap_or_else(|error| panic!("{path}: {error}"));
+    }
+    assert!(
+        there.has(path) && there.read(path) == page,
+        "run: BACKSTOP_WRITE_DOCS=1 cargo test -p backstop-tests --test project configuration"
+    );
 }
 
 #[test]
