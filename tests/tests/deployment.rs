@@ -181,7 +181,7 @@ fn expressions(panels: &Value) -> Vec<String> {
 
 fn dashboard() -> Result<Vec<String>> {
     let dashboard: Value = serde_json::from_str(&read("grafana/backstop.json")?)?;
-    let expressions = expressions(&dashboard["panels"]);
+    let expressions = expressions(dashboard.get("panels").context("panels")?);
     ensure!(expressions.len() > 20, "the check has lost sight of the panels");
     Ok(expressions)
 }
@@ -304,8 +304,8 @@ fn faults_of_image(text: &str, context: &Path) -> Vec<String> {
 
 /// The values of a line in exec form.
 fn exec(text: &str, keyword: &str) -> Result<Vec<String>> {
-    let lines = text.lines().filter(|line| line.starts_with(keyword));
-    let line = lines.last().with_context(|| format!("no {keyword}"))?;
+    let mut lines = text.lines().filter(|line| line.starts_with(keyword));
+    let line = lines.next_back().with_context(|| format!("no {keyword}"))?;
     let (_, list) = line.split_once('[').context("not in exec form")?;
     Ok(serde_json::from_str(&format!("[{list}"))?)
 }

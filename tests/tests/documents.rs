@@ -1,4 +1,4 @@
-//! What the documents tell people to type: every line of every ```console block is typed here, in the order of its page, at real
+//! What the documents tell people to type: every line of every block of console input is typed here, in the order of its page, at real
 //! programs with a real server and a node's directory; or, where it cannot be, it is read by the real command line and stands in a list
 //! that says why.
 //!
@@ -6,13 +6,13 @@
 //! test. After `backstop setup` the node lives for a while, after `backstop restore` it goes on in the new directory.
 
 use anyhow::{Context, Result, bail, ensure};
+use backstop_protocol::clock::{Clock as _, SystemClock};
 use backstop_tests::{binaries, lightningd, node::Node, plugin::Program, servers::Server, signer::Signer};
 use std::{
     collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
-    time::SystemTime,
 };
 use tempfile::TempDir;
 
@@ -88,8 +88,9 @@ fn pages() -> Result<Vec<String>> {
     for folder in ["docs", "deploy", "deploy/runbooks"] {
         let mut here = Vec::new();
         for entry in fs::read_dir(Path::new(ROOT).join(folder))? {
-            let name = entry?.file_name().into_string().ok().context("a name in UTF-8")?;
-            if name.ends_with(".md") {
+            let path = entry?.path();
+            if path.extension().is_some_and(|end| end == "md") {
+                let name = path.file_name().context("a name")?.display();
                 here.push(format!("{folder}/{name}"));
             }
         }
@@ -211,13 +212,7 @@ impl Scratch {
             "/etc/backstop-server/config.toml" => self.path("config.toml"),
             // Last Tuesday, when the node of this test was not born.
             "2026-11-22T17:00:00Z" => {
-                format!(
-                    "{}s",
-                    SystemTime::now()
-                        .duration_since(SystemTime::UNIX_EPOCH)?
-                        .as_secs()
-                        + 1
-                )
+                format!("{}s", SystemClock.now().as_secs() + 1)
             }
             "WHAT-IT-PRINTED" => self.printed.trim().to_owned(),
             other => other.to_owned(),
@@ -247,9 +242,6 @@ impl Scratch {
             // It would run on: what it is told is judged, and it serves in all the other tests.
             ("backstop-server", ["serve", ..]) => {
                 "check-config".clone_into(arguments.first_mut().context("serve")?);
-                arguments.retain(|argument| {
-                    *argument != self.server.data().display().to_string() && argument != "--data"
-                });
             }
             ("backstop-server", ["restored" | "migrate", ..]) => self.server.stop()?,
             ("backstop-server", ["health", ..]) => return self.healthy(&arguments),
@@ -347,10 +339,7 @@ fn follow(page: &str, seed: u64) -> Result<(Vec<String>, BTreeSet<&'static str>)
     let lines = commands(page, &fs::read_to_string(Path::new(ROOT).join(page))?);
     let (mut faults, mut used) = (Vec::new(), BTreeSet::new());
     let ours = |line: &Line| line.text.starts_with("backstop");
-    let mut scratch = match lines.iter().any(ours) {
-        true => Some(Scratch::new(seed)?),
-        false => None,
-    };
+    let mut scratch = lines.iter().any(ours).then(|| Scratch::new(seed)).transpose()?;
     // A page that does not begin with setup is read by somebody who has done that.
     let set_up = lines.iter().any(|line| line.text.starts_with("backstop setup"));
     if let Some(scratch) = scratch.as_mut().filter(|_| !set_up) {

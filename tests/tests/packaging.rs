@@ -456,11 +456,11 @@ fn reckless_installs_the_plugin_from_a_clone() -> Result<()> {
     let said = text(&output.stdout) + &text(&output.stderr);
     let called = fs::read_to_string(dir.path().join("called")).with_context(|| said.clone())?;
     assert_eq!(called, "build --release -vv\n");
-    let installed = lightning.join("reckless/backstop/backstop");
-    assert!(installed.exists(), "{said}");
+    let plugin = lightning.join("reckless/backstop/backstop");
+    assert!(plugin.exists(), "{said}");
     let config = fs::read_to_string(lightning.join("reckless/regtest-reckless.conf"))?;
     assert!(
-        config.contains(&format!("plugin={}", installed.display())),
+        config.contains(&format!("plugin={}", plugin.display())),
         "{config}\n{said}"
     );
     Ok(())

@@ -108,9 +108,10 @@ Settings of a server are [elsewhere](../deploy/configuration.md). This page is m
     .to_owned();
     let part = |page: &mut String, heading: &str, table: &Table, leave: &[&str]| {
         let whole = |field: &Field| field.needed && default(&table.name, &field.key).is_some();
-        let whole = match table.fields.iter().any(whole) {
-            true => " Where it is there at all, it has all of its keys.",
-            false => "",
+        let whole = if table.fields.iter().any(whole) {
+            " Where it is there at all, it has all of its keys."
+        } else {
+            ""
         };
         let words = &table.words;
         let _ = write!(
@@ -143,9 +144,10 @@ Settings of a server are [elsewhere](../deploy/configuration.md). This page is m
     let leave: Vec<&str> = parts.iter().map(|field| field.key.as_str()).collect();
     part(&mut page, "At the top", root, &leave);
     for field in parts {
-        let heading = match field.kind.starts_with("Vec<") {
-            true => format!("`[[{}]]`", field.key),
-            false => format!("`[{}]`", field.key),
+        let heading = if field.kind.starts_with("Vec<") {
+            format!("`[[{}]]`", field.key)
+        } else {
+            format!("`[{}]`", field.key)
         };
         if let Some(table) = below(field) {
             part(&mut page, &heading, table, &[]);
