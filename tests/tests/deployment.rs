@@ -2,14 +2,25 @@
 //! project that is not so. Nothing of the system that runs this is changed.
 
 use anyhow::{Context, Result, ensure};
-use backstop_tests::{binaries::binary, caller::http, scene::Scene, tools, wallet::Journal};
+use backstop_tests::{
+    binaries::binary,
+    caller::http,
+    lightningd::{Lightningd, Options},
+    node::Node,
+    plugin::Program,
+    scene::Scene,
+    servers::Server,
+    tools,
+    wallet::Journal,
+};
 use serde_json::Value;
 use std::{
     collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
 };
+use tempfile::TempDir;
 
 const DEPLOY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy");
 
@@ -105,35 +116,112 @@ fn the_drop_in_gives_lightningd_the_time_that_an_outage_takes() -> Result<()> {
     Ok(())
 }
 
+/// nginx with its example, on an address of this test's, before a server; killed when dropped.
+struct Nginx {
+    child: Child,
+    dir: TempDir,
+    address: String,
+}
+
+impl Nginx {
+    fn before(server: &Server) -> Result<Self> {
+        let dir = tempfile::tempdir()?;
+        let key = rcgen::generate_simple_self_signed(["127.77.0.3".to_owned()])?;
+        fs::write(dir.path().join("cert.pem"), key.cert.pem())?;
+        fs::write(dir.path().join("key.pem"), key.signing_key.serialize_pem())?;
+        // Nothing else takes this address: the port is free until nginx has it.
+        let address = std::net::TcpListener::bind("127.77.0.3:0")?
+            .local_addr()?
+            .to_string();
+        let live = "/etc/letsencrypt/live/backup.example.org/";
+        let site = read("proxy/nginx.conf")?
+            .replace(&format!("{live}fullchain.pem"), "cert.pem")
+            .replace(&format!("{live}privkey.pem"), "key.pem")
+            .replace("listen [::]:443 ssl http2;", "")
+            .replace("listen 443 ssl", &format!("listen {address} ssl"))
+            .replace("127.0.0.1:8750", server.address());
+        fs::write(dir.path().join("site.conf"), site)?;
+        let prefix = dir.path().display();
+        let temporary: Vec<_> = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+            .iter()
+            .map(|name| format!("{name}_temp_path {prefix}/{name};"))
+            .collect();
+        let temporary = temporary.join(" ");
+        fs::write(
+            dir.path().join("nginx.conf"),
+            format!(
+                "daemon off;\nmaster_process off;\npid {prefix}/pid;\nerror_log stderr;\nevents {{}}\n\
+                 http {{ access_log off; {temporary} include site.conf; }}\n"
+            ),
+        )?;
+        let said = run(Self::command(&dir).arg("-t"))?;
+        ensure!(!said.contains("[warn]"), "{said}");
+        let child = Self::command(&dir)
+            .stdin(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()?;
+        Ok(Self { child, dir, address })
+    }
+
+    fn command(dir: &TempDir) -> Command {
+        let mut nginx = system("nginx");
+        nginx.arg("-p").arg(dir.path());
+        nginx.arg("-c").arg(dir.path().join("nginx.conf"));
+        nginx
+    }
+
+    /// Its URL, once it listens.
+    fn url(&mut self) -> Result<String> {
+        while std::net::TcpStream::connect(&self.address).is_err() {
+            ensure!(self.child.try_wait()?.is_none(), "nginx left");
+            std::thread::yield_now();
+        }
+        Ok(format!("https://{}", self.address))
+    }
+
+    /// The variable by which a client trusts its certificate.
+    fn trust(&self) -> (String, String) {
+        let file = self.dir.path().join("cert.pem").display().to_string();
+        ("SSL_CERT_FILE".to_owned(), file)
+    }
+}
+
+impl Drop for Nginx {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 #[test]
-fn nginx_accepts_its_example_which_passes_what_the_server_needs() -> Result<()> {
-    let dir = tempfile::tempdir()?;
-    let key = rcgen::generate_simple_self_signed(["backup.example.org".to_owned()])?;
-    fs::write(dir.path().join("cert.pem"), key.cert.pem())?;
-    fs::write(dir.path().join("key.pem"), key.signing_key.serialize_pem())?;
-    let example = read("proxy/nginx.conf")?;
-    let live = "/etc/letsencrypt/live/backup.example.org/";
-    let site = example
-        .replace(&format!("{live}fullchain.pem"), "cert.pem")
-        .replace(&format!("{live}privkey.pem"), "key.pem");
-    fs::write(dir.path().join("site.conf"), &site)?;
-    let (own, prefix) = (dir.path().join("nginx.conf"), dir.path().display());
-    fs::write(
-        &own,
-        format!(
-            "pid {prefix}/pid;\nerror_log stderr;\nevents {{}}\nhttp {{ access_log off; client_body_temp_path {prefix}/b; proxy_temp_path {prefix}/p; \
-             fastcgi_temp_path {prefix}/f; uwsgi_temp_path {prefix}/u; scgi_temp_path {prefix}/s; include site.conf; }}\n"
-        ),
-    )?;
-    let said = run(system("nginx")
-        .arg("-t")
-        .arg("-p")
-        .arg(dir.path())
-        .arg("-c")
-        .arg(&own))?;
-    assert!(!said.contains("[warn]"), "{said}");
+fn nginx_accepts_its_example_and_passes_what_node_and_server_say_unchanged() -> Result<()> {
+    let server = Server::start_with(&["--trusted-proxy", "127.0.0.1"])?;
+    let mut nginx = Nginx::before(&server)?;
+    let (url, trust) = (nginx.url()?, nginx.trust());
+    let seed = 21;
+    let node = Node::new(seed)?;
+    let backstop = |arguments: &[&str]| {
+        let mut command = Command::new(binary("backstop")?);
+        command
+            .args(arguments)
+            .args(["--network", "regtest", "--lightning-dir"]);
+        command.arg(node.lightning_dir()).env(&trust.0, &trust.1);
+        run(command.env_remove("LIGHTNINGD_PLUGIN"))
+    };
+    backstop(&["setup", "--server", &url])?;
+    let mut program = Program::new(binary("backstop")?);
+    program.variables.push(trust.clone());
+    let mut lightningd = Lightningd::start(&node, &Options::new(program, seed))?;
+    lightningd.pay()?;
+    lightningd.stop(0)?;
+    backstop(&["verify"])?;
+    Ok(())
+}
+
+#[test]
+fn proxies_let_the_largest_record_through() -> Result<()> {
     let largest = backstop_protocol::api::RECORD_MAX >> 20;
-    assert!(example.contains(&format!("client_max_body_size {largest}m;")));
+    assert!(read("proxy/nginx.conf")?.contains(&format!("client_max_body_size {largest}m;")));
     assert!(read("proxy/Caddyfile")?.contains(&format!("max_size {largest}MiB")));
     Ok(())
 }

@@ -395,6 +395,52 @@ fn every_command_of_every_page_is_typed_or_read_by_the_real_programs() -> Result
     Ok(())
 }
 
+/// Commands of ours that stand between two backticks inside a text.
+fn inline(text: &str) -> Vec<String> {
+    let spans = text.split('`').skip(1).step_by(2);
+    spans
+        .filter(|span| {
+            ["backstop ", "backstop-server "]
+                .iter()
+                .any(|program| span.starts_with(program))
+        })
+        .map(|span| span.replace('\n', " "))
+        .collect()
+}
+
+#[test]
+fn every_command_inside_a_sentence_is_one() -> Result<()> {
+    let scratch = Scratch::new(72)?;
+    let mut texts = pages()?;
+    texts.push("deploy/prometheus/alerts.yml".to_owned());
+    let (mut faults, mut seen) = (Vec::new(), 0);
+    for page in texts {
+        let text = fs::read_to_string(Path::new(ROOT).join(&page))?;
+        for command in inline(&text) {
+            seen += 1;
+            // What the reader fills in: a value, or more that follows.
+            let readings = [
+                command
+                    .replace(" …", "")
+                    .replace("SIZE", "1GiB")
+                    .replace(" FILE", " f")
+                    .replace(" DIR", " d"),
+                command.replace('…', "x"),
+            ];
+            let read = readings.map(|text| words(&text).and_then(|typed| scratch.read(&typed)));
+            if let [Err(error), Err(_)] = read {
+                faults.push(format!("{page}: {command}\n    {error:#}"));
+            }
+        }
+    }
+    assert!(
+        seen > 30,
+        "only {seen} commands: the check has lost sight of them"
+    );
+    assert!(faults.is_empty(), "\n{}", faults.join("\n"));
+    Ok(())
+}
+
 #[test]
 fn the_recovery_page_shows_what_a_restore_prints() -> Result<()> {
     let page = fs::read_to_string(Path::new(ROOT).join("docs/recovery.md"))?;
