@@ -161,7 +161,7 @@ pub(in crate::store) async fn what_is_held_goes_with_its_account(
     let session = full(&*store, 1).await;
     let report = ProofReport { seq: 1, equal: false };
     store
-        .report_proof(session.account, session.writer, report, NOW)
+        .hear(session.word(Says::Proved(report), NOW))
         .await
         .unwrap();
     office.act(&Act::Remove(session.account, NOW)).await.unwrap();
