@@ -17,6 +17,7 @@
 //! | [`node`] | all of that together, for one node |
 //! | [`seat`] | the writer's session, for a second process of its directory |
 //! | [`plugin`] | the process that lightningd starts |
+//! | [`companion`] | a second process that lightningd starts: commands for `lightning-cli`, and a watch over the first |
 //! | [`replay`], [`restore`] | the way back, into a new file |
 //! | [`shadow`] | the way back, into a copy that follows the log: roll-ups and proofs are made of it |
 //! | [`forward`] | the way back, onto the node's own file |
@@ -27,6 +28,7 @@
 
 pub mod cli;
 pub mod cln;
+pub mod companion;
 pub mod directory;
 pub mod durable;
 pub mod files;

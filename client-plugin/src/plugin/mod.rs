@@ -22,7 +22,7 @@ mod recover;
 mod room;
 mod servers;
 mod siblings;
-mod stdio;
+pub(crate) mod stdio;
 mod upload;
 mod watch;
 mod writer;

@@ -103,10 +103,7 @@ pub(in crate::store) async fn files_that_another_version_followed_are_dropped_an
         .await
         .unwrap();
     assert_eq!(drop_before(1_000_000).await, 0);
-    store
-        .hear(session.word(Says::Accepted, later(41)))
-        .await
-        .unwrap();
+    store.hear(session.word(Says::Accepted, later(41))).await.unwrap();
     assert_eq!(drop_before(1_000_000).await, 1);
     assert_eq!(drop_before(1_000_000).await, 0);
     assert_eq!(session.files_at(&*store, None).await, Some(3));

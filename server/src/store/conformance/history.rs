@@ -112,11 +112,7 @@ pub(in crate::store) async fn the_last_proof_is_remembered(store: Arc<dyn Store>
     session.append(&*store, 1).await;
     session.append(&*store, 2).await;
     let report = |seq, equal| ProofReport { seq, equal };
-    let told = async |report, now| {
-        store
-            .hear(session.word(Says::Proved(report), now))
-            .await
-    };
+    let told = async |report, now| store.hear(session.word(Says::Proved(report), now)).await;
     told(report(1, true), later(1)).await.unwrap();
     let state = told(report(2, true), later(2)).await.unwrap();
     let want = Proof {
@@ -139,10 +135,7 @@ pub(in crate::store) async fn a_fenced_run_proves_and_accepts_nothing(store: Arc
     let report = ProofReport { seq: 1, equal: false };
     let proved = store.hear(old.word(Says::Proved(report), NOW)).await;
     assert!(matches!(refusal(proved), Refusal::Fenced { .. }));
-    store
-        .hear(new.word(Says::Proved(report), NOW))
-        .await
-        .unwrap();
+    store.hear(new.word(Says::Proved(report), NOW)).await.unwrap();
     let accepted = store.hear(old.word(Says::Accepted, NOW)).await;
     assert!(matches!(refusal(accepted), Refusal::Fenced { .. }));
     assert_eq!(new.state(&*store).await.held_since, Some(NOW));
@@ -194,10 +187,7 @@ pub(in crate::store) async fn a_failed_proof_holds_everything_until_it_is_accept
     let held = vec![ChunkId([30; 32])];
     assert!(store.locate(session.account, held.clone()).await.unwrap()[0].is_some());
     for _ in 0..2 {
-        let state = store
-            .hear(session.word(Says::Accepted, late))
-            .await
-            .unwrap();
+        let state = store.hear(session.word(Says::Accepted, late)).await.unwrap();
         assert_eq!(state.held_since, None);
     }
     drop_all(&*store, session.account, late).await;
