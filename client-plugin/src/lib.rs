@@ -22,10 +22,12 @@
 //! | [`shadow`] | the way back, into a copy that follows the log: roll-ups and proofs are made of it |
 //! | [`forward`] | the way back, onto the node's own file |
 //! | [`mirror`] | the backup on another device, which follows the server |
+//! | [`backup_py`] | the file of another plugin, for those who come from there |
 //! | [`random`] | randomness, passed in |
 //! | [`durable`] | the only place that syncs and renames |
 //! | [`cli`] | what a person types |
 
+pub mod backup_py;
 pub mod cli;
 pub mod cln;
 pub mod companion;

@@ -12,6 +12,7 @@ mod expiry;
 mod export;
 mod grants;
 mod history;
+mod import;
 mod manual;
 mod mirror;
 mod node;
@@ -58,6 +59,7 @@ enum Command {
     History(history::Args),
     Export(export::Args),
     Rollup(rollup::Args),
+    Import(import::Args),
     Restore(restore::Args),
     Adopt(adopt::Args),
     Accept(accept::Args),
@@ -109,6 +111,7 @@ pub fn run(clock: Arc<dyn Clock>, rng: SharedRng) -> ExitCode {
         Command::Export(args) => {
             export::command(&args, &here, Ambient { clock, rng }).map(|()| ExitCode::SUCCESS)
         }
+        Command::Import(args) => import::command(&args, &here),
         Command::Rollup(args) => {
             rollup::command(&args, &here, Ambient { clock, rng }).map(|()| ExitCode::SUCCESS)
         }

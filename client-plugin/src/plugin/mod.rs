@@ -27,6 +27,7 @@ mod upload;
 mod watch;
 mod writer;
 
+pub(crate) use batch::predecessor;
 pub(crate) use halt::Utc;
 pub(crate) use outside::{Seen, look, newest_version};
 pub(crate) use watch::unprotected;
