@@ -17,16 +17,20 @@
 //! | [`node`] | all of that together, for one node |
 //! | [`seat`] | the writer's session, for a second process of its directory |
 //! | [`plugin`] | the process that lightningd starts |
+//! | [`companion`] | a second process that lightningd starts: commands for `lightning-cli`, and a watch over the first |
 //! | [`replay`], [`restore`] | the way back, into a new file |
 //! | [`shadow`] | the way back, into a copy that follows the log: roll-ups and proofs are made of it |
 //! | [`forward`] | the way back, onto the node's own file |
 //! | [`mirror`] | the backup on another device, which follows the server |
+//! | [`backup_py`] | the file of another plugin, for those who come from there |
 //! | [`random`] | randomness, passed in |
 //! | [`durable`] | the only place that syncs and renames |
 //! | [`cli`] | what a person types |
 
+pub mod backup_py;
 pub mod cli;
 pub mod cln;
+pub mod companion;
 pub mod directory;
 pub mod durable;
 pub mod files;

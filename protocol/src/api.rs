@@ -68,6 +68,8 @@ pub const SNAPSHOTS: &str = "/v1/snapshots";
 pub const PROOFS: &str = "/v1/proofs";
 /// `POST`: lets go of what a comparison that failed holds.
 pub const PROOFS_ACCEPTED: &str = "/v1/proofs/accepted";
+/// `POST`: asks the server to ask for a roll-up.
+pub const ROLL_UP: &str = "/v1/roll-up";
 /// `POST`: the node's own word on the removal of its backup.
 pub const REMOVAL: &str = "/v1/removal";
 /// `PUT` and `GET`: the node's files beside its database, sealed as one.

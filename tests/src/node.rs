@@ -8,6 +8,7 @@ use backstop_protocol::{
 };
 use secp256k1::{PublicKey, SecretKey};
 use std::{
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
@@ -39,6 +40,7 @@ impl Node {
         };
         std::fs::create_dir(node.network_dir())?;
         std::fs::write(node.hsm_secret(), node.secret)?;
+        std::fs::set_permissions(node.hsm_secret(), std::fs::Permissions::from_mode(0o600))?;
         Ok(node)
     }
 

@@ -25,6 +25,10 @@ const READ_ALONE: &[(&str, &str)] = &[
         "three servers: tests/several_servers.rs",
     ),
     (
+        "backstop import --network bitcoin --backup-py /mnt/backup/lightningd.bkp",
+        "no file of backup.py is here: the client's tests of import have some",
+    ),
+    (
         "backstop-server invite revoke 1f2e3d4c",
         "no invitation has that id here: server/tests revoke real ones",
     ),
@@ -68,6 +72,10 @@ const OTHERS: &[(&str, &str)] = &[
     ("install", "would change this system"),
     ("journalctl", "no systemd runs here"),
     ("lightning-cli", "no Core Lightning runs here"),
+    (
+        "ln",
+        "would change this system; tests/companion.rs starts the companion",
+    ),
     ("mkdir", "would change this system"),
     ("reckless", "tests/packaging.rs tries it"),
     ("systemctl", "no systemd runs here"),

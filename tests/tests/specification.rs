@@ -176,6 +176,7 @@ fn every_path_is_one_of_the_api() {
         &chunks,
         PROOFS,
         PROOFS_ACCEPTED,
+        ROLL_UP,
         REMOVAL,
         FILES,
         &at,

@@ -7,14 +7,19 @@ mod accept;
 mod adopt;
 mod bars;
 mod delete_backup;
+mod doctor;
 mod expiry;
+mod export;
 mod grants;
 mod history;
+mod import;
+mod manual;
 mod mirror;
 mod node;
 pub mod prompt;
 mod receipt;
 pub mod restore;
+mod rollup;
 mod room;
 mod scratch;
 pub mod setup;
@@ -49,8 +54,12 @@ struct Cli {
 enum Command {
     Setup(setup::Args),
     Status(status::Args),
+    Doctor(doctor::Args),
     Verify(verify::Args),
     History(history::Args),
+    Export(export::Args),
+    Rollup(rollup::Args),
+    Import(import::Args),
     Restore(restore::Args),
     Adopt(adopt::Args),
     Accept(accept::Args),
@@ -60,6 +69,8 @@ enum Command {
     Grants(grants::ListArgs),
     Revoke(grants::RevokeArgs),
     Mirror(mirror::Args),
+    Completions(manual::CompletionsArgs),
+    Man(manual::ManArgs),
 }
 
 /// Where a command was typed.
@@ -100,10 +111,20 @@ pub fn run(clock: Arc<dyn Clock>, rng: SharedRng) -> ExitCode {
             restore::command(&args, &here, &Ambient { clock, rng }).map(|()| ExitCode::SUCCESS)
         }
         Command::Status(args) => status::command(&args, &here, Ambient { clock, rng }),
+        Command::Doctor(args) => doctor::command(&args, &here, Ambient { clock, rng }),
         Command::Verify(args) => verify::command(&args, &here, Ambient { clock, rng }),
         Command::History(args) => {
             history::command(&args, &here, Ambient { clock, rng }).map(|()| ExitCode::SUCCESS)
         }
+        Command::Export(args) => {
+            export::command(&args, &here, Ambient { clock, rng }).map(|()| ExitCode::SUCCESS)
+        }
+        Command::Import(args) => import::command(&args, &here),
+        Command::Rollup(args) => {
+            rollup::command(&args, &here, Ambient { clock, rng }).map(|()| ExitCode::SUCCESS)
+        }
+        Command::Completions(args) => manual::completions(&args).map(|()| ExitCode::SUCCESS),
+        Command::Man(args) => manual::man(&args).map(|()| ExitCode::SUCCESS),
         Command::Accept(args) => {
             accept::command(&args, &here, Ambient { clock, rng }).map(|()| ExitCode::SUCCESS)
         }

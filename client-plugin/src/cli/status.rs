@@ -42,20 +42,20 @@ pub(super) struct Status {
     witness: Option<Head>,
     /// The same as `restore --expect` takes it on another machine.
     expect: Option<String>,
-    servers: Vec<ServerStatus>,
+    pub(super) servers: Vec<ServerStatus>,
     /// How many servers must hold each update.
     needed: usize,
     /// What is wrong, each with what to do, the worst first.
-    problems: Vec<String>,
+    pub(super) problems: Vec<String>,
     /// What is wrong with servers that the node can do without for now.
-    remarks: Vec<String>,
+    pub(super) remarks: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
-struct ServerStatus {
-    url: String,
+pub(super) struct ServerStatus {
+    pub(super) url: String,
     /// Absent where the server did not answer.
-    account: Option<AccountState>,
+    pub(super) account: Option<AccountState>,
     /// Whether what is there restores by itself: a log from its first record, or from a complete snapshot.
     restorable: bool,
     /// Whether another server holds more.
@@ -97,7 +97,8 @@ pub(super) fn command(args: &Args, here: &Here, ambient: Ambient) -> anyhow::Res
 }
 
 impl Status {
-    async fn collect(files: &NodeDir, ambient: Ambient) -> Self {
+    /// Looks at everything; what is wrong is among the problems.
+    pub(super) async fn collect(files: &NodeDir, ambient: Ambient) -> Self {
         let directory = Directory::in_network_dir(&files.net());
         let mut status = Self {
             protected: false,

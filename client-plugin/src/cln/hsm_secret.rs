@@ -124,6 +124,12 @@ impl HsmSecret {
         matches!(self.0, Format::Encrypted(_) | Format::WordsWithPassphrase { .. })
     }
 
+    /// Whether it holds words, which a person can write down.
+    #[must_use]
+    pub fn has_words(&self) -> bool {
+        matches!(self.0, Format::Words(_) | Format::WordsWithPassphrase { .. })
+    }
+
     /// The node's secret. As in lightningd, a passphrase is ignored for a plain file and an error for words that
     /// need none; a wrong one is always noticed. For an encrypted file this takes a second and 256 MiB.
     pub fn unlock(&self, passphrase: Option<&str>) -> Result<NodeSecret, HsmSecretError> {

@@ -71,6 +71,13 @@ pub struct NodeInfo {
     pub net_dir: PathBuf,
 }
 
+/// A plugin that runs.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Program {
+    /// Its file.
+    pub name: PathBuf,
+}
+
 /// The RPC of one node.
 #[derive(Clone, Debug)]
 pub struct Rpc {
@@ -144,6 +151,17 @@ impl Rpc {
         Ok(configs
             .flat_map(|config| config.values_str.into_iter().chain(config.value_str))
             .collect())
+    }
+
+    /// The plugins that run.
+    pub fn plugins(&self) -> Result<Vec<Program>, RpcError> {
+        #[derive(Deserialize)]
+        struct Listed {
+            plugins: Vec<Program>,
+        }
+        Ok(self
+            .call::<Listed>("plugin", &json!({ "subcommand": "list" }))?
+            .plugins)
     }
 
     /// Calls any method.

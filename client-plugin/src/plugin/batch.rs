@@ -39,7 +39,7 @@ pub(super) fn versions(batch: &RawBatch) -> Result<Versions, Contradiction> {
 }
 
 /// The statement is CLN's own text, the same since 2019.
-pub(super) fn predecessor(statement: &[u8]) -> Option<u64> {
+pub(crate) fn predecessor(statement: &[u8]) -> Option<u64> {
     let text = std::str::from_utf8(statement).ok()?;
     let text = text.trim_end_matches(|c: char| c == ';' || c.is_ascii_whitespace());
     text.strip_prefix("UPDATE vars SET intval = intval + 1 WHERE name = 'data_version' AND intval = ")?

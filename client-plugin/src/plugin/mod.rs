@@ -22,11 +22,12 @@ mod recover;
 mod room;
 mod servers;
 mod siblings;
-mod stdio;
+pub(crate) mod stdio;
 mod upload;
 mod watch;
 mod writer;
 
+pub(crate) use batch::predecessor;
 pub(crate) use halt::Utc;
 pub(crate) use outside::{Seen, look, newest_version};
 pub(crate) use watch::unprotected;

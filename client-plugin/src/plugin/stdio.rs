@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 
 /// What the reading thread found.
 #[derive(Debug)]
-pub(super) enum Incoming {
+pub(crate) enum Incoming {
     /// A whole JSON object.
     Frame(Vec<u8>),
     /// lightningd closed the pipe: it has ended, or wants us to.
@@ -24,7 +24,7 @@ pub(super) enum Incoming {
 }
 
 /// Reads standard input until it ends. The queue is unbounded and yet small: lightningd has one batch out at a time.
-pub(super) fn read() -> io::Result<mpsc::UnboundedReceiver<Incoming>> {
+pub(crate) fn read() -> io::Result<mpsc::UnboundedReceiver<Incoming>> {
     let (sender, receiver) = mpsc::unbounded_channel();
     thread::Builder::new().name("stdin".to_owned()).spawn(move || {
         let last = match read_frames(io::stdin().lock(), &sender) {
@@ -59,7 +59,7 @@ fn read_frames(mut input: impl Read, sender: &mpsc::UnboundedSender<Incoming>) -
 /// Levels of lightningd's log. `Warn` shows as UNUSUAL, `Error` as BROKEN.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum Level {
+pub(crate) enum Level {
     Debug,
     Info,
     Warn,
@@ -70,18 +70,23 @@ pub(super) enum Level {
 // handled.
 
 /// Answers a request.
-pub(super) fn reply(id: &Value, result: &Value) {
+pub(crate) fn reply(id: &Value, result: &Value) {
     send(&json!({ "jsonrpc": "2.0", "id": id, "result": result }));
 }
 
 /// Answers a request with an error.
-pub(super) fn refuse(id: &Value, code: i32, message: &str) {
+pub(crate) fn refuse(id: &Value, code: i32, message: &str) {
     send(&json!({ "jsonrpc": "2.0", "id": id, "error": { "code": code, "message": message } }));
 }
 
 /// Writes to lightningd's log.
-pub(super) fn log(level: Level, message: &str) {
+pub(crate) fn log(level: Level, message: &str) {
     send(&json!({ "jsonrpc": "2.0", "method": "log", "params": { "level": level, "message": message } }));
+}
+
+/// Sends a notification that was announced in the manifest.
+pub(crate) fn notify(topic: &str, payload: &Value) {
+    send(&json!({ "jsonrpc": "2.0", "method": topic, "params": payload }));
 }
 
 fn send(message: &Value) {

@@ -9,10 +9,11 @@ use super::{
 };
 use crate::{
     cln::rpc::{Rpc, RpcError},
+    companion::is_companion,
     remote::RemoteError,
 };
 use backstop_protocol::problem::{Problem, ProblemCode};
-use std::{sync::Arc, time::Duration};
+use std::{os::unix::fs::MetadataExt, path::Path, sync::Arc, time::Duration};
 use tokio::sync::mpsc;
 
 /// How often an idle writer asks whether it still is one. A machine that was taken over notices within a minute (I7).
@@ -116,10 +117,17 @@ pub(super) async fn check_protection(configuration: Configuration) {
 pub(crate) fn unprotected(rpc: &Rpc) -> Result<Vec<String>, RpcError> {
     let mut found = Vec::new();
     let own = std::env::current_exe().ok();
+    let file = |path: &Path| {
+        std::fs::metadata(path)
+            .ok()
+            .map(|found| (found.dev(), found.ino()))
+    };
+    let own_file = own.as_deref().and_then(file);
     let important = rpc.listconfigs("important-plugin")?;
     if !important
         .iter()
-        .any(|path| own.is_some() && std::fs::canonicalize(path).ok() == own)
+        .map(Path::new)
+        .any(|path| own_file.is_some() && file(path) == own_file && !is_companion(path))
     {
         let own = own.unwrap_or_default();
         found.push(format!(

@@ -21,6 +21,11 @@ impl Session {
         self.json(Method::POST, api::PROOFS_ACCEPTED, Bytes::new()).await
     }
 
+    /// Has the server ask for a roll-up with the next append.
+    pub async fn order_roll_up(&self) -> Result<AccountState, RemoteError> {
+        self.json(Method::POST, api::ROLL_UP, Bytes::new()).await
+    }
+
     /// Says the node's own word on the removal of its backup.
     pub async fn ask_removal(&self, signed: &SignedRemoval) -> Result<AccountState, RemoteError> {
         let body = serde_json::to_vec(signed).map_err(|_| RemoteError::Key)?;

@@ -179,6 +179,8 @@ pub(super) fn calls() -> Vec<Call> {
             .append().takes(Json("ProofReport")),
         Call::new("post", api::PROOFS_ACCEPTED, "accept", "Lets go of what a failed comparison holds.", Json("AccountState"), post(proofs::accept))
             .append().takes(Nothing),
+        Call::new("post", api::ROLL_UP, "roll_up", "Asks for a roll-up, as the operator may.", Json("AccountState"), post(proofs::roll_up))
+            .append().takes(Nothing),
         Call::new("post", api::REMOVAL, "remove", "The owner's word on the removal of a backup (SPEC 4.5).", Json("AccountState"), post(removal::ask))
             .read().takes(Json("SignedRemoval")),
         Call::new("get", api::FILES, "fetch_files", "The files beside the database (SPEC 6.7).", Octets("Sealed files.", api::FILES_MAX), get(files::fetch))

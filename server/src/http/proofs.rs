@@ -1,8 +1,10 @@
-//! What the client found when it compared the backup with its database.
+//! What a writer says of its backup, beside appending to it: what a comparison with the node's database found, and what a person
+//! asks for.
 
 use super::{App, Json, session::AppendCall};
 use crate::{
     error::ApiError,
+    store::{Says, Word},
     webhooks::{Event, Kind},
 };
 use axum::extract::State;
@@ -18,10 +20,7 @@ pub(super) async fn report(
 ) -> Result<Json<AccountState>, ApiError> {
     let report: ProofReport = serde_json::from_slice(&call.body).map_err(ApiError::malformed)?;
     let (now, equal) = (app.clock.now(), report.equal);
-    let state = app
-        .store
-        .report_proof(call.account, call.writer, report, now)
-        .await?;
+    let state = app.store.hear(call.word(Says::Proved(report), now)).await?;
     app.metrics.proved(equal);
     if !equal {
         app.webhooks.tell(failed(&state, now));
@@ -46,8 +45,27 @@ pub(super) async fn accept(
     call: AppendCall,
 ) -> Result<Json<AccountState>, ApiError> {
     let now = app.clock.now();
-    let state = app.store.accept_proof(call.account, call.writer, now).await?;
+    let state = app.store.hear(call.word(Says::Accepted, now)).await?;
     // What was held may go now.
     app.housekeeping.look_at(call.account);
     Ok(Json(state))
+}
+
+pub(super) async fn roll_up(
+    State(app): State<Arc<App>>,
+    call: AppendCall,
+) -> Result<Json<AccountState>, ApiError> {
+    let now = app.clock.now();
+    Ok(Json(app.store.hear(call.word(Says::RollUp, now)).await?))
+}
+
+impl AppendCall {
+    fn word(&self, says: Says, now: UnixMillis) -> Word {
+        Word {
+            account: self.account,
+            writer: self.writer,
+            says,
+            now,
+        }
+    }
 }

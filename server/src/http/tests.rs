@@ -8,7 +8,7 @@ use crate::{
     store::{
         AccountId, Append, Commit, Devices, GaugeStore, GroupSizes, HistoryPolicy, Leaving, Move, Overview,
         PackArrival, PackIndex, PackLoad, PackRow, PoolGauges, PutFiles, RecordRow, Removal, ScrubStore,
-        SessionRequest, StoreError, StoreId, StoredRecord, Tenancy, Watched, Writer,
+        SessionRequest, StoreError, StoreId, StoredRecord, Tenancy, Watched, Word, Writer,
     },
 };
 use async_trait::async_trait;
@@ -17,7 +17,7 @@ use axum::{
     http::{Request, Response},
 };
 use backstop_protocol::{
-    api::{self, AccountGrants, AccountState, Appended, ProofReport, SnapshotInfo},
+    api::{self, AccountGrants, AccountState, Appended, SnapshotInfo},
     chunk::ChunkPlace,
     clock::UnixMillis,
     grant::SignedGrant,
@@ -97,16 +97,7 @@ impl Store for FaultyStore {
     async fn manifest(&self, _: AccountId, _: SnapshotId) -> Result<Option<Vec<u8>>, StoreError> {
         away()
     }
-    async fn report_proof(
-        &self,
-        _: AccountId,
-        _: Writer,
-        _: ProofReport,
-        _: UnixMillis,
-    ) -> Result<AccountState, StoreError> {
-        away()
-    }
-    async fn accept_proof(&self, _: AccountId, _: Writer, _: UnixMillis) -> Result<AccountState, StoreError> {
+    async fn hear(&self, _: Word) -> Result<AccountState, StoreError> {
         away()
     }
     async fn accounts(&self, _: AccountId, _: usize) -> Result<Vec<AccountId>, StoreError> {

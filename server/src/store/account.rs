@@ -255,6 +255,13 @@ impl Account {
         Ok(())
     }
 
+    /// Asks for a roll-up with every append from now on, until a snapshot is committed.
+    pub fn order_roll_up(&mut self, writer: &Writer) -> Result<(), Refusal> {
+        self.check_writer(writer)?;
+        self.tail.ordered = true;
+        Ok(())
+    }
+
     /// What an append is answered.
     #[must_use]
     pub fn appended(&self, terms: &Terms, now: UnixMillis) -> Appended {

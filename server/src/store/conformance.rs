@@ -32,7 +32,7 @@ pub(crate) use writing::{Session, claim};
 
 use super::*;
 use backstop_protocol::{
-    api::{MISSING_MAX, PADDED_MIN, Proof},
+    api::{MISSING_MAX, PADDED_MIN, Proof, ProofReport},
     grant::{Grant, Scope},
     head::Head,
     id::{InstanceId, Network, NodeId, RunId, TimelineId},
@@ -94,6 +94,7 @@ macro_rules! for_every_rule {
             the_last_proof_is_remembered,
             a_fenced_run_proves_and_accepts_nothing,
             a_failed_proof_holds_everything_until_it_is_accepted,
+            a_writer_may_ask_for_a_roll_up_and_is_asked_for_it_until_a_snapshot_is_there,
             a_superseded_snapshot_goes_with_the_log_below_the_next_when_its_time_is_over,
             a_snapshot_that_rests_on_the_head_supersedes_nothing_yet,
             records_go_a_few_megabytes_at_a_time,

@@ -55,10 +55,11 @@ pub use sqlite::SqliteStore;
 pub use tenancy::Tenancy;
 pub use terms::Terms;
 pub use watch::{Notice, Told, Watched};
+pub use word::{Says, Word};
 
 use async_trait::async_trait;
 use backstop_protocol::{
-    api::{AccountState, Appended, ProofReport, SnapshotInfo},
+    api::{AccountState, Appended, SnapshotInfo},
     chunk::ChunkPlace,
     clock::UnixMillis,
     grant::SignedGrant,
@@ -295,24 +296,11 @@ pub trait Store: Devices + GaugeStore + ScrubStore + Tenancy + 'static {
     async fn manifest(&self, account: AccountId, snapshot: SnapshotId)
     -> Result<Option<Vec<u8>>, StoreError>;
 
-    /// Takes in what a comparison found, by [`Account::prove`].
+    /// Takes in what a writer says of its backup: what a comparison found, by [`Account::prove`]; that what a failed one holds may
+    /// go, by [`Account::accept`]; that a roll-up is wished for, by [`Account::order_roll_up`].
     ///
     /// Refusals: [`Refusal::Fenced`], [`Refusal::BadProof`].
-    async fn report_proof(
-        &self,
-        account: AccountId,
-        writer: Writer,
-        report: ProofReport,
-        now: UnixMillis,
-    ) -> Result<AccountState, StoreError>;
-
-    /// Lets go of what a failed comparison holds, by [`Account::accept`]. Refusal: [`Refusal::Fenced`].
-    async fn accept_proof(
-        &self,
-        account: AccountId,
-        writer: Writer,
-        now: UnixMillis,
-    ) -> Result<AccountState, StoreError>;
+    async fn hear(&self, word: Word) -> Result<AccountState, StoreError>;
 
     /// Accounts above `after`, ascending, at most `most`.
     async fn accounts(&self, after: AccountId, most: usize) -> Result<Vec<AccountId>, StoreError>;

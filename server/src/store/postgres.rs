@@ -33,11 +33,11 @@ pub use opening::OpenError;
 
 use super::{
     AccountId, Append, Commit, GroupSizes, HistoryPolicy, Move, PackArrival, PackIndex, PackLoad, PutFiles,
-    Refusal, Removal, SessionRequest, Store, StoreError, StoreId, StoredRecord, Terms, Writer, word::Word,
+    Refusal, Removal, SessionRequest, Store, StoreError, StoreId, StoredRecord, Terms, Word,
 };
 use async_trait::async_trait;
 use backstop_protocol::{
-    api::{AccountState, Appended, ProofReport, SnapshotInfo},
+    api::{AccountState, Appended, SnapshotInfo},
     chunk::ChunkPlace,
     clock::UnixMillis,
     grant::SignedGrant,
@@ -248,37 +248,8 @@ impl Store for PostgresStore {
             .await
     }
 
-    async fn report_proof(
-        &self,
-        account: AccountId,
-        writer: Writer,
-        report: ProofReport,
-        now: UnixMillis,
-    ) -> Result<AccountState, StoreError> {
-        let report = Some(report);
-        self.hear(Word {
-            account,
-            writer,
-            report,
-            now,
-        })
-        .await
-    }
-
-    async fn accept_proof(
-        &self,
-        account: AccountId,
-        writer: Writer,
-        now: UnixMillis,
-    ) -> Result<AccountState, StoreError> {
-        let report = None;
-        self.hear(Word {
-            account,
-            writer,
-            report,
-            now,
-        })
-        .await
+    async fn hear(&self, word: Word) -> Result<AccountState, StoreError> {
+        self.take_in(word).await
     }
 
     async fn accounts(&self, after: AccountId, most: usize) -> Result<Vec<AccountId>, StoreError> {

@@ -29,11 +29,11 @@ mod writer;
 
 use super::{
     AccountId, Append, Commit, GroupSizes, HistoryPolicy, Move, PackArrival, PackIndex, PackLoad, PutFiles,
-    Removal, SessionRequest, Store, StoreError, StoreId, StoredRecord, Terms, Writer, word::Word,
+    Removal, SessionRequest, Store, StoreError, StoreId, StoredRecord, Terms, Word,
 };
 use async_trait::async_trait;
 use backstop_protocol::{
-    api::{AccountState, Appended, ProofReport, SnapshotInfo},
+    api::{AccountState, Appended, SnapshotInfo},
     chunk::ChunkPlace,
     clock::UnixMillis,
     grant::SignedGrant,
@@ -262,35 +262,8 @@ impl Store for SqliteStore {
         snapshots::manifest(&mut connection, account, snapshot).await
     }
 
-    async fn report_proof(
-        &self,
-        account: AccountId,
-        writer: Writer,
-        report: ProofReport,
-        now: UnixMillis,
-    ) -> Result<AccountState, StoreError> {
-        let word = Word {
-            account,
-            writer,
-            report: Some(report),
-            now,
-        };
-        self.submit(|answer| Job::Proof(word, answer)).await
-    }
-
-    async fn accept_proof(
-        &self,
-        account: AccountId,
-        writer: Writer,
-        now: UnixMillis,
-    ) -> Result<AccountState, StoreError> {
-        let word = Word {
-            account,
-            writer,
-            report: None,
-            now,
-        };
-        self.submit(|answer| Job::Proof(word, answer)).await
+    async fn hear(&self, word: Word) -> Result<AccountState, StoreError> {
+        self.submit(|answer| Job::Word(word, answer)).await
     }
 
     async fn accounts(&self, after: AccountId, most: usize) -> Result<Vec<AccountId>, StoreError> {

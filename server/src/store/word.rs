@@ -1,24 +1,39 @@
-//! What a writer says of a comparison.
+//! What a writer says of its backup, beside appending to it.
 
 use super::{Account, AccountId, Refusal, Writer};
 use backstop_protocol::{api::ProofReport, clock::UnixMillis};
 
-/// A report, or a person's word that the last failure is accepted.
+/// One word of a writer.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Word {
-    pub(super) account: AccountId,
-    pub(super) writer: Writer,
-    /// `None`: accepted.
-    pub(super) report: Option<ProofReport>,
-    pub(super) now: UnixMillis,
+pub struct Word {
+    /// Whose backup.
+    pub account: AccountId,
+    /// Who says so.
+    pub writer: Writer,
+    /// What is said.
+    pub says: Says,
+    /// When.
+    pub now: UnixMillis,
+}
+
+/// What a writer may say.
+#[derive(Clone, Copy, Debug)]
+pub enum Says {
+    /// What a comparison found.
+    Proved(ProofReport),
+    /// A person's word that the last failure is accepted.
+    Accepted,
+    /// A person's wish for a roll-up.
+    RollUp,
 }
 
 impl Account {
-    /// Takes it in, by [`Account::prove`] or [`Account::accept`].
+    /// Takes it in, by [`Account::prove`], [`Account::accept`] or [`Account::order_roll_up`].
     pub(super) fn hear(&mut self, word: &Word) -> Result<(), Refusal> {
-        match word.report {
-            Some(report) => self.prove(&word.writer, report, word.now),
-            None => self.accept(&word.writer),
+        match word.says {
+            Says::Proved(report) => self.prove(&word.writer, report, word.now),
+            Says::Accepted => self.accept(&word.writer),
+            Says::RollUp => self.order_roll_up(&word.writer),
         }
     }
 }

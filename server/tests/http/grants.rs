@@ -77,12 +77,13 @@ async fn a_read_grant_pulls_ciphertext_and_every_other_call_is_refused() {
     let bytes = reader.call("GET", &path, b"").await.octets().to_vec();
 
     let proof = br#"{"seq":1,"equal":false}"#;
-    let refused: [(&str, &str, &[u8]); 6] = [
+    let refused: [(&str, &str, &[u8]); 7] = [
         ("POST", api::RECORDS, &record),
         ("PUT", &path, &bytes),
         ("POST", api::SNAPSHOTS, &commit.encode()),
         ("POST", api::PROOFS, proof),
         ("POST", api::PROOFS_ACCEPTED, b""),
+        ("POST", api::ROLL_UP, b""),
         ("PUT", api::FILES, &[0; 302]),
     ];
     for (method, path, body) in refused {

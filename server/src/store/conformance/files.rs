@@ -99,14 +99,11 @@ pub(in crate::store) async fn files_that_another_version_followed_are_dropped_an
     // What a failed proof holds stays until it is accepted.
     let report = ProofReport { seq: 0, equal: false };
     store
-        .report_proof(session.account, session.writer, report, later(40))
+        .hear(session.word(Says::Proved(report), later(40)))
         .await
         .unwrap();
     assert_eq!(drop_before(1_000_000).await, 0);
-    store
-        .accept_proof(session.account, session.writer, later(41))
-        .await
-        .unwrap();
+    store.hear(session.word(Says::Accepted, later(41))).await.unwrap();
     assert_eq!(drop_before(1_000_000).await, 1);
     assert_eq!(drop_before(1_000_000).await, 0);
     assert_eq!(session.files_at(&*store, None).await, Some(3));

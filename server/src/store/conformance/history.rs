@@ -112,11 +112,7 @@ pub(in crate::store) async fn the_last_proof_is_remembered(store: Arc<dyn Store>
     session.append(&*store, 1).await;
     session.append(&*store, 2).await;
     let report = |seq, equal| ProofReport { seq, equal };
-    let told = async |report, now| {
-        store
-            .report_proof(session.account, session.writer, report, now)
-            .await
-    };
+    let told = async |report, now| store.hear(session.word(Says::Proved(report), now)).await;
     told(report(1, true), later(1)).await.unwrap();
     let state = told(report(2, true), later(2)).await.unwrap();
     let want = Proof {
@@ -137,15 +133,34 @@ pub(in crate::store) async fn a_fenced_run_proves_and_accepts_nothing(store: Arc
     old.append(&*store, 1).await;
     let new = Session::open(&*store, 1, takeover(claim(2, 2, 1, 2))).await;
     let report = ProofReport { seq: 1, equal: false };
-    let proved = store.report_proof(old.account, old.writer, report, NOW).await;
+    let proved = store.hear(old.word(Says::Proved(report), NOW)).await;
     assert!(matches!(refusal(proved), Refusal::Fenced { .. }));
-    store
-        .report_proof(new.account, new.writer, report, NOW)
-        .await
-        .unwrap();
-    let accepted = store.accept_proof(old.account, old.writer, NOW).await;
+    store.hear(new.word(Says::Proved(report), NOW)).await.unwrap();
+    let accepted = store.hear(old.word(Says::Accepted, NOW)).await;
     assert!(matches!(refusal(accepted), Refusal::Fenced { .. }));
     assert_eq!(new.state(&*store).await.held_since, Some(NOW));
+}
+
+pub(in crate::store) async fn a_writer_may_ask_for_a_roll_up_and_is_asked_for_it_until_a_snapshot_is_there(
+    store: Arc<dyn Store>,
+) {
+    let mut session = Session::first(&*store, 1).await;
+    session.pack(&*store, 1, &[10]).await;
+    session.append(&*store, 1).await;
+    assert!(!session.state(&*store).await.roll_up);
+    for _ in 0..2 {
+        let state = store.hear(session.word(Says::RollUp, NOW)).await.unwrap();
+        assert!(state.roll_up);
+    }
+    // Another word leaves the wish as it is.
+    let report = ProofReport { seq: 1, equal: true };
+    let state = store.hear(session.word(Says::Proved(report), NOW)).await.unwrap();
+    assert!(state.roll_up);
+    rolled_up(&*store, &mut session, 1, &[10], NOW).await;
+    assert!(!session.state(&*store).await.roll_up);
+    Session::open(&*store, 1, takeover(claim(2, 2, 1, 2))).await;
+    let asked = store.hear(session.word(Says::RollUp, NOW)).await;
+    assert!(matches!(refusal(asked), Refusal::Fenced { .. }));
 }
 
 pub(in crate::store) async fn a_failed_proof_holds_everything_until_it_is_accepted(store: Arc<dyn Store>) {
@@ -157,7 +172,7 @@ pub(in crate::store) async fn a_failed_proof_holds_everything_until_it_is_accept
     let report = async |equal, now| {
         let report = ProofReport { seq: 1, equal };
         store
-            .report_proof(session.account, session.writer, report, now)
+            .hear(session.word(Says::Proved(report), now))
             .await
             .unwrap()
             .held_since
@@ -172,10 +187,7 @@ pub(in crate::store) async fn a_failed_proof_holds_everything_until_it_is_accept
     let held = vec![ChunkId([30; 32])];
     assert!(store.locate(session.account, held.clone()).await.unwrap()[0].is_some());
     for _ in 0..2 {
-        let state = store
-            .accept_proof(session.account, session.writer, late)
-            .await
-            .unwrap();
+        let state = store.hear(session.word(Says::Accepted, late)).await.unwrap();
         assert_eq!(state.held_since, None);
     }
     drop_all(&*store, session.account, late).await;

@@ -160,10 +160,7 @@ pub(in crate::store) async fn what_is_held_goes_with_its_account(
     let (store, mut office) = open(Terms::default()).await;
     let session = full(&*store, 1).await;
     let report = ProofReport { seq: 1, equal: false };
-    store
-        .report_proof(session.account, session.writer, report, NOW)
-        .await
-        .unwrap();
+    store.hear(session.word(Says::Proved(report), NOW)).await.unwrap();
     office.act(&Act::Remove(session.account, NOW)).await.unwrap();
     assert_eq!(remove(&*store, session.account, NOW).await, 2);
 }

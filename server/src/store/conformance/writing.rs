@@ -88,6 +88,16 @@ impl Session {
         Self::open(store, node, claim(node, node, 0, 1)).await
     }
 
+    /// A word of this session's.
+    pub(crate) fn word(&self, says: Says, now: UnixMillis) -> Word {
+        Word {
+            account: self.account,
+            writer: self.writer,
+            says,
+            now,
+        }
+    }
+
     pub(crate) async fn open(store: &dyn Store, node: u8, claim: WriterClaim) -> Self {
         let request = append_request(node, Some(granted(node, node, Scope::Append, 1)), claim);
         let (account, state) = store.open_session(request).await.unwrap();

@@ -1,10 +1,10 @@
-//! What comparisons of the backup with the node's database found.
+//! What a writer says of its backup.
 
 use super::{
     PostgresStore, accounts,
     cells::{int, millis, query},
 };
-use crate::store::{StoreError, Terms, word::Word};
+use crate::store::{StoreError, Terms, Word};
 use backstop_protocol::api::AccountState;
 use sqlx::PgConnection;
 
@@ -13,12 +13,15 @@ async fn take(connection: &mut PgConnection, word: &Word, terms: &Terms) -> Resu
     account.hear(word)?;
     let proof = account.proof;
     query(
-        "UPDATE accounts SET proof_at = $1, proof_seq = $2, proof_equal = $3, held_since = $4 WHERE account = $5",
+        "UPDATE accounts SET proof_at = $1, proof_seq = $2, proof_equal = $3, held_since = $4,
+            roll_up_ordered_at = coalesce(roll_up_ordered_at, $5)
+         WHERE account = $6",
     )
     .bind(millis(proof.map(|proof| proof.at))?)
     .bind(proof.map(|proof| int(proof.seq)).transpose()?)
     .bind(proof.map(|proof| proof.equal))
     .bind(millis(account.held_since)?)
+    .bind(millis(account.tail.ordered.then_some(word.now))?)
     .bind(word.account.0)
     .execute(&mut *connection)
     .await?;
@@ -26,8 +29,8 @@ async fn take(connection: &mut PgConnection, word: &Word, terms: &Terms) -> Resu
 }
 
 impl PostgresStore {
-    /// Takes in a word on what a comparison found.
-    pub(super) async fn hear(&self, word: Word) -> Result<AccountState, StoreError> {
+    /// Takes in a writer's word.
+    pub(super) async fn take_in(&self, word: Word) -> Result<AccountState, StoreError> {
         self.database
             .write((word, self.terms.clone()), |connection, (word, terms)| {
                 Box::pin(take(connection, word, terms))

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::store::{
     AccountId, Append, Commit, GroupSizes, HistoryPolicy, Leaving, Move, PackArrival, PackIndex, PutFiles,
-    SessionRequest, StoreError, Terms, Watched, group::GROUP_BYTES, word::Word,
+    SessionRequest, StoreError, Terms, Watched, Word, group::GROUP_BYTES,
 };
 use backstop_protocol::{
     api::{AccountState, Appended, SnapshotInfo},
@@ -37,7 +37,7 @@ pub(super) enum Job {
     Register(PackArrival, Answer<()>),
     Index(Box<PackIndex>, Answer<()>),
     Commit(Box<Commit>, Answer<SnapshotInfo>),
-    Proof(Word, Answer<AccountState>),
+    Word(Word, Answer<AccountState>),
     DropHistory(AccountId, HistoryPolicy, UnixMillis, Answer<bool>),
     DropChunks(AccountId, Vec<i64>, UnixMillis, Answer<bool>),
     Move(Box<Move>, Answer<()>),
@@ -213,7 +213,7 @@ impl Writer {
                     self.transaction(async |connection| snapshots::commit(connection, &commit, &terms).await);
                 let _ = answer.send(done.await);
             }
-            Job::Proof(word, answer) => {
+            Job::Word(word, answer) => {
                 let done = self.transaction(async |connection| proofs::take(connection, &word, &terms).await);
                 let _ = answer.send(done.await);
             }
