@@ -184,6 +184,16 @@ impl ScrubStore for FaultyStore {
     async fn record_rows(&self, _: AccountId, _: u64, _: usize) -> Result<Vec<RecordRow>, StoreError> {
         away()
     }
+    async fn replaced_row(
+        &self,
+        _: AccountId,
+        _: (u64, i64),
+    ) -> Result<Option<(i64, RecordRow)>, StoreError> {
+        away()
+    }
+    async fn files_row(&self, _: AccountId, _: i64) -> Result<Option<(i64, Vec<u8>)>, StoreError> {
+        away()
+    }
     async fn packs_above(
         &self,
         _: AccountId,
@@ -271,6 +281,7 @@ async fn call(method: &str, path: &str, body: Vec<u8>) -> Problem {
         clock,
         metrics,
         limiter: Limiter::new(Rates::default()),
+        known: KnownKeys::default(),
         webhooks,
         proxies: Proxies::default(),
         body_grace: Duration::from_secs(30),

@@ -28,7 +28,7 @@ pub(super) use room::*;
 pub(super) use scrub::*;
 pub(super) use snapshots::*;
 pub(super) use tenants::for_every_rule_of_tenants;
-pub(crate) use writing::{Session, claim};
+pub(crate) use writing::{Session, claim, sealed_pack};
 
 use super::*;
 use backstop_protocol::{
@@ -107,6 +107,7 @@ macro_rules! for_every_rule {
             moved_chunks_are_located_in_their_new_pack_and_the_old_one_stays_a_day,
             what_is_registered_marked_or_moved_is_an_accounts_own,
             a_scrub_sees_every_record_and_every_pack_that_holds_chunks,
+            a_scrub_sees_replaced_records_and_every_version_of_the_files,
             what_lies_in_a_damaged_pack_has_to_come_again_before_a_snapshot_rests_on_it,
             a_damaged_pack_that_comes_again_is_sound,
             a_damaged_pack_is_not_rewritten_and_goes_when_its_chunks_left_it,

@@ -15,6 +15,7 @@ mod error;
 mod gauges;
 mod grant;
 mod group;
+pub mod moving;
 mod office;
 mod opening;
 pub mod operator;

@@ -24,7 +24,7 @@ mod snapshots;
 mod tail;
 pub(in crate::store) mod tenants;
 #[cfg(test)]
-mod tests;
+pub(in crate::store) mod tests;
 mod transactions;
 
 pub use beside::check_current;
