@@ -24,7 +24,7 @@ use crate::{
         sqlite::{self, OpenError},
     },
     transport::{Certificates, Limits, Proxies, TlsError, Transport},
-    webhooks::Webhooks,
+    webhooks::{Post, Webhooks},
 };
 use backstop_protocol::{
     clock::{Clock, UnixMillis},
@@ -125,6 +125,7 @@ pub struct Server {
     certificates: Option<Arc<Certificates>>,
     app: Arc<App>,
     housekeeper: Housekeeper,
+    post: Post,
     schedule: Option<Schedule>,
     drain: Duration,
     stopping: watch::Sender<bool>,
@@ -164,9 +165,10 @@ impl Server {
         let (housekeeping, wake) = Housekeeping::new();
         let metrics = Metrics::new();
         let tenants = metrics.tenants().clone();
-        let webhooks = Webhooks::start(
+        let (webhooks, post) = Webhooks::start(
             config.webhook,
             sessions.server_key(),
+            store.clone(),
             clock.clone(),
             tenants.clone(),
         );
@@ -231,6 +233,7 @@ impl Server {
             certificates,
             app,
             housekeeper,
+            post,
             schedule,
             drain: config.drain,
             stopping,
@@ -311,6 +314,8 @@ impl Server {
         if tokio::time::timeout(self.drain, housekeeping).await.is_err() {
             tracing::warn!("housekeeping was still under way; it goes on at the next start");
         }
+        // What was told is kept before the store closes.
+        drop(tokio::time::timeout(self.drain, self.post.close()).await);
         self.app.store.close().await;
     }
 }

@@ -6,9 +6,9 @@ use crate::{
     packs::{PackError, PackRange, StoredPack},
     sessions::Session,
     store::{
-        AccountId, Append, Commit, Devices, GaugeStore, GroupSizes, HistoryPolicy, Leaving, Move, Overview,
-        PackArrival, PackIndex, PackLoad, PackRow, PoolGauges, PutFiles, RecordRow, Removal, ScrubStore,
-        SessionRequest, StoreError, StoreId, StoredRecord, Tenancy, Watched, Writer,
+        AccountId, Alarm, AlarmStore, Append, Commit, Devices, GaugeStore, GroupSizes, HistoryPolicy,
+        Leaving, Move, Overview, PackArrival, PackIndex, PackLoad, PackRow, PoolGauges, PutFiles, RecordRow,
+        Removal, ScrubStore, SessionRequest, StoreError, StoreId, StoredRecord, Tenancy, Watched, Writer,
     },
 };
 use async_trait::async_trait;
@@ -167,6 +167,22 @@ impl Tenancy for FaultyStore {
 }
 
 #[async_trait]
+impl AlarmStore for FaultyStore {
+    async fn keep_alarm(&self, _: Alarm) -> Result<bool, StoreError> {
+        away()
+    }
+    async fn take_alarm(&self, _: UnixMillis, _: UnixMillis) -> Result<Option<(i64, Alarm)>, StoreError> {
+        away()
+    }
+    async fn free_alarm(&self, _: i64, _: UnixMillis) -> Result<(), StoreError> {
+        away()
+    }
+    async fn end_alarm(&self, _: i64) -> Result<(), StoreError> {
+        away()
+    }
+}
+
+#[async_trait]
 impl GaugeStore for FaultyStore {
     async fn overview(&self, _: u32) -> Result<Overview, StoreError> {
         away()
@@ -272,7 +288,7 @@ async fn call(method: &str, path: &str, body: Vec<u8>) -> Problem {
     let (housekeeping, _wake) = Housekeeping::new();
     let (metrics, clock) = (Metrics::new(), Arc::new(NoTime));
     let nobody = metrics.tenants().clone();
-    let webhooks = Webhooks::start(None, sessions.server_key(), clock.clone(), nobody);
+    let webhooks = Webhooks::to_nobody(nobody);
     let router = router(Arc::new(App {
         housekeeping,
         store: Arc::new(FaultyStore),

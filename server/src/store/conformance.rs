@@ -1,6 +1,7 @@
 //! The rules of [`Store`], each stated once and run against every database: see [`for_every_rule`].
 
 mod admission;
+mod alarms;
 mod appends;
 mod files;
 mod gauges;
@@ -16,6 +17,7 @@ mod tenants;
 mod writing;
 
 pub(super) use admission::*;
+pub(super) use alarms::*;
 pub(super) use appends::*;
 pub(super) use files::*;
 pub(super) use gauges::*;
@@ -121,6 +123,8 @@ macro_rules! for_every_rule {
             an_overview_counts_all_accounts_and_names_as_many_as_asked_for,
             an_accounts_grants_are_listed_with_their_floor_the_highest_serial_first,
             a_snapshots_chunks_are_listed_by_id_page_by_page,
+            an_alarm_is_kept_until_it_is_ended_and_one_server_has_it_at_a_time,
+            so_many_alarms_wait_and_no_more,
             an_account_sees_nothing_of_another,
             a_closed_store_refuses,
         }

@@ -5,6 +5,7 @@
 //! (`committer`). Nothing rests on a session between two transactions: a pooler may stand in front.
 
 mod accounts;
+mod alarms;
 mod append;
 mod beside;
 mod cells;

@@ -115,3 +115,33 @@ async fn an_operator_hears_what_happens_signed_and_once_more_after_a_failure() {
         assert_eq!(server.metric(&name).await, 1, "{event}");
     }
 }
+
+#[tokio::test]
+async fn what_could_not_be_delivered_is_delivered_after_a_restart() {
+    let secret = b"0123456789abcdef0123456789abcdef";
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let nobody = format!("http://{}/hook", silent.local_addr().unwrap());
+    let server = TestServer::start_with(|config| {
+        config.webhook = Some(Webhook::new(&nobody, secret).unwrap());
+    })
+    .await;
+    let node = Node::new(1);
+    let mut client = node.first(&server).await;
+    client.append(1).await;
+    let report = br#"{"seq":1,"equal":false}"#;
+    client
+        .call("POST", api::PROOFS, report)
+        .await
+        .json::<AccountState>();
+    // It is being told, and nobody answers.
+    let (_open, _) = silent.accept().await.unwrap();
+    let (url, mut hears) = listener(0).await;
+    let server = server
+        .restart_with(|config| config.webhook = Some(Webhook::new(&url, secret).unwrap()))
+        .await;
+    let (_, body) = hears.recv().await.unwrap();
+    let value: Value = serde_json::from_slice(&body).unwrap();
+    assert_eq!(value["event"], "proof_failed");
+    assert_eq!(value["node"], node.id().to_string().as_str());
+    drop(server);
+}

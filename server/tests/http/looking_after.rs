@@ -7,6 +7,7 @@ use crate::{
 use backstop_protocol::api::Appended;
 use backstop_server::store::InviteToken;
 use serde_json::Value;
+use sqlx::{ConnectOptions as _, Connection as _, sqlite::SqliteConnectOptions};
 use std::{path::Path, process::Command};
 
 fn typed(data: &Path, words: &[&str]) -> Command {
@@ -82,4 +83,30 @@ async fn an_operator_looks_after_nodes_while_the_server_runs() {
     let next = client.next(2);
     let appended: Appended = client.try_append(&next).await.json();
     assert_eq!((appended.roll_up, appended.head.seq), (true, 2));
+}
+
+#[tokio::test]
+async fn a_node_is_called_silent_by_the_settings_of_its_server() {
+    let dir = tempfile::tempdir().unwrap();
+    let process = Process::start(dir.path());
+    Node::new(1).first(&process.place).await.append(1).await;
+    // As if it had written half a day ago, in a rhythm of half a day.
+    let options = SqliteConnectOptions::new().filename(dir.path().join("backstop.sqlite3"));
+    let mut connection = options.connect().await.unwrap();
+    sqlx::raw_sql("UPDATE accounts SET head_received_at = head_received_at - 43200000, rhythm_ms = 43200000")
+        .execute(&mut connection)
+        .await
+        .unwrap();
+    connection.close().await.unwrap();
+    let silent = |config: &str| {
+        let file = dir.path().join("config.toml");
+        std::fs::write(&file, config).unwrap();
+        let mut listed = typed(dir.path(), &["node", "list", "--json"]);
+        let said = listed.arg("--config").arg(file).output().unwrap();
+        assert!(said.status.success(), "{said:?}");
+        let said: Value = serde_json::from_slice(&said.stdout).unwrap();
+        !said["nodes"][0]["silent_since"].is_null()
+    };
+    assert!(!silent(""));
+    assert!(silent("silent-after = \"6h\"\n"));
 }

@@ -7,6 +7,7 @@
 //!
 //! Which of the two may be served, the marks in [`standing`] say: at no time both.
 
+mod carry;
 mod form;
 mod link;
 mod pass;
@@ -338,6 +339,7 @@ impl Mover {
             ("chunks", "chunk"),
             ("snapshots", "snapshot"),
             ("files", "version"),
+            ("alarms", "alarm"),
         ] {
             let least = if table == "accounts" { counted } else { 0 };
             let sql = format!(

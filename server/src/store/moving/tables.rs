@@ -84,6 +84,12 @@ pub(super) const COMMON: &[Table] = &[
         ..PLAIN
     },
     Table {
+        name: "alarms",
+        key: &["alarm"],
+        unique: &["alarm"],
+        ..PLAIN
+    },
+    Table {
         name: "grants",
         key: &["access_key", "account", "serial", "text"],
         unique: &["access_key", "account", "serial", "text"],

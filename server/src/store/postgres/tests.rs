@@ -2,6 +2,7 @@
 
 #[path = "../../../tests/http/support/cluster.rs"]
 pub(in crate::store) mod cluster;
+mod faults;
 mod pooler;
 
 use super::*;
