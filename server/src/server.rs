@@ -164,13 +164,12 @@ impl Server {
         let sessions = Sessions::new(identity, store.id());
         let (housekeeping, wake) = Housekeeping::new();
         let metrics = Metrics::new();
-        let tenants = metrics.tenants().clone();
         let (webhooks, post) = Webhooks::start(
             config.webhook,
             sessions.server_key(),
             store.clone(),
             clock.clone(),
-            tenants.clone(),
+            metrics.tenants().clone(),
         );
         let housekeeper = Housekeeper::new(
             store.clone(),
@@ -179,7 +178,7 @@ impl Server {
             config.history,
             config.housekeeping_pause,
             wake,
-            Alarms::new(webhooks.clone(), tenants),
+            Alarms::new(webhooks.clone(), metrics.tenants().clone()),
         );
         let schedule = (!config.scrub_every.is_zero()).then(|| Schedule {
             scrubber: Scrubber::new(store.clone(), packs.clone(), clock.clone(), config.scrub_rate),

@@ -88,14 +88,15 @@ impl Move {
         arguments.extend(["--packs-endpoint", &self.endpoint]);
         arguments
     }
+}
 
-    fn try_serve(&self, data: &Path, arguments: &[&str]) -> Result<Output> {
-        let mut command = Command::new(binary("backstop-server")?);
-        command
-            .args(["serve", "--listen", "127.0.0.1:0", "--data"])
-            .arg(data);
-        Ok(command.args(arguments).envs(Self::keys()).output()?)
-    }
+/// Tries to start a server somewhere.
+fn try_serve(data: &Path, arguments: &[&str]) -> Result<Output> {
+    let mut command = Command::new(binary("backstop-server")?);
+    command
+        .args(["serve", "--listen", "127.0.0.1:0", "--data"])
+        .arg(data);
+    Ok(command.args(arguments).envs(Move::keys()).output()?)
 }
 
 fn is_refused(done: &Output, why: &str) -> Result<()> {
@@ -118,7 +119,7 @@ fn a_server_moves_to_postgresql_and_object_storage_while_its_node_writes_and_the
     lightningd.pay()?;
     // Not whole yet, it is served by nobody, although the identity is there already.
     is_refused(
-        &moving.try_serve(moving.to.path(), &moving.arguments())?,
+        &try_serve(moving.to.path(), &moving.arguments())?,
         "not whole yet",
     )?;
     let report = moving.copy(&[])?;
@@ -141,7 +142,7 @@ fn a_server_moves_to_postgresql_and_object_storage_while_its_node_writes_and_the
     scene
         .server
         .give_way_to(moving.to.path(), &moving.arguments(), &Move::keys())?;
-    is_refused(&moving.try_serve(&moving.from, &[])?, "was moved")?;
+    is_refused(&try_serve(&moving.from, &[])?, "was moved")?;
     for _ in 0..9 {
         lightningd.pay()?;
     }

@@ -26,6 +26,7 @@ use getrandom::{SysRng, rand_core::UnwrapErr};
 use rand_core::CryptoRng;
 use serde::Serialize;
 use std::{
+    fmt::Write as _,
     io::{self, Write as _},
     path::PathBuf,
     sync::Arc,
@@ -35,6 +36,7 @@ use std::{
 const SAY_MS: u64 = 5_000;
 
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
 pub(super) struct Copy {
     #[command(flatten)]
     place: Place,
@@ -271,14 +273,15 @@ fn told(copied: &Copied) -> String {
         rows.get("snapshots").unwrap_or(&0),
         size(*bytes),
     );
+    // Writing to a string does not fail.
     for record in &copied.tally.damaged_records {
-        text.push_str(&format!("damaged: {record}\n"));
+        let _ = writeln!(text, "damaged: {record}");
     }
     for pack in &copied.tally.lost_packs {
-        text.push_str(&format!("lost or damaged: {pack}\n"));
+        let _ = writeln!(text, "lost or damaged: {pack}");
     }
     if let Some(report) = &copied.scrub {
-        text.push_str(&format!("the new store: {report}"));
+        let _ = write!(text, "the new store: {report}");
     }
     text.push_str(if copied.finished {
         "

@@ -221,8 +221,8 @@ fn next(act: &Act, account: &Account, now: UnixMillis) -> String {
     }
 }
 
-fn say(node: &Show, account: &Account, now: UnixMillis, more: &str) -> anyhow::Result<()> {
-    let (place, listed) = (&node.place, Listed::of(account, &node.silence.terms(), now));
+fn say(show: &Show, account: &Account, now: UnixMillis, more: &str) -> anyhow::Result<()> {
+    let (place, listed) = (&show.place, Listed::of(account, &show.silence.terms(), now));
     place.say(&listed, || {
         let none = || "none".to_owned();
         let quota = match (listed.unlimited, listed.quota) {

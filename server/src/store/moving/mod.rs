@@ -155,10 +155,8 @@ async fn make(
     use super::Store as _;
     match target {
         Database::File(file) => {
-            SqliteStore::open(file, None, Terms::default(), rng)
-                .await?
-                .close()
-                .await
+            let store = SqliteStore::open(file, None, Terms::default(), rng).await?;
+            store.close().await;
         }
         Database::Url(url) => {
             let store = PostgresStore::open(url, server, Terms::default(), rng).await?;

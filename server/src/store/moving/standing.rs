@@ -147,17 +147,12 @@ async fn try_freeze(source: &mut Link, own: Token) -> Result<(), MoveError> {
 /// Ends a hand-over that did not come to its end: the store takes records again. `own`: only one that this copy began.
 pub(super) async fn thaw(source: &mut Link, own: Option<Token>) -> Result<(), MoveError> {
     source.write().await?;
-    let ended = match own {
-        Some(own) => {
-            let sql = "UPDATE store SET handing_over = NULL WHERE moved_at IS NULL AND handing_over = $1";
-            source.run(sql, &[token(own)]).await?
-        }
-        None => {
-            let sql =
-                "UPDATE store SET handing_over = NULL WHERE moved_at IS NULL AND handing_over IS NOT NULL";
-            source.run(sql, &[]).await?
-        }
+    let (whose, values) = match own {
+        Some(own) => ("= $1", vec![token(own)]),
+        None => ("IS NOT NULL", vec![]),
     };
+    let sql = format!("UPDATE store SET handing_over = NULL WHERE moved_at IS NULL AND handing_over {whose}");
+    let ended = source.run(&sql, &values).await?;
     if ended == 0 {
         source.undo().await;
         return Err(MoveError::NotHandingOver);

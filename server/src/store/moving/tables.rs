@@ -58,8 +58,8 @@ const PLAIN: Table = Table {
     removes: &[],
 };
 
-const fn heavy(column: &'static str, by: &'static str, hashed: bool) -> Option<Heavy> {
-    Some(Heavy { column, by, hashed })
+const fn heavy(column: &'static str, by: &'static str, hashed: bool) -> Heavy {
+    Heavy { column, by, hashed }
 }
 
 pub(super) const ACCOUNTS: Table = Table {
@@ -102,7 +102,7 @@ pub(super) const RECORDS: Table = Table {
     scope: Scope::Account,
     key: &["seq"],
     unique: &["account", "seq"],
-    heavy: heavy("sealed", "seq", true),
+    heavy: Some(heavy("sealed", "seq", true)),
     ..PLAIN
 };
 pub(super) const REPLACED: Table = Table {
@@ -110,7 +110,7 @@ pub(super) const REPLACED: Table = Table {
     scope: Scope::Account,
     key: &["seq", "place"],
     unique: &["place"],
-    heavy: heavy("sealed", "place", true),
+    heavy: Some(heavy("sealed", "place", true)),
     ..PLAIN
 };
 pub(super) const PACKS: Table = Table {
@@ -144,12 +144,11 @@ pub(super) const SNAPSHOTS: Table = Table {
     key: &["id"],
     unique: &["account", "id"],
     number: Some("snapshot"),
-    heavy: heavy("manifest", "id", false),
+    heavy: Some(heavy("manifest", "id", false)),
     removes: &[
         "DELETE FROM snapshot_chunks WHERE snapshot = $1",
         "DELETE FROM snapshots WHERE snapshot = $1",
     ],
-    ..PLAIN
 };
 pub(super) const SNAPSHOT_CHUNKS: Table = Table {
     name: "snapshot_chunks",
@@ -163,7 +162,7 @@ pub(super) const FILES: Table = Table {
     scope: Scope::Account,
     key: &["version"],
     unique: &["version"],
-    heavy: heavy("sealed", "version", false),
+    heavy: Some(heavy("sealed", "version", false)),
     ..PLAIN
 };
 

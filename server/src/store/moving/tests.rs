@@ -186,8 +186,8 @@ async fn live(store: &dyn Store, office: &mut Office, session: &mut Session, rou
         .await
         .unwrap();
     for pack in going {
-        let held = store.hold_removal(session.account, pack).await.unwrap();
-        held.unwrap().end().await.unwrap();
+        let removal = store.hold_removal(session.account, pack).await.unwrap();
+        removal.unwrap().end().await.unwrap();
     }
     // Another node comes, and the one before it goes and comes again as another account.
     let guest = Session::first(store, 50 + round).await;
@@ -195,7 +195,7 @@ async fn live(store: &dyn Store, office: &mut Office, session: &mut Session, rou
         .act(&Act::Remove(guest.account, UnixMillis(1)))
         .await
         .unwrap();
-    if round % 2 == 0 {
+    if round.is_multiple_of(2) {
         loop {
             let left = store.remove_some(guest.account, UnixMillis(2)).await.unwrap();
             if matches!(left, Leaving::Gone { .. }) {
