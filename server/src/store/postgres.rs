@@ -272,11 +272,10 @@ impl Store for PostgresStore {
         writer: Writer,
         now: UnixMillis,
     ) -> Result<AccountState, StoreError> {
-        let report = None;
         self.hear(Word {
             account,
             writer,
-            report,
+            report: None,
             now,
         })
         .await
