@@ -1,5 +1,6 @@
 //! The command line.
 
+mod copy;
 mod file;
 mod health;
 mod invite;
@@ -60,6 +61,10 @@ enum Command {
     /// running. A pack that is lost or damaged is marked, so that the node sends its content again with its next snapshot.
     /// Exits with 0 if nothing is wrong, with 3 if something is, and with 1 if that could not be found out.
     Scrub(Box<scrub::Scrub>),
+    /// Copy everything to another database, and packs to another place, while the server goes on: SQLite to PostgreSQL, a
+    /// directory to a bucket, or back. Run again it goes on where it was ended; with --finish it hands over. Exits with 0 if
+    /// all is well, with 3 if something of the old store is lost or damaged, and with 1 if it could not go on.
+    Copy(Box<copy::Copy>),
     /// Say that this server's data were restored from a copy of an earlier time, before it serves again: every node is held
     /// until its owner adopts it. Without this, a node could go on upon a state that is behind what it acted on.
     Restored(restored::Restored),
@@ -104,7 +109,7 @@ pub async fn run(arguments: Vec<OsString>) -> ExitCode {
         Err(error) => {
             // Nobody has to read it.
             let _ = writeln!(io::stderr(), "backstop-server: {error:#}");
-            if error.is::<scrub::Found>() {
+            if error.is::<scrub::Found>() || error.is::<copy::Found>() {
                 ExitCode::from(3)
             } else {
                 ExitCode::FAILURE
@@ -149,6 +154,10 @@ async fn obey(arguments: Vec<OsString>, layered: Layered) -> anyhow::Result<()> 
         Command::Scrub(command) => {
             let _log = Log::start(&std::env::var("RUST_LOG").unwrap_or_else(|_| "warn".to_owned()));
             scrub::run(*command).await
+        }
+        Command::Copy(command) => {
+            let _log = Log::start(&std::env::var("RUST_LOG").unwrap_or_else(|_| "warn".to_owned()));
+            copy::run(*command).await
         }
         Command::Restored(restored) => {
             print(&restored::run(restored).await?);

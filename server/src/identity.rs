@@ -34,6 +34,18 @@ pub enum IdentityError {
         /// Its mode.
         mode: u32,
     },
+    /// There is none.
+    #[error("there is no {}; say with --data DIR where the server keeps its data", .file.display())]
+    Missing {
+        /// The key file.
+        file: PathBuf,
+    },
+    /// There is another.
+    #[error("{} is another server's key; choose an empty directory", .file.display())]
+    Other {
+        /// The key file.
+        file: PathBuf,
+    },
     /// It holds no key.
     #[error("{} does not hold a key (64 hex digits); put the original back, because every client pinned it", .file.display())]
     NoKey {
@@ -44,37 +56,63 @@ pub enum IdentityError {
 
 /// Reads the key of the data directory `dir`, or makes one where there is none: 64 hex digits and a line end, mode 0400.
 pub(crate) fn load_or_create(dir: &Path, rng: &mut dyn CryptoRng) -> Result<IdentitySecret, IdentityError> {
+    if let Some(found) = find(dir)? {
+        return Ok(found);
+    }
+    let secret = generate(rng);
+    keep(dir, &secret)?;
+    Ok(secret)
+}
+
+/// Reads the key of the data directory of a server that was started before.
+pub(crate) fn load(dir: &Path) -> Result<IdentitySecret, IdentityError> {
     let file = dir.join(FILE);
-    let failed = |action| {
-        let file = file.clone();
-        move |cause| IdentityError::Io { action, file, cause }
-    };
+    find(dir)?.ok_or(IdentityError::Missing { file })
+}
+
+/// Gives a data directory that has no key this one.
+pub(crate) fn give(dir: &Path, secret: &IdentitySecret) -> Result<(), IdentityError> {
+    match find(dir)? {
+        None => keep(dir, secret),
+        Some(found) if found.server_key() == secret.server_key() => Ok(()),
+        Some(_) => Err(IdentityError::Other { file: dir.join(FILE) }),
+    }
+}
+
+fn failed(file: &Path, action: &'static str) -> impl FnOnce(io::Error) -> IdentityError {
+    let file = file.to_owned();
+    move |cause| IdentityError::Io { action, file, cause }
+}
+
+fn find(dir: &Path) -> Result<Option<IdentitySecret>, IdentityError> {
+    let file = dir.join(FILE);
     match std::fs::metadata(&file) {
         Ok(found) => {
             let mode = found.permissions().mode() & 0o7777;
             if mode & 0o077 != 0 {
                 return Err(IdentityError::Exposed { file, mode });
             }
-            let text = Zeroizing::new(std::fs::read(&file).map_err(failed("read"))?);
-            parse(&text).ok_or(IdentityError::NoKey { file })
+            let text = Zeroizing::new(std::fs::read(&file).map_err(failed(&file, "read"))?);
+            parse(&text).map(Some).ok_or(IdentityError::NoKey { file })
         }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let secret = generate(rng);
-            let mut text = Zeroizing::new(hex::encode(secret.expose_bytes()));
-            text.push('\n');
-            // A crash can have left one behind, with a key that nobody was told.
-            let temporary = dir.join(format!("{FILE}.new"));
-            match std::fs::remove_file(&temporary) {
-                Err(cause) if cause.kind() != io::ErrorKind::NotFound => {
-                    return Err(failed("remove the temporary of")(cause));
-                }
-                _ => {}
-            }
-            durable::write(&temporary, &file, text.as_bytes(), 0o400).map_err(failed("write"))?;
-            Ok(secret)
-        }
-        Err(cause) => Err(failed("look at")(cause)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(cause) => Err(failed(&file, "look at")(cause)),
     }
+}
+
+fn keep(dir: &Path, secret: &IdentitySecret) -> Result<(), IdentityError> {
+    let file = dir.join(FILE);
+    let mut text = Zeroizing::new(hex::encode(secret.expose_bytes()));
+    text.push('\n');
+    // A crash can have left one behind, with a key that nobody was told.
+    let temporary = dir.join(format!("{FILE}.new"));
+    match std::fs::remove_file(&temporary) {
+        Err(cause) if cause.kind() != io::ErrorKind::NotFound => {
+            return Err(failed(&file, "remove the temporary of")(cause));
+        }
+        _ => {}
+    }
+    durable::write(&temporary, &file, text.as_bytes(), 0o400).map_err(failed(&file, "write"))
 }
 
 fn generate(rng: &mut dyn CryptoRng) -> IdentitySecret {

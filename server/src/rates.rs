@@ -59,6 +59,7 @@ impl Default for Rates {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Key {
     Everyone,
+    LookUps,
     Address(IpAddr),
     Opener(AccessKey, IpAddr),
     Account(AccountId),
@@ -98,6 +99,11 @@ impl Limiter {
     /// An opening whose signature fits. By place too, so that who sends another's opening again uses up his own share.
     pub(crate) fn opening(&self, key: AccessKey, from: IpAddr, now: UnixMillis) -> Result<(), Duration> {
         self.take(Key::Opener(key, place(from)), OPENINGS, now)
+    }
+
+    /// A look into the database for who opens, beyond what strangers may ask.
+    pub(crate) fn look_up(&self, now: UnixMillis) -> Result<(), Duration> {
+        self.take(Key::LookUps, self.rates.everyone, now)
     }
 
     /// A call of a session that is no append.

@@ -1,11 +1,16 @@
 //! A server, from its parts to its end.
 
+mod exposure;
+
+pub(crate) use exposure::check_exposure;
+use exposure::warn_of_shown_metrics;
+
 use crate::{
     config::Config,
     data_dir::{DataDir, DataDirError, Sharing},
     gauges::Gauges,
     housekeeping::{Alarms, Housekeeper, Housekeeping},
-    http::{self, App, Arrivals},
+    http::{self, App, Arrivals, KnownKeys},
     metrics::{ConnectionMetrics, Metrics},
     operations::{self, Operations},
     packs::{Bucket, BucketPacks, BucketUrl, DirectoryPacks, PackError, PackStore},
@@ -13,11 +18,13 @@ use crate::{
     scrub::{Schedule, Scrubber},
     sessions::Sessions,
     store::{
-        PostgresStore, SqliteStore, Store, StoreId, postgres,
+        PostgresStore, SqliteStore, Store, StoreId,
+        moving::{Database, MoveError, may_serve},
+        postgres,
         sqlite::{self, OpenError},
     },
     transport::{Certificates, Limits, Proxies, TlsError, Transport},
-    webhooks::Webhooks,
+    webhooks::{Post, Webhooks},
 };
 use backstop_protocol::{
     clock::{Clock, UnixMillis},
@@ -55,6 +62,9 @@ pub enum ServerError {
     /// The PostgreSQL database cannot be used.
     #[error("cannot use the PostgreSQL database")]
     Postgres(#[from] postgres::OpenError),
+    /// It was moved, or is on its way.
+    #[error(transparent)]
+    Moving(#[from] MoveError),
     /// The packs cannot be used.
     #[error("cannot use the pack directory {}: {cause}; give it to the user that runs the server", .dir.display())]
     Packs {
@@ -115,6 +125,7 @@ pub struct Server {
     certificates: Option<Arc<Certificates>>,
     app: Arc<App>,
     housekeeper: Housekeeper,
+    post: Post,
     schedule: Option<Schedule>,
     drain: Duration,
     stopping: watch::Sender<bool>,
@@ -153,12 +164,12 @@ impl Server {
         let sessions = Sessions::new(identity, store.id());
         let (housekeeping, wake) = Housekeeping::new();
         let metrics = Metrics::new();
-        let tenants = metrics.tenants().clone();
-        let webhooks = Webhooks::start(
+        let (webhooks, post) = Webhooks::start(
             config.webhook,
             sessions.server_key(),
+            store.clone(),
             clock.clone(),
-            tenants.clone(),
+            metrics.tenants().clone(),
         );
         let housekeeper = Housekeeper::new(
             store.clone(),
@@ -167,7 +178,7 @@ impl Server {
             config.history,
             config.housekeeping_pause,
             wake,
-            Alarms::new(webhooks.clone(), tenants),
+            Alarms::new(webhooks.clone(), metrics.tenants().clone()),
         );
         let schedule = (!config.scrub_every.is_zero()).then(|| Schedule {
             scrubber: Scrubber::new(store.clone(), packs.clone(), clock.clone(), config.scrub_rate),
@@ -184,6 +195,7 @@ impl Server {
             clock,
             metrics,
             limiter: Limiter::new(config.rates),
+            known: KnownKeys::default(),
             webhooks,
             proxies: Proxies::new(&config.trusted_proxies),
             body_grace: config.body_grace,
@@ -220,6 +232,7 @@ impl Server {
             certificates,
             app,
             housekeeper,
+            post,
             schedule,
             drain: config.drain,
             stopping,
@@ -300,6 +313,8 @@ impl Server {
         if tokio::time::timeout(self.drain, housekeeping).await.is_err() {
             tracing::warn!("housekeeping was still under way; it goes on at the next start");
         }
+        // What was told is kept before the store closes.
+        drop(tokio::time::timeout(self.drain, self.post.close()).await);
         self.app.store.close().await;
     }
 }
@@ -308,15 +323,6 @@ fn sharing(config: &Config) -> Sharing {
     match config.database {
         None => Sharing::Alone,
         Some(_) => Sharing::Together,
-    }
-}
-
-fn warn_of_shown_metrics(config: &Config) {
-    if let Some(address) = config.metrics.filter(|address| !local(*address)) {
-        tracing::warn!(
-            nodes = config.metrics_nodes,
-            "others can reach {address}, where metrics are shown in plain HTTP, and so many nodes by name"
-        );
     }
 }
 
@@ -333,9 +339,9 @@ async fn open_store(
             postgres::check_current(url.expose()).await?;
         }
         let key = identity.server_key();
-        return Ok(Arc::new(
-            PostgresStore::open(url.expose(), key, terms, rng).await?,
-        ));
+        let store = PostgresStore::open(url.expose(), key, terms, rng).await?;
+        may_serve(&Database::Url(url.expose().to_owned())).await?;
+        return Ok(Arc::new(store));
     }
     let file = data.database();
     let failed = |file: &Path, cause| ServerError::Store {
@@ -347,7 +353,9 @@ async fn open_store(
         checked.map_err(|cause| failed(&file, cause))?;
     }
     let store = SqliteStore::open(&file, config.database_limit, terms, rng).await;
-    Ok(Arc::new(store.map_err(|cause| failed(&file, cause))?))
+    let store = store.map_err(|cause| failed(&file, cause))?;
+    may_serve(&Database::File(file)).await?;
+    Ok(Arc::new(store))
 }
 
 /// The packs of a store, where the configuration says that they lie.
@@ -381,20 +389,4 @@ async fn listen(listen: SocketAddr, flag: &'static str) -> Result<(TcpListener, 
     let listener = TcpListener::bind(listen).await.map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
     Ok((listener, address))
-}
-
-/// Reads the certificate; without one, refuses an address that others reach, unless they may.
-pub(crate) fn check_exposure(config: &Config) -> Result<Option<Certificates>, ServerError> {
-    match &config.tls {
-        Some(files) => Ok(Some(Certificates::load(files.clone())?)),
-        None if local(config.listen) || config.plain_http => Ok(None),
-        None => Err(ServerError::Exposed {
-            listen: config.listen,
-        }),
-    }
-}
-
-/// Whether this machine alone can reach an address.
-fn local(address: SocketAddr) -> bool {
-    address.ip().to_canonical().is_loopback()
 }

@@ -1,35 +1,26 @@
 //! Webhooks: what an operator must hear about, sent to a URL of his, signed, a little at a time, and never in anybody's way.
 //!
-//! [`Webhooks::tell`] puts an event into a bounded queue and returns. One task empties it: the same event of the same
-//! node is sent once an hour at most, each is tried several times with longer and longer rests, and what cannot be delivered
-//! is logged and counted. Beside each event stands a metric, which says the same to who asks.
+//! [`Webhooks::tell`] puts an event into a bounded queue and returns. One task keeps what is in it in the store, the same event
+//! of the same node once an hour at most; another delivers what is kept there, each several times with longer and longer rests,
+//! and again later, also after a restart, until it is three days old. Beside each event stands a metric, which says the same
+//! to who asks.
 
-use crate::metrics::TenantMetrics;
+mod courier;
+
+pub(crate) use courier::Post;
+
+use crate::{metrics::TenantMetrics, store::Store};
 use backstop_protocol::{
     clock::{Clock, UnixMillis},
     hash::hmac_sha256,
     id::{Network, NodeId, ServerKey},
 };
-use reqwest::{Client, redirect};
-use serde::Serialize;
-use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc};
 use tokio::sync::mpsc;
 use zeroize::Zeroizing;
 
 /// Events that may wait; one more is dropped, and counted.
 const WAITING: usize = 1024;
-/// How long an event of a node is not said again, milliseconds.
-const QUIET_MS: u64 = 60 * 60 * 1000;
-/// Events that are remembered for that.
-const SAID_MAX: usize = 65_536;
-/// How often one is tried.
-const ATTEMPTS: u32 = 6;
-/// Rest before the second attempt; each further one is four times as long.
-const REST: Duration = Duration::from_secs(1);
-/// Rest between two events, so that many at once do not flood whoever listens.
-const PACE: Duration = Duration::from_millis(100);
-/// How long one attempt may take.
-const PATIENCE: Duration = Duration::from_secs(10);
 /// What the input of a signature starts with; a zero byte follows.
 const LABEL: &[u8] = b"backstop/v1/webhook";
 /// Shortest secret, bytes.
@@ -88,8 +79,7 @@ impl Webhook {
 }
 
 /// What happened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Kind {
     NodeSilent,
     QuotaNear,
@@ -127,10 +117,9 @@ impl Kind {
     }
 }
 
-/// One event of one node, as it is sent.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+/// One event of one node.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Event {
-    #[serde(rename = "event")]
     pub(crate) kind: Kind,
     pub(crate) node: NodeId,
     pub(crate) network: Network,
@@ -138,14 +127,6 @@ pub(crate) struct Event {
     pub(crate) at: UnixMillis,
     /// What happened and what to do, for a person.
     pub(crate) text: String,
-}
-
-/// The whole body.
-#[derive(Serialize)]
-struct Body<'a> {
-    server: ServerKey,
-    #[serde(flatten)]
-    event: &'a Event,
 }
 
 /// Where events are told.
@@ -156,28 +137,26 @@ pub(crate) struct Webhooks {
 }
 
 impl Webhooks {
-    /// Starts the task that sends, where there is somebody to send to. It ends with the last of these handles.
+    /// Starts the tasks that keep and deliver, where there is somebody to deliver to.
     pub(crate) fn start(
         webhook: Option<Webhook>,
         server: ServerKey,
+        store: Arc<dyn Store>,
         clock: Arc<dyn Clock>,
         metrics: TenantMetrics,
-    ) -> Self {
-        let queue = webhook.and_then(|webhook| {
-            let client = client()?;
-            let (queue, events) = mpsc::channel(WAITING);
-            let courier = Courier {
-                webhook,
-                client,
-                server,
-                clock,
-                metrics: metrics.clone(),
-                said: HashMap::new(),
-            };
-            tokio::spawn(courier.run(events));
-            Some(queue)
-        });
-        Self { queue, metrics }
+    ) -> (Self, Post) {
+        let Some(webhook) = webhook else {
+            return (Self::to_nobody(metrics), Post::none());
+        };
+        let (queue, events) = mpsc::channel(WAITING);
+        let post = Post::start(webhook, server, store, clock, metrics.clone(), events);
+        let queue = Some(queue);
+        (Self { queue, metrics }, post)
+    }
+
+    /// Nobody listens: the log and the metrics alone say what happens.
+    pub(crate) fn to_nobody(metrics: TenantMetrics) -> Self {
+        Self { queue: None, metrics }
     }
 
     /// Tells an event: to the log, the metric beside it and, as long as there is room, the queue.
@@ -193,131 +172,9 @@ impl Webhooks {
     }
 }
 
-fn client() -> Option<Client> {
-    // A second call finds the provider installed already, which is as good.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let client = Client::builder()
-        .user_agent(concat!("backstop-server/", env!("CARGO_PKG_VERSION")))
-        .no_proxy()
-        .redirect(redirect::Policy::none())
-        .timeout(PATIENCE)
-        .build();
-    client
-        .map_err(|error| tracing::error!(%error, "webhooks cannot be sent"))
-        .ok()
-}
-
-/// Carries events to whoever listens.
-struct Courier {
-    webhook: Webhook,
-    client: Client,
-    server: ServerKey,
-    clock: Arc<dyn Clock>,
-    metrics: TenantMetrics,
-    said: HashMap<(Kind, NodeId, Network), UnixMillis>,
-}
-
-impl Courier {
-    async fn run(mut self, mut events: mpsc::Receiver<Event>) {
-        while let Some(event) = events.recv().await {
-            if !self.is_news(&event) {
-                continue;
-            }
-            self.deliver(&event).await;
-            tokio::time::sleep(PACE).await;
-        }
-    }
-
-    /// Whether the same was not said within the hour. What is asked for and taken back in between is news each time.
-    fn is_news(&mut self, event: &Event) -> bool {
-        let Event {
-            kind,
-            node,
-            network,
-            at,
-            ..
-        } = event;
-        if matches!(kind, Kind::RemovalAsked | Kind::RemovalUndone | Kind::RemovalDone) {
-            return true;
-        }
-        let key = (*kind, *node, *network);
-        let before = self.said.get(&key);
-        if before.is_some_and(|before| *before <= *at && at.millis_since(*before) < QUIET_MS) {
-            return false;
-        }
-        if self.said.len() >= SAID_MAX {
-            self.said.clear();
-        }
-        self.said.insert(key, *at);
-        true
-    }
-
-    async fn deliver(&self, event: &Event) {
-        let body = Body {
-            server: self.server,
-            event,
-        };
-        // An event is plain data: writing it as JSON cannot fail.
-        let body = serde_json::to_vec(&body).unwrap_or_default();
-        let mut rest = REST;
-        for attempt in 1..=ATTEMPTS {
-            let why = match self.send(&body).await {
-                Ok(()) => {
-                    self.metrics.sent();
-                    return;
-                }
-                Err(why) => why,
-            };
-            tracing::warn!(
-                attempt,
-                why,
-                event = event.kind.as_str(),
-                "a webhook was not delivered"
-            );
-            if attempt < ATTEMPTS {
-                tokio::time::sleep(rest).await;
-                rest *= 4;
-            }
-        }
-        self.metrics.failed();
-    }
-
-    /// The time and the signature are each attempt's own, so that whoever listens may refuse old ones.
-    async fn send(&self, body: &[u8]) -> Result<(), String> {
-        let time = self.clock.now().0.to_string();
-        let sent = self
-            .client
-            .post(self.webhook.url.clone())
-            .header("content-type", "application/json")
-            .header("backstop-signature", self.webhook.signature(&time, body))
-            .header("backstop-time", time)
-            .body(body.to_vec())
-            .send()
-            .await;
-        match sent {
-            Ok(answer) if answer.status().is_success() => Ok(()),
-            Ok(answer) => Err(format!("status {}", answer.status())),
-            // The URL may hold a secret.
-            Err(error) => Err(error.without_url().to_string()),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use backstop_protocol::clock::SystemClock;
-
-    fn courier() -> Courier {
-        Courier {
-            webhook: Webhook::new("https://example.org/hook", b" 0123456789abcdef\n").unwrap(),
-            client: client().unwrap(),
-            server: ServerKey([1; 32]),
-            clock: Arc::new(SystemClock),
-            metrics: TenantMetrics::default(),
-            said: HashMap::new(),
-        }
-    }
 
     fn event(kind: Kind, node: u8, at: u64) -> Event {
         Event {
@@ -345,26 +202,13 @@ mod tests {
 
     #[test]
     fn a_signature_covers_time_and_body() {
-        let webhook = courier().webhook;
+        let webhook = Webhook::new("https://example.org/hook", b" 0123456789abcdef\n").unwrap();
         // HMAC-SHA256 with the key "0123456789abcdef" over "backstop/v1/webhook", 0, "5", 0, "{}", by another program.
         let known = "60e863a9fa15412dcc77b5a6b398823bd5b6db9159c0cdca44c89874f94ce875";
         let signature = webhook.signature("5", b"{}");
         assert_eq!(signature, known);
         for other in [webhook.signature("6", b"{}"), webhook.signature("5", b"{ }")] {
             assert_ne!(signature, other);
-        }
-    }
-
-    #[test]
-    fn the_same_of_the_same_node_is_said_once_an_hour() {
-        let mut courier = courier();
-        assert!(courier.is_news(&event(Kind::QuotaNear, 1, 0)));
-        assert!(!courier.is_news(&event(Kind::QuotaNear, 1, QUIET_MS - 1)));
-        assert!(courier.is_news(&event(Kind::QuotaNear, 2, 5)));
-        assert!(courier.is_news(&event(Kind::QuotaOverdraft, 1, 5)));
-        assert!(courier.is_news(&event(Kind::QuotaNear, 1, QUIET_MS)));
-        for _ in 0..2 {
-            assert!(courier.is_news(&event(Kind::RemovalAsked, 1, 0)));
         }
     }
 

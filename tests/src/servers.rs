@@ -119,6 +119,17 @@ impl Server {
         Ok(())
     }
 
+    /// Stops it and starts another one in its place: on the same address, with these data, arguments and variables.
+    pub fn give_way_to(&mut self, data: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> Result<()> {
+        self.stop()?;
+        let mut command = Command::new(binaries::binary("backstop-server")?);
+        command.envs(variables.iter().copied());
+        self.arguments = arguments.iter().map(|&argument| argument.to_owned()).collect();
+        data.clone_into(&mut self.data);
+        (self.child, self.address) = spawn_as(command, &self.address, data, &self.arguments)?;
+        Ok(())
+    }
+
     /// Its data directory as it sees it: with the file system that was mounted for it alone. Until it ends.
     pub fn data_inside(&self) -> Result<PathBuf> {
         crate::disk::inside(self.child.id(), &self.data)

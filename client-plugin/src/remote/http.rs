@@ -2,13 +2,17 @@
 
 use super::{RemoteError, body::Body};
 use backstop_protocol::{
-    api::{JSON_MAX, MAC_HEADER},
+    api::{JSON_MAX, MAC_HEADER, RECORDS},
     problem::Problem,
 };
 use bytes::{Bytes, BytesMut};
 use reqwest::{Client, Method, StatusCode, Url, header};
 use serde::de::DeserializeOwned;
-use std::time::Duration;
+use std::{
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+use tokio::time::Instant;
 
 /// How servers are reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +49,9 @@ impl Default for Connect {
     }
 }
 
+/// The longest that a server's word lets a call wait; whoever says more has his reasons, and is asked again.
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+
 /// The slowest line on which a request's body still counts as moving, bytes per second.
 const SLOWEST_LINE: u64 = 16 << 10;
 
@@ -53,6 +60,8 @@ pub(super) struct Http {
     /// Without a slash at the end. A path in it is what a proxy strips: a request's MAC does not cover it.
     shown: String,
     timeout: Duration,
+    /// Until when the server asked to be left alone.
+    rests_until: Mutex<Option<Instant>>,
 }
 
 /// An answer whose MAC nobody has looked at yet.
@@ -126,6 +135,7 @@ impl Http {
             client,
             shown,
             timeout: connect.timeout,
+            rests_until: Mutex::default(),
         })
     }
 
@@ -154,6 +164,27 @@ impl Http {
         }
     }
 
+    /// Waits as long as the server asked for with its last refusal. A record never waits: whoever writes is not limited, and a
+    /// hop on the way must not hold the node up with a word that nobody signed.
+    async fn rest(&self, method: &Method, path: &str) {
+        let until = *self.rests_until.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(until) = until.filter(|_| (method, path) != (&Method::POST, RECORDS)) {
+            tokio::time::sleep_until(until).await;
+        }
+    }
+
+    /// Remembers that the server asked for a rest.
+    fn hear(&self, status: StatusCode, headers: &header::HeaderMap) {
+        if status != StatusCode::TOO_MANY_REQUESTS {
+            return;
+        }
+        let seconds = headers.get(header::RETRY_AFTER);
+        let seconds = seconds.and_then(|value| value.to_str().ok()?.parse().ok());
+        let wait = Duration::from_secs(seconds.unwrap_or(1)).min(LONGEST_WAIT);
+        let mut until = self.rests_until.lock().unwrap_or_else(PoisonError::into_inner);
+        *until = Some(Instant::now() + wait);
+    }
+
     /// Sends one request and reads the whole answer, at most `most` bytes of it. The server may take `wait` longer to
     /// begin than it otherwise may.
     pub(super) async fn send(
@@ -165,6 +196,7 @@ impl Http {
         most: usize,
         wait: Duration,
     ) -> Result<RawAnswer, RemoteError> {
+        self.rest(&method, path).await;
         let mut request = self.client.request(method, format!("{}{path}", self.shown));
         if let Some(authorization) = authorization {
             request = request.header(header::AUTHORIZATION, authorization);
@@ -175,6 +207,7 @@ impl Http {
             .map_err(|error| self.unreachable(format!("what is to be sent cannot be read: {error}")))?;
         let mut response = self.within(patience, request.body(body).send()).await?;
         let status = response.status();
+        self.hear(status, response.headers());
         let mac = response.headers().get(MAC_HEADER).and_then(|value| {
             let mut mac = [0; 32];
             hex::decode_to_slice(value.as_bytes(), &mut mac)
@@ -282,6 +315,62 @@ mod tests {
             let said = refused("http://server", Some(proxy)).unwrap();
             assert!(said.contains("socks5h://127.0.0.1:9050"), "{said}");
         }
+    }
+
+    /// A server that refuses the first call for so many seconds; when each call came.
+    async fn busy(seconds: u64) -> (Http, tokio::sync::mpsc::Receiver<Instant>) {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let socket = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", socket.local_addr().unwrap());
+        let (came, calls) = tokio::sync::mpsc::channel(9);
+        tokio::spawn(async move {
+            let mut first = true;
+            while let Ok((mut stream, _)) = socket.accept().await {
+                let mut head = Vec::new();
+                while !head.ends_with(b"\r\n\r\n") {
+                    assert_ne!(stream.read_buf(&mut head).await.unwrap(), 0);
+                }
+                came.send(Instant::now()).await.unwrap();
+                let status = if first { "429 Wait" } else { "200 OK" };
+                first = false;
+                let answer = format!(
+                    "HTTP/1.1 {status}\r\nretry-after: {seconds}\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{{}}"
+                );
+                stream.write_all(answer.as_bytes()).await.unwrap();
+            }
+        });
+        (Http::new(&url, &Connect::default()).unwrap(), calls)
+    }
+
+    async fn call(http: &Http, method: Method, path: &str) -> StatusCode {
+        let body = Bytes::new().into();
+        let sent = http
+            .send(method, path, body, None, JSON_MAX, Duration::ZERO)
+            .await;
+        sent.unwrap().status
+    }
+
+    #[tokio::test]
+    async fn a_server_that_asks_for_a_rest_gets_it_before_the_next_call() {
+        let (http, mut calls) = busy(2).await;
+        assert_eq!(call(&http, Method::GET, "/v1/info").await, 429);
+        assert_eq!(call(&http, Method::GET, "/v1/info").await, 200);
+        let (first, second) = (calls.recv().await.unwrap(), calls.recv().await.unwrap());
+        assert!(second - first >= Duration::from_secs(2));
+    }
+
+    #[tokio::test]
+    async fn a_record_waits_for_no_such_word() {
+        let (http, mut calls) = busy(86_400).await;
+        assert_eq!(call(&http, Method::GET, "/v1/info").await, 429);
+        assert_eq!(call(&http, Method::POST, RECORDS).await, 200);
+        calls.recv().await.unwrap();
+        calls.recv().await.unwrap();
+        let until = http.rests_until.lock().unwrap().unwrap();
+        assert!(
+            until - Instant::now() <= LONGEST_WAIT,
+            "nobody is held up for a day"
+        );
     }
 
     #[test]

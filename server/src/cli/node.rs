@@ -1,5 +1,7 @@
 //! `backstop-server node …`: an operator's word on nodes, while the server runs.
 
+mod listed;
+
 use super::{
     office::{Place, distance, size},
     print, units,
@@ -16,7 +18,7 @@ use backstop_protocol::{
     id::{Network, NodeId},
 };
 use clap::{Args, Subcommand};
-use serde::Serialize;
+use listed::{AllowedJson, ListJson, Listed};
 use std::{fmt::Write as _, path::PathBuf, time::Duration};
 
 #[derive(Debug, Subcommand)]
@@ -42,7 +44,26 @@ pub(super) enum NodeCommand {
 #[derive(Debug, Args)]
 pub(super) struct List {
     #[command(flatten)]
+    silence: Silence,
+    #[command(flatten)]
     place: Place,
+}
+
+/// When a node is called silent.
+#[derive(Debug, Args)]
+struct Silence {
+    /// A node is silent after this time without a record, or earlier by its own rhythm [default: as for serve].
+    #[arg(long, value_name = "TIME", default_value = "1d", value_parser = units::time, hide_default_value = true)]
+    silent_after: Duration,
+}
+
+impl Silence {
+    fn terms(&self) -> Terms {
+        Terms {
+            silent_after: self.silent_after,
+            ..Terms::default()
+        }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -53,6 +74,8 @@ pub(super) struct Show {
     /// The node's network; needed where the node is here on several.
     #[arg(long, value_name = "NET")]
     network: Option<Network>,
+    #[command(flatten)]
+    silence: Silence,
     #[command(flatten)]
     place: Place,
 }
@@ -105,116 +128,15 @@ fn quota(text: &str) -> Result<NewQuota, String> {
     }
 }
 
-/// A node as it is listed. Members are only ever added.
-#[derive(Debug, Serialize)]
-struct Listed {
-    node: NodeId,
-    network: Network,
-    created_at: UnixMillis,
-    epoch: u64,
-    seq: u64,
-    last_record_at: Option<UnixMillis>,
-    silent_since: Option<UnixMillis>,
-    log_bytes: u64,
-    used: u64,
-    /// Its own; `null` where the server's counts, or where it has no bounds.
-    quota: Option<u64>,
-    unlimited: bool,
-    invite: Option<String>,
-    held_since: Option<UnixMillis>,
-    removal_at: Option<UnixMillis>,
-    removal_by: Option<&'static str>,
-    roll_up_ordered: bool,
-}
-
-impl Listed {
-    fn of(account: &Account, now: UnixMillis) -> Self {
-        Self {
-            node: account.node,
-            network: account.network,
-            created_at: account.created_at,
-            epoch: account.epoch(),
-            seq: account.head.seq,
-            last_record_at: account.head_received_at,
-            silent_since: account.silent_since(&Terms::default(), now),
-            log_bytes: account.log_bytes,
-            used: account.used(),
-            quota: account.quota.filter(|quota| *quota < UNLIMITED),
-            unlimited: account.quota.is_some_and(|quota| quota >= UNLIMITED),
-            invite: account.invite.map(|invite| invite.to_string()),
-            held_since: account.held_since,
-            removal_at: account.removal_at(),
-            removal_by: account.removal.map(|removal| removal.by.as_str()),
-            roll_up_ordered: account.tail.ordered,
-        }
-    }
-
-    /// What is the matter with it, in a few words.
-    fn matters(&self, now: UnixMillis) -> String {
-        let mut matters = Vec::new();
-        if let Some(since) = self.silent_since {
-            matters.push(format!("silent for {}", distance(since, now)));
-        }
-        if self.held_since.is_some() {
-            matters.push("held: a proof failed".to_owned());
-        }
-        if let Some(at) = self.removal_at {
-            matters.push(if at > now {
-                format!("to be removed in {}", distance(at, now))
-            } else {
-                "being removed".to_owned()
-            });
-        }
-        matters.join(", ")
-    }
-
-    fn room(&self) -> String {
-        match self.quota {
-            Some(quota) => format!("{} of {}", size(self.used), size(quota)),
-            None => size(self.used),
-        }
-    }
-
-    fn last(&self, now: UnixMillis) -> String {
-        let ago = |at| format!("{} ago", distance(at, now));
-        self.last_record_at.map_or_else(|| "never".to_owned(), ago)
-    }
-}
-
-#[derive(Debug, Serialize)]
-struct AllowedJson {
-    node: NodeId,
-    network: Network,
-    quota: Option<u64>,
-    allowed_at: UnixMillis,
-}
-
-impl From<&Allowed> for AllowedJson {
-    fn from(allowed: &Allowed) -> Self {
-        Self {
-            node: allowed.node,
-            network: allowed.network,
-            quota: allowed.quota,
-            allowed_at: allowed.allowed_at,
-        }
-    }
-}
-
-#[derive(Debug, Serialize)]
-struct ListJson {
-    nodes: Vec<Listed>,
-    allowed: Vec<AllowedJson>,
-}
-
 pub(super) async fn run(command: NodeCommand) -> anyhow::Result<()> {
     let now = SystemClock.now();
     match command {
-        NodeCommand::List(List { place }) => list(&place, now).await,
+        NodeCommand::List(List { silence, place }) => list(&place, &silence.terms(), now).await,
         NodeCommand::Show(show) => {
             let mut office = show.place.open().await?;
             let account = office.account(show.node, show.network).await?;
             office.close().await?;
-            say(&show.place, &account, now, "")
+            say(&show, &account, now, "")
         }
         NodeCommand::Allow(allow) => self::allow(&allow, now).await,
         NodeCommand::Remove(Remove { node, removal_delay }) => {
@@ -229,13 +151,16 @@ pub(super) async fn run(command: NodeCommand) -> anyhow::Result<()> {
     }
 }
 
-async fn list(place: &Place, now: UnixMillis) -> anyhow::Result<()> {
+async fn list(place: &Place, terms: &Terms, now: UnixMillis) -> anyhow::Result<()> {
     let mut office = place.open().await?;
     let accounts = office.accounts().await?;
     let allowed = office.allowed().await?;
     office.close().await?;
     let listed = ListJson {
-        nodes: accounts.iter().map(|account| Listed::of(account, now)).collect(),
+        nodes: accounts
+            .iter()
+            .map(|account| Listed::of(account, terms, now))
+            .collect(),
         allowed: allowed.iter().map(AllowedJson::from).collect(),
     };
     place.say(&listed, || {
@@ -271,7 +196,7 @@ async fn change(node: &Show, now: UnixMillis, act: impl FnOnce(&Account) -> Act)
     office.act(&act).await.context("nothing was changed")?;
     let account = office.account(node.node, Some(account.network)).await?;
     office.close().await?;
-    say(&node.place, &account, now, &next(&act, &account, now))
+    say(node, &account, now, &next(&act, &account, now))
 }
 
 /// What follows from what was done.
@@ -296,8 +221,8 @@ fn next(act: &Act, account: &Account, now: UnixMillis) -> String {
     }
 }
 
-fn say(place: &Place, account: &Account, now: UnixMillis, more: &str) -> anyhow::Result<()> {
-    let listed = Listed::of(account, now);
+fn say(show: &Show, account: &Account, now: UnixMillis, more: &str) -> anyhow::Result<()> {
+    let (place, listed) = (&show.place, Listed::of(account, &show.silence.terms(), now));
     place.say(&listed, || {
         let none = || "none".to_owned();
         let quota = match (listed.unlimited, listed.quota) {
@@ -353,7 +278,10 @@ async fn allow(allow: &Allow, now: UnixMillis) -> anyhow::Result<()> {
 }
 
 async fn rollup(rollup: Show, now: UnixMillis) -> anyhow::Result<()> {
-    let Show { node, network, place } = rollup;
+    let Show {
+        node, network, place, ..
+    } = &rollup;
+    let (node, network) = (*node, *network);
     let ordered = if let Some(url) = &place.database {
         postgres::operator::order_roll_up(url.expose(), node, network, now).await
     } else {
@@ -363,7 +291,7 @@ async fn rollup(rollup: Show, now: UnixMillis) -> anyhow::Result<()> {
     let mut account = ordered.context("no roll-up was ordered")?;
     account.tail.ordered = true;
     if place.json {
-        return say(&place, &account, now, "");
+        return say(&rollup, &account, now, "");
     }
     print(&said(&account));
     Ok(())

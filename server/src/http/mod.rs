@@ -10,6 +10,7 @@ mod calls;
 mod chunks;
 mod files;
 mod grants;
+mod known;
 mod openapi;
 mod packs;
 mod params;
@@ -39,6 +40,7 @@ use axum::{
 };
 use backstop_protocol::{api::OCTETS, clock::Clock};
 use bytes::Bytes;
+pub(crate) use known::KnownKeys;
 use serde::Serialize;
 use std::{any::Any, sync::Arc, time::Duration};
 use tokio::sync::watch;
@@ -55,6 +57,8 @@ pub(crate) struct App {
     pub(crate) proxies: Proxies,
     pub(crate) body_grace: Duration,
     pub(crate) limiter: Limiter,
+    /// Whose openings do not stand in the line of strangers.
+    pub(crate) known: KnownKeys,
     pub(crate) webhooks: Webhooks,
     pub(crate) arrivals: Arrivals,
     /// Once true, nobody waits any more.

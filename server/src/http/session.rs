@@ -1,7 +1,7 @@
 //! Who asks: the token is recognised before the body is read, the body before the MAC is checked, and the MAC before
 //! anything is done (SPEC 4.4).
 
-use super::{App, body, seal::Seal, trace::From};
+use super::{App, body, known::Crowded, seal::Seal, trace::From};
 use crate::{
     error::ApiError,
     sessions::Session,
@@ -74,7 +74,12 @@ async fn anonymous(app: &App, request: Request) -> Result<Request, ApiError> {
     let Err(wait) = allowed else {
         return Ok(request);
     };
-    let (parts, body) = request.into_parts();
+    let (mut parts, body) = request.into_parts();
+    if (&parts.method, parts.uri.path()) == (&Method::POST, api::SESSIONS) {
+        // Whose it is, its signature says.
+        parts.extensions.insert(Crowded(wait));
+        return Ok(Request::from_parts(parts, body));
+    }
     body::discard(&parts.headers, body, api::JSON_MAX, app.body_grace).await;
     Err(ApiError::TooManyRequests(wait))
 }

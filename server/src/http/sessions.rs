@@ -1,6 +1,12 @@
 //! Opening sessions (SPEC 4.3), and the grants that make one possible.
 
-use super::{App, Json, body, params::Id, seal::Seal, session::from};
+use super::{
+    App, Json, body,
+    known::{Crowded, is_known},
+    params::Id,
+    seal::Seal,
+    session::from,
+};
 use crate::{
     error::ApiError,
     sessions::Session,
@@ -38,10 +44,16 @@ pub(super) async fn open(
         ));
     }
     let now = app.clock.now();
+    if let Some(Crowded(wait)) = parts.extensions.get::<Crowded>()
+        && !is_known(&app, opening.access_key, now).await
+    {
+        return Err(ApiError::TooManyRequests(*wait));
+    }
     app.limiter
         .opening(opening.access_key, from(&parts.extensions), now)
         .map_err(ApiError::TooManyRequests)?;
     let (account, state) = app.store.open_session(session_request(&signed, now)?).await?;
+    app.known.remember(opening.access_key);
     app.metrics.session_opened(opening.scope);
     let token = app.sessions.issue(&Session {
         account,

@@ -6,9 +6,10 @@ use crate::{
     packs::{PackError, PackRange, StoredPack},
     sessions::Session,
     store::{
-        AccountId, Append, Commit, Devices, GaugeStore, GroupSizes, HistoryPolicy, Leaving, Move, Overview,
-        PackArrival, PackIndex, PackLoad, PackRow, PoolGauges, PutFiles, RecordRow, Removal, ScrubStore,
-        SessionRequest, StoreError, StoreId, StoredRecord, Tenancy, Watched, Word, Writer,
+        AccountId, Alarm, AlarmStore, Append, Commit, Devices, GaugeStore, GroupSizes, HistoryPolicy,
+        Leaving, Move, Overview, PackArrival, PackIndex, PackLoad, PackRow, PoolGauges, PutFiles, RecordRow,
+        Removal, ScrubStore, SessionRequest, StoreError, StoreId, StoredRecord, Tenancy, Watched, Word,
+        Writer,
     },
 };
 use async_trait::async_trait;
@@ -158,6 +159,22 @@ impl Tenancy for FaultyStore {
 }
 
 #[async_trait]
+impl AlarmStore for FaultyStore {
+    async fn keep_alarm(&self, _: Alarm) -> Result<bool, StoreError> {
+        away()
+    }
+    async fn take_alarm(&self, _: UnixMillis, _: UnixMillis) -> Result<Option<(i64, Alarm)>, StoreError> {
+        away()
+    }
+    async fn free_alarm(&self, _: i64, _: UnixMillis) -> Result<(), StoreError> {
+        away()
+    }
+    async fn end_alarm(&self, _: i64) -> Result<(), StoreError> {
+        away()
+    }
+}
+
+#[async_trait]
 impl GaugeStore for FaultyStore {
     async fn overview(&self, _: u32) -> Result<Overview, StoreError> {
         away()
@@ -173,6 +190,16 @@ impl GaugeStore for FaultyStore {
 #[async_trait]
 impl ScrubStore for FaultyStore {
     async fn record_rows(&self, _: AccountId, _: u64, _: usize) -> Result<Vec<RecordRow>, StoreError> {
+        away()
+    }
+    async fn replaced_row(
+        &self,
+        _: AccountId,
+        _: (u64, i64),
+    ) -> Result<Option<(i64, RecordRow)>, StoreError> {
+        away()
+    }
+    async fn files_row(&self, _: AccountId, _: i64) -> Result<Option<(i64, Vec<u8>)>, StoreError> {
         away()
     }
     async fn packs_above(
@@ -253,7 +280,7 @@ async fn call(method: &str, path: &str, body: Vec<u8>) -> Problem {
     let (housekeeping, _wake) = Housekeeping::new();
     let (metrics, clock) = (Metrics::new(), Arc::new(NoTime));
     let nobody = metrics.tenants().clone();
-    let webhooks = Webhooks::start(None, sessions.server_key(), clock.clone(), nobody);
+    let webhooks = Webhooks::to_nobody(nobody);
     let router = router(Arc::new(App {
         housekeeping,
         store: Arc::new(FaultyStore),
@@ -262,6 +289,7 @@ async fn call(method: &str, path: &str, body: Vec<u8>) -> Problem {
         clock,
         metrics,
         limiter: Limiter::new(Rates::default()),
+        known: KnownKeys::default(),
         webhooks,
         proxies: Proxies::default(),
         body_grace: Duration::from_secs(30),

@@ -71,17 +71,36 @@ impl Scrubber {
         let subject = subject.insert(Subject { id: account, state });
         let bases = self.snapshots(subject, report).await?;
         self.log(subject, bases, report).await?;
-        if let Some(files) = self.store.files(account, None).await?
-            && let Err(error) = FilesHeader::parse(&files)
-        {
-            let fault = subject.fault(
-                FaultKind::FilesDamaged,
-                "the newest files".to_owned(),
-                &error.to_string(),
-            );
-            report.faults.push(fault);
-        }
+        self.beside(subject, report).await?;
         self.packs(subject, report).await
+    }
+
+    /// What is kept beside the log: records that others took the place of, and every version of the files.
+    async fn beside(&self, subject: &Subject, report: &mut Report) -> Result<(), ScrubError> {
+        let mut after = (0, i64::MIN);
+        while let Some((place, row)) = self.store.replaced_row(subject.id, after).await? {
+            after = (row.seq, place);
+            report.records += 1;
+            report.record_bytes += row.sealed.len() as u64;
+            self.pace(row.sealed.len() as u64).await;
+            // What it followed may be dropped by now.
+            for (kind, object, detail) in judge(&[row], None, &BTreeMap::new()).faults {
+                report
+                    .faults
+                    .push(subject.fault(kind, format!("replaced {object}"), &detail));
+            }
+        }
+        let mut after = i64::MIN;
+        while let Some((version, files)) = self.store.files_row(subject.id, after).await? {
+            after = version;
+            self.pace(files.len() as u64).await;
+            if let Err(error) = FilesHeader::parse(&files) {
+                let object = format!("files, version {version}");
+                let fault = subject.fault(FaultKind::FilesDamaged, object, &error.to_string());
+                report.faults.push(fault);
+            }
+        }
+        Ok(())
     }
 
     /// The manifests; what they rest on, to be found in the log.

@@ -207,7 +207,33 @@ async fn whatever_happened_to_a_snapshot_or_to_files_is_named() {
     world
         .change("INSERT INTO files (account, received_at, bytes, sealed) VALUES (1, 1, 400, zeroblob(400))")
         .await;
-    assert_eq!(world.faults().await[0].0, FaultKind::FilesDamaged);
+    // Not the newest version alone.
+    world
+        .change("INSERT INTO files (account, received_at, bytes, sealed) VALUES (1, 2, 400, zeroblob(400))")
+        .await;
+    let damaged = |version| (FaultKind::FilesDamaged, format!("files, version {version}"));
+    assert_eq!(world.faults().await, [damaged(1), damaged(2)]);
+}
+
+#[tokio::test]
+async fn a_replaced_record_is_read_too() {
+    let world = World::new().await;
+    world
+        .change(
+            "INSERT INTO replaced_records SELECT NULL, account, seq, epoch, hash, received_at, 5, epoch + 1, bytes, sealed
+             FROM records WHERE seq = 5",
+        )
+        .await;
+    let report = world.scrub().await.unwrap();
+    assert_eq!((report.records, report.faults.len()), (6, 0));
+    world
+        .change("UPDATE replaced_records SET sealed = zeroblob(366)")
+        .await;
+    let faults = world.faults().await;
+    assert!(
+        faults.contains(&(FaultKind::RecordDamaged, "replaced record 5".to_owned())),
+        "{faults:?}"
+    );
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! The rules of [`Store`], each stated once and run against every database: see [`for_every_rule`].
 
 mod admission;
+mod alarms;
 mod appends;
 mod files;
 mod gauges;
@@ -16,6 +17,7 @@ mod tenants;
 mod writing;
 
 pub(super) use admission::*;
+pub(super) use alarms::*;
 pub(super) use appends::*;
 pub(super) use files::*;
 pub(super) use gauges::*;
@@ -28,7 +30,7 @@ pub(super) use room::*;
 pub(super) use scrub::*;
 pub(super) use snapshots::*;
 pub(super) use tenants::for_every_rule_of_tenants;
-pub(crate) use writing::{Session, claim};
+pub(crate) use writing::{Session, claim, sealed_pack};
 
 use super::*;
 use backstop_protocol::{
@@ -108,6 +110,7 @@ macro_rules! for_every_rule {
             moved_chunks_are_located_in_their_new_pack_and_the_old_one_stays_a_day,
             what_is_registered_marked_or_moved_is_an_accounts_own,
             a_scrub_sees_every_record_and_every_pack_that_holds_chunks,
+            a_scrub_sees_replaced_records_and_every_version_of_the_files,
             what_lies_in_a_damaged_pack_has_to_come_again_before_a_snapshot_rests_on_it,
             a_damaged_pack_that_comes_again_is_sound,
             a_damaged_pack_is_not_rewritten_and_goes_when_its_chunks_left_it,
@@ -121,6 +124,8 @@ macro_rules! for_every_rule {
             an_overview_counts_all_accounts_and_names_as_many_as_asked_for,
             an_accounts_grants_are_listed_with_their_floor_the_highest_serial_first,
             a_snapshots_chunks_are_listed_by_id_page_by_page,
+            an_alarm_is_kept_until_it_is_ended_and_one_server_has_it_at_a_time,
+            so_many_alarms_wait_and_no_more,
             an_account_sees_nothing_of_another,
             a_closed_store_refuses,
         }

@@ -9,12 +9,14 @@
 
 mod account;
 mod act;
+mod alarms;
 mod cells;
 mod devices;
 mod error;
 mod gauges;
 mod grant;
 mod group;
+pub mod moving;
 mod office;
 mod opening;
 pub mod operator;
@@ -38,6 +40,7 @@ pub(crate) mod conformance;
 
 pub use account::{Account, Seat};
 pub use act::{Act, Allowed};
+pub use alarms::{ALARMS_MAX, Alarm, AlarmStore};
 pub use devices::Devices;
 pub use error::{Refusal, StoreError};
 pub use gauges::{GaugeStore, GroupSizes, NodeGauges, Overview, PoolGauges};
@@ -216,7 +219,7 @@ pub trait Removal: Send {
 /// [`StoreError::Failed`]; refusals by rule are [`StoreError::Refused`] with the reasons that the method lists.
 /// An account sees its own records, chunks and snapshots only.
 #[async_trait]
-pub trait Store: Devices + GaugeStore + ScrubStore + Tenancy + 'static {
+pub trait Store: AlarmStore + Devices + GaugeStore + ScrubStore + Tenancy + 'static {
     /// The store's name, made when the store was made.
     fn id(&self) -> StoreId;
 

@@ -22,6 +22,11 @@ pub enum OperatorError {
         "the database belongs to another version of backstop-server; use the program that serves it, or start the server once with this one"
     )]
     OtherVersion,
+    /// The database is being filled.
+    #[error(
+        "the database is being filled by `backstop-server copy` and not whole yet; use the one that it is copied from"
+    )]
+    NotWhole,
     /// No such node.
     #[error("this server has no node {0}; `backstop status` on the node's machine shows its id")]
     UnknownNode(NodeId),

@@ -5,6 +5,7 @@
 //! (`committer`). Nothing rests on a session between two transactions: a pooler may stand in front.
 
 mod accounts;
+mod alarms;
 mod append;
 mod beside;
 mod cells;
@@ -24,7 +25,7 @@ mod snapshots;
 mod tail;
 pub(in crate::store) mod tenants;
 #[cfg(test)]
-mod tests;
+pub(in crate::store) mod tests;
 mod transactions;
 
 pub use beside::check_current;

@@ -43,6 +43,16 @@ pub trait ScrubStore: Send + Sync {
         max_bytes: usize,
     ) -> Result<Vec<RecordRow>, StoreError>;
 
+    /// The replaced record that comes after another, by seq and place, and its own place.
+    async fn replaced_row(
+        &self,
+        account: AccountId,
+        after: (u64, i64),
+    ) -> Result<Option<(i64, RecordRow)>, StoreError>;
+
+    /// The version of the files beside the database that comes after another, and its number.
+    async fn files_row(&self, account: AccountId, after: i64) -> Result<Option<(i64, Vec<u8>)>, StoreError>;
+
     /// Packs above `after` that hold chunks and are not being removed, ascending, at most `most`.
     async fn packs_above(
         &self,

@@ -5,6 +5,7 @@
 //! pool of its own, which WAL lets read beside the writer.
 
 mod accounts;
+mod alarms;
 mod append;
 mod beside;
 mod cells;

@@ -1,11 +1,15 @@
 //! What a connection may cost: slow, silent, greedy and numerous clients.
 
-use crate::support::{Connection, Node, TestServer};
+use crate::{
+    process::Process,
+    support::{Connection, Node, TestServer},
+};
 use backstop_protocol::api;
 use backstop_server::{Config, Limits, Server, ServerError};
 use getrandom::{SysRng, rand_core::UnwrapErr};
 use hyper::{Request, Version};
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::Arc,
@@ -239,4 +243,30 @@ async fn an_address_that_others_reach_needs_tls_or_a_word() {
         .await
         .request("GET", api::HEALTH, &[], b"")
         .await;
+}
+
+#[test]
+fn ten_thousand_connections_that_say_nothing_keep_no_node_waiting() {
+    const CROWD: usize = 10_000;
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    setrlimit(Resource::RLIMIT_NOFILE, most, most).unwrap();
+    assert!(
+        most > CROWD as u64 + 500,
+        "this test opens {CROWD} connections: raise the limit of open files (ulimit -Hn), which is {most}"
+    );
+    let dir = tempfile::tempdir().unwrap();
+    let process = Process::start(dir.path());
+    let crowd: Vec<_> = (0..CROWD)
+        .map(|_| std::net::TcpStream::connect(process.place.addr).unwrap())
+        .collect();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let node = Node::new(1);
+        let mut client = node.first(&process.place).await;
+        for fill in 0..20 {
+            client.append(fill).await;
+        }
+        assert_eq!(client.log().await.len(), 20);
+    });
+    drop(crowd);
 }

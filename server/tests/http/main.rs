@@ -6,6 +6,7 @@
     reason = "a helper of tests fails as a test does"
 )]
 
+mod alarms;
 mod appends;
 mod bucket;
 mod connections;
@@ -13,6 +14,7 @@ mod files;
 mod grants;
 mod history;
 mod load;
+mod looking_after;
 mod migrate;
 mod openapi;
 mod openings;
@@ -20,6 +22,7 @@ mod operations;
 mod operator;
 mod postgres;
 mod process;
+mod rates;
 mod receipts;
 mod restored;
 mod settings;

@@ -156,9 +156,14 @@ impl TestServer {
     }
 
     /// Stops and starts again over the same data.
-    pub(crate) async fn restart(mut self) -> Self {
+    pub(crate) async fn restart(self) -> Self {
+        self.restart_with(|_| ()).await
+    }
+
+    /// The same, with settings of its own.
+    pub(crate) async fn restart_with(mut self, change: impl FnOnce(&mut Config)) -> Self {
         self.begin_stop();
-        Self::start_in(self.stopped().await, |_| ()).await
+        Self::start_in(self.stopped().await, change).await
     }
 }
 

@@ -1,33 +1,19 @@
-//! Tenants over HTTP: who is taken in, how much room each has, who leaves, who asks too often, who attacks whom, and what
-//! an operator hears and types.
+//! Tenants over HTTP: who is taken in, how much room each has, who leaves, and who attacks whom.
 
-use crate::{
-    process::{Process, fails},
-    support::{Answer, Client, Node, TestServer, pack},
-};
+use crate::support::{Answer, Client, Node, TestServer, pack};
 use backstop_protocol::{
     api::{self, AccountState, Appended, SessionOpened, SnapshotList},
     clock::{Clock as _, UnixMillis},
-    hash::hmac_sha256,
     id::{Network, PackId},
     problem::ProblemCode,
     quota::QuotaLevel,
     removal::{RemovalWord, SignedRemoval, Wish},
     session::SignedOpening,
 };
-use backstop_server::{
-    Webhook,
-    store::{Act, InviteToken, Office, Registration},
-};
-use serde_json::Value;
-use std::{path::Path, process::Command, time::Duration};
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpListener,
-    sync::mpsc,
-};
+use backstop_server::store::{Act, InviteToken, Office, Registration};
+use std::{path::Path, time::Duration};
 
-const DAY: u64 = 24 * 60 * 60 * 1000;
+pub(crate) const DAY: u64 = 24 * 60 * 60 * 1000;
 
 async fn office(server: &TestServer) -> Office {
     Office::of_file(&server.data.join("backstop.sqlite3"))
@@ -143,7 +129,7 @@ async fn a_snapshot_larger_than_the_quota_is_refused_and_the_old_state_and_appen
     assert_eq!(client.log().await.len() as u64, client.head.seq);
 }
 
-fn word(server: &TestServer, node: &Node, wish: Wish) -> RemovalWord {
+pub(crate) fn word(server: &TestServer, node: &Node, wish: Wish) -> RemovalWord {
     RemovalWord {
         wish,
         node: node.id(),
@@ -153,7 +139,7 @@ fn word(server: &TestServer, node: &Node, wish: Wish) -> RemovalWord {
     }
 }
 
-async fn ask(client: &mut Client, signed: &SignedRemoval) -> Answer {
+pub(crate) async fn ask(client: &mut Client, signed: &SignedRemoval) -> Answer {
     let body = serde_json::to_vec(signed).unwrap();
     client.call("POST", api::REMOVAL, &body).await
 }
@@ -234,68 +220,6 @@ fn files_below(dir: &Path) -> usize {
     entries
         .map(|path| if path.is_dir() { files_below(&path) } else { 1 })
         .sum()
-}
-
-#[tokio::test]
-async fn who_asks_too_often_waits_and_the_writers_appends_never_do() {
-    let server = TestServer::start_with(|config| {
-        config.rates.everyone = 3;
-        config.rates.account = 2;
-    })
-    .await;
-    let node = Node::new(1);
-    let mut client = node.first(&server).await;
-    let mut waiting = None;
-    for _ in 0..40 {
-        let answer = server.request("GET", api::INFO, b"").await;
-        if answer.status == 429 {
-            waiting = Some(answer);
-            break;
-        }
-    }
-    let waiting = waiting.unwrap();
-    let seconds: u64 = waiting.headers["retry-after"].parse().unwrap();
-    assert!((1..=2).contains(&seconds));
-    assert_eq!(waiting.problem().code, ProblemCode::TooManyRequests);
-    let mut calls = 0;
-    while client.call("GET", api::HEAD, b"").await.status == 200 {
-        calls += 1;
-    }
-    assert_eq!(calls, 20);
-    for fill in 1..=60 {
-        client.append(fill).await;
-    }
-    // The clock, not patience, gives it back.
-    server.clock.advance(1000);
-    assert_eq!(client.call("GET", api::HEAD, b"").await.status, 200);
-    assert_eq!(server.request("GET", api::INFO, b"").await.status, 200);
-}
-
-#[tokio::test]
-async fn a_client_that_opens_sessions_in_a_loop_waits_and_a_fenced_run_that_goes_on_appending_too() {
-    let server = TestServer::start().await;
-    let node = Node::new(1);
-    let mut old = node.first(&server).await;
-    let signed = node.signed(node.opening(&server, node.claim(1, 2)));
-    let mut opened = 0;
-    while node.post(&server, &signed).await.status == 200 {
-        opened += 1;
-    }
-    // A replayed opening is the writer's own claim, changes nothing, and is counted all the same.
-    assert_eq!(opened, 19);
-    let next = old.next(1);
-    let mut fenced = 0;
-    loop {
-        let answer = old.try_append(&next).await;
-        if answer.status == 429 {
-            break;
-        }
-        assert_eq!(answer.problem().code, ProblemCode::Fenced);
-        fenced += 1;
-    }
-    assert_eq!(fenced, 50);
-    // Another node's openings are its own.
-    Node::new(2).first(&server).await.append(1).await;
 }
 
 #[tokio::test]
@@ -381,177 +305,4 @@ async fn with_a_good_session_of_its_own_a_node_reaches_nothing_of_another() {
 
 fn commit_name(name: u8) -> backstop_protocol::id::SnapshotId {
     backstop_protocol::id::SnapshotId([name; 16])
-}
-
-/// Somebody who listens for webhooks, and is out for the first so many.
-async fn listener(out: usize) -> (String, mpsc::Receiver<(String, Vec<u8>)>) {
-    let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}/hook", socket.local_addr().unwrap());
-    let (ear, hears) = mpsc::channel(100);
-    tokio::spawn(async move {
-        let mut calls = 0;
-        while let Ok((mut stream, _)) = socket.accept().await {
-            let mut whole = Vec::new();
-            let (fields, body) = loop {
-                let read = stream.read_buf(&mut whole).await.unwrap();
-                assert_ne!(read, 0, "cut off: {}", String::from_utf8_lossy(&whole));
-                let text = String::from_utf8_lossy(&whole).into_owned();
-                if let Some((fields, body)) = text.split_once("\r\n\r\n") {
-                    let fields = fields.to_ascii_lowercase();
-                    let length = fields.split("content-length: ").nth(1).unwrap();
-                    let length: usize = length.lines().next().unwrap().parse().unwrap();
-                    if body.len() >= length {
-                        break (fields, body.as_bytes().to_vec());
-                    }
-                }
-            };
-            calls += 1;
-            let status = if calls <= out { "503 Out" } else { "200 OK" };
-            let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
-            stream.write_all(answer.as_bytes()).await.unwrap();
-            if calls > out && ear.send((fields, body)).await.is_err() {
-                return;
-            }
-        }
-    });
-    (url, hears)
-}
-
-#[tokio::test]
-async fn an_operator_hears_what_happens_signed_and_once_more_after_a_failure() {
-    let (url, mut hears) = listener(1).await;
-    let secret = b"0123456789abcdef0123456789abcdef";
-    let server = TestServer::start_with(|config| {
-        config.metrics = Some("127.0.0.1:0".parse().unwrap());
-        config.housekeeping_pause = Duration::from_millis(5);
-        config.quota.bytes = Some(1000);
-        config.webhook = Some(Webhook::new(&url, secret).unwrap());
-    })
-    .await;
-    let node = Node::new(1);
-    let mut client = node.first(&server).await;
-    let mut next_is = async |event: &str| {
-        let (head, body) = hears.recv().await.unwrap();
-        let value: Value = serde_json::from_slice(&body).unwrap();
-        assert_eq!(
-            (&value["event"], &value["node"]),
-            (&event.into(), &node.id().to_string().into()),
-            "{value}"
-        );
-        let field = |name: &str| {
-            let line = head
-                .lines()
-                .find_map(|line| line.strip_prefix(&format!("{name}: ")));
-            line.unwrap().trim().to_owned()
-        };
-        let time = field("backstop-time");
-        let parts: [&[u8]; 5] = [b"backstop/v1/webhook", b"\0", time.as_bytes(), b"\0", &body];
-        assert_eq!(
-            field("backstop-signature"),
-            hex::encode(hmac_sha256(secret, &parts))
-        );
-    };
-    for fill in 1..=3 {
-        let next = client.next(fill);
-        client.head = client.try_append(&next).await.json::<Appended>().head;
-    }
-    next_is("quota_overdraft").await;
-    let report = br#"{"seq":1,"equal":false}"#;
-    client
-        .call("POST", api::PROOFS, report)
-        .await
-        .json::<AccountState>();
-    next_is("proof_failed").await;
-    let removal = SignedRemoval::sign(&word(&server, &node, Wish::Remove), &node.secret);
-    ask(&mut client, &removal).await.json::<AccountState>();
-    next_is("removal_asked").await;
-    server.clock.advance(2 * DAY);
-    next_is("node_silent").await;
-    server.clock.advance(6 * DAY);
-    next_is("removal_done").await;
-    for event in [
-        "quota_overdraft",
-        "proof_failed",
-        "removal_asked",
-        "node_silent",
-        "removal_done",
-    ] {
-        let name = format!("backstop_events_total{{event=\"{event}\"}}");
-        assert_eq!(server.metric(&name).await, 1, "{event}");
-    }
-}
-
-fn typed(data: &Path, words: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_backstop-server"));
-    command.args(words).arg("--data").arg(data);
-    command
-}
-
-fn json(data: &Path, words: &[&str]) -> Value {
-    let said = typed(data, words).arg("--json").output().unwrap();
-    assert!(said.status.success(), "{said:?}");
-    serde_json::from_slice(&said.stdout).unwrap()
-}
-
-#[tokio::test]
-async fn an_operator_looks_after_nodes_while_the_server_runs() {
-    let dir = tempfile::tempdir().unwrap();
-    let process = Process::start(dir.path());
-    let node = Node::new(1);
-    let id = node.id().to_string();
-    let mut client = node.first(&process.place).await;
-    client.append(1).await;
-    let data = dir.path();
-    let listed = json(data, &["node", "list"]);
-    assert_eq!(listed["nodes"][0]["node"], id.as_str());
-    assert_eq!(listed["nodes"][0]["seq"], 1);
-    assert_eq!(json(data, &["node", "show", &id])["quota"], Value::Null);
-    assert_eq!(json(data, &["node", "quota", &id, "1MiB"])["quota"], 1 << 20);
-    assert_eq!(client.state().await.quota.unwrap().bytes, 1 << 20);
-    assert_eq!(json(data, &["node", "quota", &id, "none"])["unlimited"], true);
-    assert_eq!(client.state().await.quota, None);
-    json(data, &["node", "quota", &id, "default"]);
-    assert_eq!(json(data, &["node", "remove", &id])["removal_by"], "operator");
-    assert!(client.state().await.removal_at.is_some());
-    assert_eq!(json(data, &["node", "restore", &id])["removal_at"], Value::Null);
-    assert_eq!(client.state().await.removal_at, None);
-    assert_eq!(json(data, &["node", "rollup", &id])["roll_up_ordered"], true);
-    let other = Node::new(2).id().to_string();
-    json(
-        data,
-        &[
-            "node",
-            "allow",
-            &other,
-            "--network",
-            "regtest",
-            "--with-quota",
-            "5G",
-        ],
-    );
-    assert_eq!(json(data, &["node", "list"])["allowed"][0]["quota"], 5_u64 << 30);
-    json(data, &["node", "allow", &other, "--network", "regtest", "--undo"]);
-    let said = fails(typed(data, &["node", "remove", &other]));
-    assert!(
-        said.contains("no node") && said.contains("backstop status"),
-        "{said}"
-    );
-    let made = json(data, &["invite", "create", "--uses", "2", "--note", "Ann"]);
-    let text = made["invite"].as_str().unwrap();
-    let token = InviteToken::read(text).unwrap();
-    assert_eq!(made["name"], token.id().to_string().as_str());
-    let invites = json(data, &["invite", "list"]);
-    assert_eq!(
-        (&invites[0]["note"], &invites[0]["open"]),
-        (&"Ann".into(), &true.into())
-    );
-    assert_eq!(invites[0].get("invite"), None);
-    let revoked = json(data, &["invite", "revoke", &token.id().to_string()]);
-    assert_eq!(revoked["open"], false);
-    let said = fails(typed(data, &["invite", "revoke", "00000000"]));
-    assert!(said.contains("no invitation 00000000"), "{said}");
-    // The roll-up that was ordered is asked for; nothing else is different.
-    let next = client.next(2);
-    let appended: Appended = client.try_append(&next).await.json();
-    assert_eq!((appended.roll_up, appended.head.seq), (true, 2));
 }

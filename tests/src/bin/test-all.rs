@@ -148,7 +148,12 @@ fn install_tool(tool: &Tool) -> Result<()> {
             )?;
             let mut install = Command::new(root.join("bin/python"));
             install.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]);
-            step(name, install.arg(format!("{name}=={}", tool.version)))
+            let list = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzzer-requirements.txt");
+            let wanted = format!("{name}=={}", tool.version);
+            if !std::fs::read_to_string(list)?.lines().any(|line| line == wanted) {
+                bail!("{list} does not name {wanted}");
+            }
+            step(name, install.args(["--no-deps", "--requirement", list]))
         }
         _ => bail!("nobody knows how to install {name}"),
     }

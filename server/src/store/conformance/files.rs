@@ -4,7 +4,7 @@ use super::*;
 use backstop_protocol::{api::FilesInfo, files::FilesHeader};
 
 impl Session {
-    fn files(&self, fill: u8, len: usize, now: UnixMillis) -> PutFiles {
+    pub(super) fn files(&self, fill: u8, len: usize, now: UnixMillis) -> PutFiles {
         let mut sealed = FilesHeader { nonce: [fill; 24] }.encode();
         sealed.resize(len, fill);
         PutFiles {

@@ -65,6 +65,49 @@ pub(in crate::store) async fn a_scrub_sees_every_record_and_every_pack_that_hold
     assert!(knows(4).await.unwrap() && !knows(9).await.unwrap());
 }
 
+pub(in crate::store) async fn a_scrub_sees_replaced_records_and_every_version_of_the_files(
+    store: Arc<dyn Store>,
+) {
+    let mut session = Session::first(&*store, 1).await;
+    let mut replaced = Vec::new();
+    for epoch in 2..5 {
+        let last = session.next(u8::try_from(epoch).unwrap());
+        store.append(last.clone()).await.unwrap();
+        replaced.push(last);
+        let next = claim(1, u8::try_from(epoch).unwrap() + 10, epoch - 1, epoch);
+        let head = session.head;
+        session = Session::open(&*store, 1, next).await;
+        session.head = head;
+    }
+    session.append(&*store, 9).await;
+    let (mut after, mut found) = ((0, i64::MIN), Vec::new());
+    while let Some((place, row)) = store.replaced_row(session.account, after).await.unwrap() {
+        after = (row.seq, place);
+        found.push((row.seq, row.epoch, row.hash, row.sealed));
+    }
+    let sent = replaced.iter().map(|sent| {
+        let header = &sent.header;
+        (header.seq, header.epoch, sent.hash, sent.sealed.to_vec())
+    });
+    assert_eq!(found, sent.collect::<Vec<_>>());
+    let mut sent = Vec::new();
+    for fill in [1, 2, 1] {
+        let files = session.files(fill, 400, NOW);
+        sent.push(files.sealed.to_vec());
+        store.put_files(files).await.unwrap();
+    }
+    let (mut after, mut found) = (i64::MIN, Vec::new());
+    while let Some((version, sealed)) = store.files_row(session.account, after).await.unwrap() {
+        after = version;
+        found.push(sealed);
+    }
+    assert_eq!(found, sent);
+    let other = Session::first(&*store, 2).await;
+    assert_eq!(store.files_row(other.account, i64::MIN).await.unwrap(), None);
+    let none = store.replaced_row(other.account, (0, i64::MIN)).await.unwrap();
+    assert_eq!(none, None);
+}
+
 pub(in crate::store) async fn what_lies_in_a_damaged_pack_has_to_come_again_before_a_snapshot_rests_on_it(
     store: Arc<dyn Store>,
 ) {

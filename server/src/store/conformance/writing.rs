@@ -218,3 +218,27 @@ impl Session {
         }
     }
 }
+
+/// A pack of one chunk, both named by a byte.
+pub(crate) fn sealed_pack(session: &Session, name: u8, now: UnixMillis) -> (PackArrival, PackIndex) {
+    let (account, pack) = (session.account, PackId([name; 32]));
+    let arrival = PackArrival {
+        judged: true,
+        account,
+        pack,
+        bytes: 400,
+        now,
+    };
+    let chunks = vec![ChunkEntry {
+        id: ChunkId([name; 32]),
+        offset: 42,
+        len: 300,
+    }];
+    let index = PackIndex {
+        account,
+        pack,
+        chunks,
+        now,
+    };
+    (arrival, index)
+}

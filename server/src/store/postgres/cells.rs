@@ -12,9 +12,10 @@ use sqlx::{
 /// `disk_full`.
 const FULL: &str = "53100";
 /// Read-only, as a standby is; not waited for any longer: a lock, a statement; too many connections, too little memory,
-/// shutting down or starting; gone over to a standby.
-const AWAY: [&str; 11] = [
+/// shutting down or starting; gone over to a standby; handed over to another store.
+const AWAY: [&str; 12] = [
     "25006", "55P03", "57014", "53300", "53200", "53400", "57P01", "57P02", "57P03", "25P03", "57P05",
+    "BS001",
 ];
 /// Two transactions were in each other's way: a serialization failure, a deadlock.
 const IN_THE_WAY: [&str; 2] = ["40001", "40P01"];

@@ -1,7 +1,7 @@
 //! What an operator's command does to the database of servers that may be running: one short transaction each.
 
 use super::{
-    cells::{account as read, int, query},
+    cells::{account as read, int, query, scalar},
     opening::{is_current, options},
 };
 use crate::store::{
@@ -18,8 +18,20 @@ use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
 pub(in crate::store) const BEGIN: &str =
     "BEGIN; SET LOCAL synchronous_commit = on; SET LOCAL lock_timeout = '30s'";
 
-/// Opens the database of servers that may be running. Nothing is migrated here: they would not know of it.
+/// Opens the database of servers that may be running.
 pub(in crate::store) async fn connect(url: &str) -> Result<PgConnection, OperatorError> {
+    let mut connection = reach(url).await?;
+    let filling: bool = scalar("SELECT filling IS NOT NULL FROM store")
+        .fetch_one(&mut connection)
+        .await?;
+    if filling {
+        return Err(OperatorError::NotWhole);
+    }
+    Ok(connection)
+}
+
+/// The same for one that may still be on its way from elsewhere. Nothing is migrated here: servers that run would not know of it.
+pub(in crate::store) async fn reach(url: &str) -> Result<PgConnection, OperatorError> {
     let options = options(url).map_err(|error| OperatorError::Url(error.to_string()))?;
     let mut connection = options.connect().await?;
     let mut transaction = connection.begin_with(BEGIN).await?;

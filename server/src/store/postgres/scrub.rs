@@ -28,6 +28,26 @@ impl ScrubStore for PostgresStore {
             .await
     }
 
+    async fn replaced_row(
+        &self,
+        account: AccountId,
+        after: (u64, i64),
+    ) -> Result<Option<(i64, RecordRow)>, StoreError> {
+        self.database
+            .read(&(account, after), |connection, (account, after)| {
+                Box::pin(replaced_row(connection, *account, *after))
+            })
+            .await
+    }
+
+    async fn files_row(&self, account: AccountId, after: i64) -> Result<Option<(i64, Vec<u8>)>, StoreError> {
+        self.database
+            .read(&(account, after), |connection, (account, after)| {
+                Box::pin(files_row(connection, *account, *after))
+            })
+            .await
+    }
+
     async fn packs_above(
         &self,
         account: AccountId,
@@ -133,15 +153,50 @@ async fn record_rows(
     .bind(last)
     .fetch_all(connection)
     .await?;
-    let record = |row: &PgRow| -> Result<RecordRow, StoreError> {
-        Ok(RecordRow {
-            seq: number(row, "seq")?,
-            epoch: number(row, "epoch")?,
-            hash: RecordHash(id(row, "hash")?),
-            sealed: row.try_get("sealed")?,
-        })
-    };
     rows.iter().map(record).collect()
+}
+
+fn record(row: &PgRow) -> Result<RecordRow, StoreError> {
+    Ok(RecordRow {
+        seq: number(row, "seq")?,
+        epoch: number(row, "epoch")?,
+        hash: RecordHash(id(row, "hash")?),
+        sealed: row.try_get("sealed")?,
+    })
+}
+
+async fn replaced_row(
+    connection: &mut PgConnection,
+    account: AccountId,
+    (seq, place): (u64, i64),
+) -> Result<Option<(i64, RecordRow)>, StoreError> {
+    let row = query(
+        "SELECT place, seq, epoch, hash, sealed FROM replaced_records
+         WHERE account = $1 AND (seq, place) > ($2, $3) ORDER BY seq, place LIMIT 1",
+    )
+    .bind(account.0)
+    .bind(int(seq)?)
+    .bind(place)
+    .fetch_optional(connection)
+    .await?;
+    row.map(|row| Ok((row.try_get("place")?, record(&row)?)))
+        .transpose()
+}
+
+async fn files_row(
+    connection: &mut PgConnection,
+    account: AccountId,
+    after: i64,
+) -> Result<Option<(i64, Vec<u8>)>, StoreError> {
+    let row = query(
+        "SELECT version, sealed FROM files WHERE account = $1 AND version > $2 ORDER BY version LIMIT 1",
+    )
+    .bind(account.0)
+    .bind(after)
+    .fetch_optional(connection)
+    .await?;
+    row.map(|row| Ok((row.try_get("version")?, row.try_get("sealed")?)))
+        .transpose()
 }
 
 async fn packs_above(

@@ -1,7 +1,8 @@
 //! The conformance suite on PostgreSQL, and what is PostgreSQL's own.
 
 #[path = "../../../tests/http/support/cluster.rs"]
-mod cluster;
+pub(in crate::store) mod cluster;
+mod faults;
 mod pooler;
 
 use super::*;

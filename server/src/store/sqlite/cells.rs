@@ -16,6 +16,9 @@ const FULL: i32 = 13;
 /// `SQLITE_IOERR_SHMSIZE`: no room for the index of the write-ahead log.
 const NO_ROOM_FOR_SHM: i32 = 4874;
 
+/// `SQLITE_CONSTRAINT_TRIGGER`: the store is handed over to another.
+const HANDED_OVER: i32 = 1811;
+
 /// What an error of SQLite means, where it is one.
 pub(in crate::store) fn trouble(error: &sqlx::Error) -> Option<StoreError> {
     let sqlx::Error::Database(cause) = error else {
@@ -29,7 +32,9 @@ pub(in crate::store) fn trouble(error: &sqlx::Error) -> Option<StoreError> {
     match code {
         // The low byte is the primary code.
         code if code & 0xff == FULL || code == NO_ROOM_FOR_SHM => Some(StoreError::Full),
-        code if BUSY.contains(&(code & 0xff)) => Some(StoreError::Unavailable(error.to_string())),
+        code if code == HANDED_OVER || BUSY.contains(&(code & 0xff)) => {
+            Some(StoreError::Unavailable(error.to_string()))
+        }
         _ => None,
     }
 }

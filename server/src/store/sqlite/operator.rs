@@ -39,7 +39,7 @@ pub async fn order_roll_up(
 
 /// Whether a database is there, and of this program's version.
 pub(super) async fn check(database: &Path) -> Result<(), OperatorError> {
-    Ok(connect(database).await?.close().await?)
+    Ok(reach(database).await?.close().await?)
 }
 
 /// Says that the database is a copy of an earlier time: every account that has records is held until a takeover lets go of it.
@@ -60,6 +60,18 @@ pub async fn mark_restored(database: &Path, now: UnixMillis) -> Result<u64, Oper
 
 /// Opens the file of a server that may be running.
 pub(in crate::store) async fn connect(database: &Path) -> Result<SqliteConnection, OperatorError> {
+    let mut connection = reach(database).await?;
+    let filling: bool = sqlx::query_scalar("SELECT filling IS NOT NULL FROM store")
+        .fetch_one(&mut connection)
+        .await?;
+    if filling {
+        return Err(OperatorError::NotWhole);
+    }
+    Ok(connection)
+}
+
+/// The same for one that may still be on its way from elsewhere.
+pub(in crate::store) async fn reach(database: &Path) -> Result<SqliteConnection, OperatorError> {
     if !database.is_file() {
         return Err(OperatorError::NoDatabase(database.display().to_string()));
     }
@@ -75,14 +87,17 @@ pub(in crate::store) async fn connect(database: &Path) -> Result<SqliteConnectio
     Ok(connection)
 }
 
-/// Nothing is migrated here: a server that runs would not know of it.
+/// Nothing is migrated here: a server that runs would not know of it. Every migration must be there, not the newest alone.
 async fn check_version(connection: &mut SqliteConnection) -> Result<(), OperatorError> {
-    let found: Option<i64> = sqlx::query_scalar("SELECT max(version) FROM _sqlx_migrations WHERE success")
-        .fetch_one(connection)
-        .await
-        .map_err(|_| OperatorError::OtherVersion)?;
-    let known = MIGRATIONS.iter().map(|migration| migration.version).max();
-    if found == known {
+    let found: Vec<(i64, Vec<u8>)> =
+        sqlx::query_as("SELECT version, checksum FROM _sqlx_migrations WHERE success ORDER BY version")
+            .fetch_all(connection)
+            .await
+            .map_err(|_| OperatorError::OtherVersion)?;
+    let known = MIGRATIONS
+        .iter()
+        .map(|migration| (migration.version, migration.checksum.to_vec()));
+    if found.into_iter().eq(known) {
         Ok(())
     } else {
         Err(OperatorError::OtherVersion)

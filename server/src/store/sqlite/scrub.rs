@@ -44,15 +44,36 @@ impl ScrubStore for SqliteStore {
         .bind(last)
         .fetch_all(&mut *view)
         .await?;
-        let record = |row: &SqliteRow| -> Result<RecordRow, StoreError> {
-            Ok(RecordRow {
-                seq: number(row, "seq")?,
-                epoch: number(row, "epoch")?,
-                hash: RecordHash(id(row, "hash")?),
-                sealed: row.try_get("sealed")?,
-            })
-        };
         rows.iter().map(record).collect()
+    }
+
+    async fn replaced_row(
+        &self,
+        account: AccountId,
+        (seq, place): (u64, i64),
+    ) -> Result<Option<(i64, RecordRow)>, StoreError> {
+        let row = sqlx::query(
+            "SELECT place, seq, epoch, hash, sealed FROM replaced_records
+             WHERE account = ? AND (seq, place) > (?, ?) ORDER BY seq, place LIMIT 1",
+        )
+        .bind(account.0)
+        .bind(int(seq)?)
+        .bind(place)
+        .fetch_optional(&self.reads)
+        .await?;
+        row.map(|row| Ok((row.try_get("place")?, record(&row)?)))
+            .transpose()
+    }
+
+    async fn files_row(&self, account: AccountId, after: i64) -> Result<Option<(i64, Vec<u8>)>, StoreError> {
+        let found = sqlx::query_as(
+            "SELECT version, sealed FROM files WHERE account = ? AND version > ? ORDER BY version LIMIT 1",
+        );
+        Ok(found
+            .bind(account.0)
+            .bind(after)
+            .fetch_optional(&self.reads)
+            .await?)
     }
 
     async fn packs_above(
@@ -142,6 +163,15 @@ impl ScrubStore for SqliteStore {
     ) -> Result<Option<AccountId>, StoreError> {
         self.submit(|answer| Job::BeginScrub(before, now, answer)).await
     }
+}
+
+fn record(row: &SqliteRow) -> Result<RecordRow, StoreError> {
+    Ok(RecordRow {
+        seq: number(row, "seq")?,
+        epoch: number(row, "epoch")?,
+        hash: RecordHash(id(row, "hash")?),
+        sealed: row.try_get("sealed")?,
+    })
 }
 
 pub(super) async fn mark(

@@ -130,6 +130,24 @@ async fn every_connection_that_writes_is_in_wal_mode_and_fully_synchronous() {
 }
 
 #[tokio::test]
+async fn a_migration_that_lacks_below_the_newest_one_is_noticed() {
+    let dir = tempfile::tempdir().unwrap();
+    open(&dir, None).await.unwrap().close().await;
+    let file = dir.path().join("store");
+    check_current(&file).await.unwrap();
+    let mut connection = SqliteConnectOptions::new()
+        .filename(&file)
+        .connect()
+        .await
+        .unwrap();
+    sqlx::query("DELETE FROM _sqlx_migrations WHERE version = 4")
+        .execute(&mut connection)
+        .await
+        .unwrap();
+    assert!(matches!(check_current(&file).await, Err(OpenError::NotCurrent)));
+}
+
+#[tokio::test]
 async fn data_of_a_newer_program_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     open(&dir, None).await.unwrap().close().await;

@@ -6,6 +6,7 @@
 
 use super::{
     accounts,
+    alarms::{self, AlarmJob},
     append::{self, GROUP_MAX},
     chunks, files, history, packs, proofs, scrub, snapshots, tenants,
 };
@@ -26,7 +27,7 @@ use std::{
 };
 use tokio::sync::{mpsc, oneshot};
 
-type Answer<T> = oneshot::Sender<Result<T, StoreError>>;
+pub(super) type Answer<T> = oneshot::Sender<Result<T, StoreError>>;
 type WaitingAppend = (Box<Append>, Answer<Appended>);
 
 /// One transaction to be run.
@@ -52,6 +53,7 @@ pub(super) enum Job {
     HearOwner(AccountId, Box<RemovalWord>, UnixMillis, Answer<AccountState>),
     Watch(AccountId, UnixMillis, Answer<Watched>),
     RemoveSome(AccountId, UnixMillis, Answer<Leaving>),
+    Alarm(AlarmJob),
 }
 
 /// Starts the thread. It runs jobs until [`Job::Close`], or until every sender is gone, and nothing waits.
@@ -264,6 +266,7 @@ impl Writer {
                     self.transaction(async |connection| tenants::remove_some(connection, account, now).await);
                 let _ = answer.send(done.await);
             }
+            Job::Alarm(job) => self.alarm(job).await,
             Job::DropOldFiles(account, before, answer) => {
                 let done =
                     self.transaction(async |connection| files::drop_old(connection, account, before).await);
@@ -276,6 +279,27 @@ impl Writer {
             }
             Job::BeginScrub(before, now, answer) => {
                 let done = self.transaction(async |connection| scrub::begin(connection, before, now).await);
+                let _ = answer.send(done.await);
+            }
+        }
+    }
+
+    async fn alarm(&mut self, job: AlarmJob) {
+        match job {
+            AlarmJob::Keep(alarm, answer) => {
+                let done = self.transaction(async |connection| alarms::keep(connection, &alarm).await);
+                let _ = answer.send(done.await);
+            }
+            AlarmJob::Take(now, until, answer) => {
+                let done = self.transaction(async |connection| alarms::take(connection, now, until).await);
+                let _ = answer.send(done.await);
+            }
+            AlarmJob::Free(alarm, at, answer) => {
+                let done = self.transaction(async |connection| alarms::free(connection, alarm, at).await);
+                let _ = answer.send(done.await);
+            }
+            AlarmJob::End(alarm, answer) => {
+                let done = self.transaction(async |connection| alarms::end(connection, alarm).await);
                 let _ = answer.send(done.await);
             }
         }
