@@ -207,7 +207,8 @@ impl Plugin {
     async fn handle(&mut self, frame: &[u8]) -> Option<()> {
         match message::parse(frame) {
             Ok(Message::GetManifest { id }) => {
-                let recovering = recover::recover(&self.network_dir, &self.ambient);
+                // Too large for the stack.
+                let recovering = Box::pin(recover::recover(&self.network_dir, &self.ambient));
                 (self.recovery, self.lock) =
                     watching_input(&mut self.input, &mut self.waiting, recovering).await?;
                 stdio::reply(&id, &manifest());
