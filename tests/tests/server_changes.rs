@@ -6,10 +6,14 @@ use backstop_tests::{
     chaos_proxy::{ChaosProxy, Moment, Step},
     lightningd::Lightningd,
     scene::ROLL_UP_OFTEN,
+    servers::Server,
     several::Several,
     watch::{PATIENCE, pay_until},
 };
-use std::process::{Command, Stdio};
+use std::{
+    path::Path,
+    process::{Command, Stdio},
+};
 
 /// Stops lightningd and wants an orderly end.
 fn stop(lightningd: Lightningd) -> Result<()> {
@@ -111,16 +115,12 @@ fn a_server_that_was_removed_tells_a_restore_where_the_backup_went_on() -> Resul
 fn a_directory_that_knows_the_old_servers_alone_is_adopted_with_the_new_ones() -> Result<()> {
     let mut several = Several::new(4, 1, "all", &[])?;
     lived(&mut several)?;
-    let copy = several.restored("copied");
-    let copied = Command::new("cp")
-        .arg("-a")
-        .args([several.node.lightning_dir(), copy.as_path()])
-        .status()?;
-    ensure!(copied.success(), "cp: {copied}");
+    let copied = several.restored("copied");
+    copy(several.node.lightning_dir(), &copied)?;
     let (old, new) = (several.proxies[0].url(), several.another(&[])?);
     several.server("replace", &[&old, &new])?.success()?;
     goes_on(&mut several, 2)?;
-    several.node = several.node.at(&copy)?;
+    several.node = several.node.at(&copied)?;
     let adopted = several.node.command(&["adopt"])?.success()?;
     ensure!(
         adopted.stdout.contains("went on with other servers"),
@@ -230,5 +230,133 @@ fn a_change_that_was_cut_off_halts_the_node_until_the_same_is_typed_again() -> R
         goes_on(&mut several, 3)?;
         several.check(0, "checked")?;
     }
+    Ok(())
+}
+
+/// Has a server forget everything of its nodes; its identity stays.
+fn lose_everything(server: &Server) -> Result<()> {
+    let database = server.data().join("backstop.sqlite3");
+    for file in [
+        database.clone(),
+        database.with_extension("sqlite3-wal"),
+        database.with_extension("sqlite3-shm"),
+    ] {
+        if file.exists() {
+            std::fs::remove_file(file)?;
+        }
+    }
+    Ok(())
+}
+
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    let copied = Command::new("cp").arg("-a").args([from, to]).status()?;
+    ensure!(copied.success(), "cp: {copied}");
+    Ok(())
+}
+
+#[test]
+fn one_of_three_that_lost_everything_gets_it_anew_while_the_node_goes_on() -> Result<()> {
+    let mut several = Several::new(20, 3, "majority", ROLL_UP_OFTEN)?;
+    let mut lightningd = several.start(1)?;
+    pay_until(&mut lightningd, "a snapshot", |_| {
+        several.servers[2].newest_base().is_ok_and(|base| base.is_some())
+    })?;
+    several.servers[2].kill()?;
+    lose_everything(&several.servers[2])?;
+    several.servers[2].restart()?;
+    pay_until(&mut lightningd, "a snapshot at the one that lost it", |_| {
+        several.servers[2].newest_base().is_ok_and(|base| base.is_some())
+    })?;
+    several.servers[0].kill()?;
+    lightningd.pay()?;
+    stop(lightningd)?;
+    several.check(2, "from the one that lost it")?;
+    Ok(())
+}
+
+#[test]
+fn one_of_three_that_went_back_to_an_older_copy_of_its_data_is_brought_up_to_date() -> Result<()> {
+    for told in [false, true] {
+        let mut several = Several::new(21 + u64::from(told), 3, "majority", &[])?;
+        lived(&mut several)?;
+        let kept = several.restored("kept");
+        several.servers[2].stop()?;
+        copy(several.servers[2].data(), &kept)?;
+        several.servers[2].restart()?;
+        let mut lightningd = several.start(2)?;
+        lightningd.pay()?;
+        several.servers[2].stop()?;
+        std::fs::remove_dir_all(several.servers[2].data())?;
+        copy(&kept, several.servers[2].data())?;
+        if told {
+            let said = Command::new(binary("backstop-server")?)
+                .args(["restored", "--data"])
+                .arg(several.servers[2].data())
+                .output()?;
+            ensure!(said.status.success(), "{said:?}");
+        }
+        several.servers[2].restart()?;
+        // The others are as they should be: nobody waits.
+        lightningd.pay()?;
+        stop(lightningd)?;
+        goes_on(&mut several, 3)?;
+        if told {
+            let status = several.node.command(&["status"])?;
+            ensure!(
+                status.status == Some(0) && status.stdout.contains("restored from a copy"),
+                "{status:?}"
+            );
+            several.node.command(&["adopt"])?.success()?;
+        }
+        goes_on(&mut several, 4)?;
+        several.servers[0].kill()?;
+        goes_on(&mut several, 5)?;
+        several.check(2, "checked")?;
+    }
+    Ok(())
+}
+
+#[test]
+fn where_too_many_servers_lost_records_the_database_is_the_complete_one_on_a_persons_word() -> Result<()> {
+    let mut several = Several::new(23, 3, "majority", &[])?;
+    lived(&mut several)?;
+    let refused = several
+        .node
+        .command(&["adopt", "--server-lost-records"])?
+        .failure()?;
+    ensure!(refused.stderr.contains("lost nothing"), "{refused:?}");
+    let kept = several.restored("kept");
+    std::fs::create_dir(&kept)?;
+    for (at, server) in several.servers.iter_mut().enumerate() {
+        server.stop()?;
+        copy(server.data(), &kept.join(at.to_string()))?;
+        server.restart()?;
+    }
+    goes_on(&mut several, 2)?;
+    for (at, server) in several.servers.iter_mut().enumerate() {
+        server.stop()?;
+        std::fs::remove_dir_all(server.data())?;
+        copy(&kept.join(at.to_string()), server.data())?;
+        server.restart()?;
+    }
+    let refused = several.start(3).err().context("it started")?;
+    ensure!(refused.to_string().contains("this database is complete"), "{refused}");
+    let refused = several.node.command(&["adopt"])?.failure()?;
+    ensure!(refused.stderr.contains("--server-lost-records"), "{refused:?}");
+    several
+        .node
+        .command(&["adopt", "--server-lost-records"])?
+        .success()?;
+    goes_on(&mut several, 4)?;
+    let status = several.node.command(&["status"])?;
+    ensure!(status.stdout.contains("backstop accept"), "{status:?}");
+    let accepted = several.node.command(&["accept"])?.success()?;
+    for proxy in &several.proxies {
+        ensure!(accepted.stdout.contains(&proxy.url()), "{accepted:?}");
+    }
+    let status = several.node.command(&["status"])?;
+    ensure!(!status.stdout.contains("backstop accept"), "{status:?}");
+    several.servers[0].kill()?;
+    several.check(1, "checked")?;
     Ok(())
 }

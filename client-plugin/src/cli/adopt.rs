@@ -110,19 +110,11 @@ async fn adopt(node: &Node, out: &mut dyn Write) -> anyhow::Result<()> {
         taken_at: 0,
     };
     let (policy, rule, doors) = servers(node, &reader, &before).await?;
-    let taken = Takeover::begin(&doors, who, rule.to_take_over())
+    let taken = Takeover::begin(&doors, who, rule.to_take_over(), 0)
         .await
         .context("this directory cannot take over; nothing was changed here")?;
     let (session, account) = (taken.session()?, taken.account()?);
-    for (url, error) in taken.silent() {
-        writeln!(
-            out,
-            "{url} does not refuse another machine yet: {error}. The next start of lightningd sees to it."
-        )?;
-    }
-    for (url, error) in taken.behind() {
-        writeln!(out, "{url} could not be brought to the newest record: {error}")?;
-    }
+    tell_left_out(&taken, out)?;
     writeln!(out, "Any other machine with this node is refused from here on.")?;
     let backup = check(node, session, account, database).await?;
     if database < backup {
@@ -155,6 +147,20 @@ async fn adopt(node: &Node, out: &mut dyn Write) -> anyhow::Result<()> {
     node.directory.write_taken_at(taken.epoch())?;
     node.directory.write_instance(instance)?;
     writeln!(out, "Adopted. Start lightningd here, and nowhere else.")?;
+    Ok(())
+}
+
+/// Names the servers at which the takeover is not complete.
+fn tell_left_out(taken: &Takeover<ServerDoor>, out: &mut dyn Write) -> std::io::Result<()> {
+    for (url, error) in taken.silent() {
+        writeln!(
+            out,
+            "{url} does not refuse another machine yet: {error}. The next start of lightningd sees to it."
+        )?;
+    }
+    for (url, error) in taken.behind() {
+        writeln!(out, "{url} could not be brought to the newest record: {error}")?;
+    }
     Ok(())
 }
 

@@ -187,7 +187,7 @@ impl<D: Door> Runner<D> {
             let Err(stop) = self.serve(&mut inbox, &mut pause, &mut told).await else {
                 return;
             };
-            match stop {
+            match self.lost(stop) {
                 Stop::Closed => return,
                 Stop::Fenced(refusal) => {
                     self.board.fence(refusal);
@@ -206,6 +206,38 @@ impl<D: Door> Runner<D> {
             tokio::time::sleep(self.jittered(pause)).await;
             pause = (pause * 2).min(self.pace.longest);
         }
+    }
+
+    /// Whoever takes the node over does so at a greater epoch. A server that names a lower one, or knows nothing of the node, has lost
+    /// data that it had: what is known of it is forgotten, and it is brought up to date like any other, while the others go on.
+    fn lost(&self, stop: Stop) -> Stop {
+        let reason = match stop {
+            Stop::Fenced(reason) => reason,
+            Stop::Trouble(trouble) if trouble.reason.code() == Some(ProblemCode::NotFound) => trouble.reason,
+            other => return other,
+        };
+        let is_older = match &reason {
+            RemoteError::Refused { problem, .. } => {
+                problem.code == ProblemCode::NotFound
+                    || problem.epoch.is_some_and(|theirs| theirs < self.epoch)
+            }
+            _ => false,
+        };
+        if !is_older {
+            return Stop::Fenced(reason);
+        }
+        self.board.change(self.at, |mine| {
+            mine.session = None;
+            mine.head = None;
+            mine.whole = false;
+        });
+        Stop::Trouble(Trouble {
+            reason: RemoteError::Protocol {
+                url: self.door.url().to_owned(),
+                reason: format!("it lost what it held of this node ({reason})"),
+            },
+            passing: true,
+        })
     }
 
     /// Between half of `pause` and all of it.
@@ -296,6 +328,16 @@ impl<D: Door> Runner<D> {
     /// Asks the server where it stands, and whether this run is still its writer.
     async fn look(&self, session: &D::Session) -> Result<Head, Stop> {
         let account = session.account().await?;
+        if account.restored_since.is_some() {
+            // Its epoch was raised by its operator.
+            return Err(Stop::Trouble(Trouble {
+                reason: RemoteError::Refused {
+                    url: self.door.url().to_owned(),
+                    problem: Box::new(Problem::new(ProblemCode::ServerRestored, "")),
+                },
+                passing: false,
+            }));
+        }
         if account.epoch > self.epoch {
             let mut problem = Problem::new(ProblemCode::Fenced, "");
             problem.since = account.writer_since;

@@ -30,10 +30,10 @@ pub struct Takeover<D: Door> {
 }
 
 impl<D: Door> Takeover<D> {
-    /// Fences every other writer off at `needed` servers at least and as many more as answer, reads their heads again, and brings
-    /// them to the newest: from then on any N servers show it to the writer that comes next.
-    pub async fn begin(doors: &[D], who: Who, needed: usize) -> Result<Self, RemoteError> {
-        let Claimed { epoch, held, left } = claim(doors, who, needed, 0).await?;
+    /// Fences every other writer off at `needed` servers at least and as many more as answer, at an epoch above `floor`, reads their
+    /// heads again, and brings them to the newest: from then on any N servers show it to the writer that comes next.
+    pub async fn begin(doors: &[D], who: Who, needed: usize, floor: u64) -> Result<Self, RemoteError> {
+        let Claimed { epoch, held, left } = claim(doors, who, needed, floor).await?;
         let url = |at: usize| {
             doors
                 .get(at)
@@ -98,6 +98,13 @@ impl<D: Door> Takeover<D> {
             .first()
             .map(|(held, _)| &*held.session)
             .ok_or(RemoteError::Key)
+    }
+
+    /// The sessions with all servers that are at the newest head now.
+    pub fn level(&self) -> impl Iterator<Item = &D::Session> {
+        let is_level = |url: &String| !self.behind.iter().any(|(behind, _)| behind == url);
+        let level = self.held.iter().filter(move |(_, url)| is_level(url));
+        level.map(|(held, _)| &*held.session)
     }
 
     /// The account there, as it stood behind the fence.

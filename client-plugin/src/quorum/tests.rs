@@ -87,7 +87,7 @@ impl World {
     /// A person says that this machine is the one.
     async fn adopt(&mut self) {
         let who = self.who(self.instance, true);
-        let taken = Takeover::begin(&self.servers, who, self.rule.to_take_over())
+        let taken = Takeover::begin(&self.servers, who, self.rule.to_take_over(), 0)
             .await
             .unwrap();
         self.taken_at[usize::from(self.instance)] = taken.epoch();
@@ -267,7 +267,7 @@ async fn live(count: usize, require: Require, steps: Vec<Step>) {
             }
             Step::TakeOver => {
                 let who = world.who(world.instance + 1, true);
-                let taken = Takeover::begin(&world.servers, who, world.rule.to_take_over()).await;
+                let taken = Takeover::begin(&world.servers, who, world.rule.to_take_over(), 0).await;
                 let Ok(taken) = taken else { continue };
                 if taken.confirm().await.is_err() {
                     continue;
@@ -393,7 +393,7 @@ fn a_server_that_missed_a_takeover_is_taken_along_and_one_that_did_not_halts_the
         drop(world.open(1).await.unwrap());
         world.set_up(0b110);
         let who = world.who(2, true);
-        Takeover::begin(&world.servers, who, 2).await.unwrap();
+        Takeover::begin(&world.servers, who, 2, 0).await.unwrap();
         world.set_up(0xff);
         let before = world.servers[0].held().writer;
         let refused = world.open(1).await.err().unwrap();
@@ -419,7 +419,7 @@ fn an_idle_writer_hears_of_a_takeover_without_another_batch() {
         assert!(world.append(&mut life).await);
         let who = world.who(2, true);
         world.set_up(0b110);
-        Takeover::begin(&world.servers, who, 2).await.unwrap();
+        Takeover::begin(&world.servers, who, 2, 0).await.unwrap();
         assert_eq!(life.several.fence().await.code(), Some(ProblemCode::Fenced));
     });
 }
