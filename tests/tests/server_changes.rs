@@ -340,7 +340,10 @@ fn where_too_many_servers_lost_records_the_database_is_the_complete_one_on_a_per
         server.restart()?;
     }
     let refused = several.start(3).err().context("it started")?;
-    ensure!(refused.to_string().contains("this database is complete"), "{refused}");
+    ensure!(
+        refused.to_string().contains("this database is complete"),
+        "{refused}"
+    );
     let refused = several.node.command(&["adopt"])?.failure()?;
     ensure!(refused.stderr.contains("--server-lost-records"), "{refused:?}");
     several

@@ -26,6 +26,9 @@ use backstop_protocol::{
 };
 use std::{cmp::Ordering, io::Write};
 
+/// How often the node is followed to other servers.
+const POLICIES: u32 = 8;
+
 /// Make this directory the node's writer again: after it was copied or moved, after another machine ran the node, or
 /// where its database is older than the backup. lightningd must be stopped, here and on any other machine. The database
 /// is compared with the backup and brought forward; the other machine is refused from then on.
@@ -63,9 +66,22 @@ pub(super) fn command(args: &Args, here: &Here, ambient: Ambient) -> anyhow::Res
         if args.server_lost_records {
             lost::adopt(&node, &mut out).await
         } else {
-            adopt(&node, &mut out).await
+            adopt(&follow(node).await?, &mut out).await
         }
     })
+}
+
+/// The node with the servers that its backup went on with, which may be others than this directory knows.
+async fn follow(mut node: Node) -> anyhow::Result<Node> {
+    for _ in 0..POLICIES {
+        let (reader, account) = node.open_reader().await?;
+        let stated = policy::policy(&reader, &node.keys, &account, Depth::Full).await?;
+        match stated.and_then(|policy| with_policy(&node, &policy)) {
+            Some(config) => node.config = config,
+            None => break,
+        }
+    }
+    Ok(node)
 }
 
 async fn adopt(node: &Node, out: &mut dyn Write) -> anyhow::Result<()> {
@@ -137,12 +153,14 @@ async fn adopt(node: &Node, out: &mut dyn Write) -> anyhow::Result<()> {
         let stated = Stated::new(policy.require.into(), servers);
         node.directory.write_stated(&stated)?;
     }
-    if let Some(config) = policy.and_then(|policy| with_policy(node, &policy)) {
+    let config = policy.and_then(|policy| with_policy(node, &policy));
+    let config = config.as_ref().unwrap_or(&node.config);
+    if *config != node.directory.config()? {
         writeln!(
             out,
             "The backup went on with other servers: config.toml names them now."
         )?;
-        node.directory.write_config(&config)?;
+        node.directory.write_config(config)?;
     }
     node.directory.write_taken_at(taken.epoch())?;
     node.directory.write_instance(instance)?;

@@ -57,9 +57,7 @@ pub(super) async fn adopt(node: &Node, out: &mut dyn Write) -> anyhow::Result<()
 
     if let Some(timeline) = account.timeline {
         // Without a batch there is no version: the next start sends a snapshot then too.
-        let backup = newest_version(node, session, account)
-            .await?
-            .unwrap_or_default();
+        let backup = newest_version(node, session, account).await?.unwrap_or_default();
         let report = ProofReport {
             seq: account.head.seq,
             equal: false,

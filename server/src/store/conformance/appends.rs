@@ -340,7 +340,11 @@ pub(in crate::store) async fn a_refused_append_does_not_spoil_those_beside_it(st
         .map(|(at, session)| {
             let record = match at % 2 {
                 0 => session.next(1),
-                _ => session.record(7, RecordHash([7; 32]), 1, RECORD_MIN),
+                _ => {
+                    let mut ahead = session.next(1);
+                    ahead.header.epoch = 2;
+                    ahead
+                }
             };
             let store = store.clone();
             tokio::spawn(async move { store.append(record).await })
