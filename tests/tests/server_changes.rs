@@ -100,6 +100,20 @@ fn a_server_that_was_removed_tells_a_restore_where_the_backup_went_on() -> Resul
     lived(&mut several)?;
     let gone = several.proxies[0].url();
     several.server("remove", &[&gone])?.success()?;
+    // What it still holds may go on a person's word.
+    let id = several.node.node_id()?.to_string();
+    let asked = several
+        .node
+        .command(&["delete-backup", "--server", &gone, "--confirm", &id])?
+        .success()?;
+    ensure!(
+        asked.stdout.contains(&format!("--server {gone} --undo")),
+        "{asked:?}"
+    );
+    several
+        .node
+        .command(&["delete-backup", "--server", &gone, "--undo"])?
+        .success()?;
     goes_on(&mut several, 2)?;
     several.servers[0].kill()?;
     goes_on(&mut several, 3)?;
@@ -361,5 +375,40 @@ fn where_too_many_servers_lost_records_the_database_is_the_complete_one_on_a_per
     ensure!(!status.stdout.contains("backstop accept"), "{status:?}");
     several.servers[0].kill()?;
     several.check(1, "checked")?;
+    Ok(())
+}
+
+#[test]
+fn a_machine_that_was_taken_over_says_when_and_by_which_directory_on_every_start() -> Result<()> {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname")?;
+    for (seed, count, rule) in [(30, 1, "all"), (31, 3, "majority")] {
+        let mut several = Several::new(seed, count, rule, &[])?;
+        let mut lightningd = several.start(1)?;
+        lightningd.pay()?;
+        several.try_restore(0, "new", &[])?.success()?;
+        let dir = several.restored("new").display().to_string();
+        let is_named = |said: &str| {
+            said.contains("took this node over at ") && said.contains(&format!("{}, {dir}", host.trim_end()))
+        };
+        // While it runs, at its next batch.
+        let refused = lightningd.pay().err().context("it was acknowledged")?;
+        let said = lightningd.plugin().says();
+        ensure!(is_named(&said), "{refused}: {said}");
+        lightningd.kill()?;
+        for start in 2..4 {
+            let refused = several.start(start).err().context("it started")?;
+            ensure!(is_named(&refused.to_string()), "{refused}");
+        }
+        // The new one goes on, and then the old one after all.
+        let old = several.node.at(several.node.lightning_dir())?;
+        several.node = several.node.at(&several.restored("new"))?;
+        goes_on(&mut several, 5)?;
+        several.node = old;
+        let adopted = several.node.command(&["adopt"])?.success()?;
+        ensure!(adopted.stdout.contains("last heard from"), "{adopted:?}");
+        several.node = several.node.at(&several.restored("new"))?;
+        let refused = several.start(6).err().context("it started")?;
+        ensure!(refused.to_string().contains("The other one is: "), "{refused}");
+    }
     Ok(())
 }

@@ -119,9 +119,10 @@ async fn adopt(node: &Node, out: &mut dyn Write) -> anyhow::Result<()> {
     writeln!(out, "This database is what the backup had at version {database}.")?;
 
     let instance = InstanceId(node.ambient.rng.array());
+    let run = RunId(node.ambient.rng.array());
     let who = Who {
         instance,
-        run: RunId(node.ambient.rng.array()),
+        run,
         takeover: true,
         taken_at: 0,
     };
@@ -148,6 +149,14 @@ async fn adopt(node: &Node, out: &mut dyn Write) -> anyhow::Result<()> {
     node.directory
         .write_witness(&Witness::new(timeline, account.head, backup))?;
     node.directory.reset_runs()?;
+    node.directory.begin_run(run)?;
+    node.directory.end_run()?;
+    if let Some(policy) = &policy {
+        let mut rng = node.ambient.rng.clone();
+        taken
+            .sign(&node.keys, policy, run, node.machine(), &mut rng)
+            .await;
+    }
     if let Some(policy) = &policy {
         let servers = policy.servers.iter().map(|server| server.key);
         let stated = Stated::new(policy.require.into(), servers);

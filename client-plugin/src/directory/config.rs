@@ -141,9 +141,10 @@ impl Config {
         Rule::new(self.require.into(), self.servers.len())
     }
 
-    /// The servers and the rule as a record of `run`: a restore follows it, not just the URL it was given (SPEC 5.4.5).
+    /// The servers and the rule as a record of `run`, stated `by` a machine: a restore follows it, not just the URL it was given
+    /// (SPEC 5.4.5).
     #[must_use]
-    pub fn policy(&self, run: RunId, opens_run: bool) -> Content {
+    pub fn policy(&self, run: RunId, opens_run: bool, by: String) -> Content {
         let servers = self.servers.iter().map(|server| PolicyServer {
             url: server.url.clone(),
             key: server.key,
@@ -153,6 +154,7 @@ impl Config {
             opens_run,
             servers: servers.collect(),
             require: self.require.into(),
+            by,
         })
     }
 

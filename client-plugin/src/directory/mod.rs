@@ -28,8 +28,8 @@ mod witness;
 pub use config::{Config, OutageConfig, RequireConfig, ServerConfig, ShadowConfig};
 pub use lock::{Lock, LockError};
 pub use pending::Pending;
-pub(crate) use runs::boot_id;
 pub use runs::{Place, Runs};
+pub(crate) use runs::{boot_id, machine};
 pub use stated::Stated;
 pub use witness::Witness;
 

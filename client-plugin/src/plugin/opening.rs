@@ -207,7 +207,10 @@ impl Writer {
         // away now: from here on this run's own record decides between them, before lightningd acts on either.
         let is_open = matches!(self.servers, Servers::Several(_)) && !seen;
         if is_empty || is_open && !matches!(judgement, Judgement::Snapshot(_)) {
-            let policy = self.node.config.policy(self.run, self.opens_run);
+            let policy = self
+                .node
+                .config
+                .policy(self.run, self.opens_run, self.node.machine());
             self.append(policy).await?;
             self.node
                 .directory

@@ -171,7 +171,7 @@ async fn confirm(node: &Node) -> Result<(Session, Head), Halted> {
     };
     let mut rng = node.ambient.rng.clone();
     let sealed = Sealer::new(&node.keys.record)
-        .seal(place, &node.config.policy(run, true), &mut rng)
+        .seal(place, &node.config.policy(run, true, node.machine()), &mut rng)
         .map_err(|error| Halted::new(error.to_string()))?;
     let record = Record {
         head: sealed.header.head(sealed.hash),

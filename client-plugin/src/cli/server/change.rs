@@ -233,7 +233,8 @@ impl<'a> Change<'a> {
             prev: account.head.hash,
         };
         let mut rng = node.ambient.rng.clone();
-        let sealed = Sealer::new(&node.keys.record).seal(place, &next.policy(run, true), &mut rng)?;
+        let sealed =
+            Sealer::new(&node.keys.record).seal(place, &next.policy(run, true, node.machine()), &mut rng)?;
         // From here on there is no way back but by a command.
         let pending = Pending::new(self.wanted.typed.clone(), next);
         node.directory.write_pending(&pending)?;

@@ -338,14 +338,10 @@ pub(in crate::store) async fn a_refused_append_does_not_spoil_those_beside_it(st
         .iter()
         .enumerate()
         .map(|(at, session)| {
-            let record = match at % 2 {
-                0 => session.next(1),
-                _ => {
-                    let mut ahead = session.next(1);
-                    ahead.header.epoch = 2;
-                    ahead
-                }
-            };
+            let mut record = session.next(1);
+            if at % 2 == 1 {
+                record.header.epoch = 2;
+            }
             let store = store.clone();
             tokio::spawn(async move { store.append(record).await })
         })
