@@ -400,13 +400,13 @@ fn a_machine_that_was_taken_over_says_when_and_by_which_directory_on_every_start
             ensure!(is_named(&refused.to_string()), "{refused}");
         }
         // The new one goes on, and then the old one after all.
-        let old = several.node.at(several.node.lightning_dir())?;
-        several.node = several.node.at(&several.restored("new"))?;
+        let new = several.node.at(&several.restored("new"))?;
+        let old = std::mem::replace(&mut several.node, new);
         goes_on(&mut several, 5)?;
-        several.node = old;
+        let new = std::mem::replace(&mut several.node, old);
         let adopted = several.node.command(&["adopt"])?.success()?;
         ensure!(adopted.stdout.contains("last heard from"), "{adopted:?}");
-        several.node = several.node.at(&several.restored("new"))?;
+        let _old = std::mem::replace(&mut several.node, new);
         let refused = several.start(6).err().context("it started")?;
         ensure!(refused.to_string().contains("The other one is: "), "{refused}");
     }

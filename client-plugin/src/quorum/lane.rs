@@ -8,6 +8,7 @@ use super::{
     board::{Board, Trouble},
     claim::{Who, enter},
     copy::{CopyError, bring, restores},
+    stop::Stop,
 };
 use crate::{random::SharedRng, remote::RemoteError, restore::BackupServer as _};
 use backstop_protocol::{
@@ -142,30 +143,6 @@ impl Inbox {
     }
 }
 
-/// Why a lane stopped for a while, or for good.
-enum Stop {
-    /// The run ends.
-    Closed,
-    /// Another run is the writer.
-    Fenced(RemoteError),
-    /// The server, or the one that was copied from.
-    Trouble(Trouble),
-}
-
-impl From<RemoteError> for Stop {
-    fn from(error: RemoteError) -> Self {
-        match error.code() {
-            Some(ProblemCode::Fenced | ProblemCode::OtherInstance | ProblemCode::EpochMismatch) => {
-                Self::Fenced(error)
-            }
-            _ => Self::Trouble(Trouble {
-                passing: error.is_passing(),
-                reason: error,
-            }),
-        }
-    }
-}
-
 impl<D: Door> Runner<D> {
     /// Starts the task.
     pub(super) fn start(self) -> Lane {
@@ -187,13 +164,21 @@ impl<D: Door> Runner<D> {
             let Err(stop) = self.serve(&mut inbox, &mut pause, &mut told).await else {
                 return;
             };
-            match self.lost(stop) {
+            let stop = stop.or_lost(self.epoch, self.door.url());
+            if let Stop::Lost(_) = &stop {
+                self.board.change(self.at, |mine| {
+                    mine.session = None;
+                    mine.head = None;
+                    mine.whole = false;
+                });
+            }
+            match stop {
                 Stop::Closed => return,
                 Stop::Fenced(refusal) => {
                     self.board.fence(refusal);
                     return;
                 }
-                Stop::Trouble(trouble) => {
+                Stop::Trouble(trouble) | Stop::Lost(trouble) => {
                     if !std::mem::replace(&mut told, true) {
                         (self.tell)(News::Behind {
                             url: self.door.url().to_owned(),
@@ -206,38 +191,6 @@ impl<D: Door> Runner<D> {
             tokio::time::sleep(self.jittered(pause)).await;
             pause = (pause * 2).min(self.pace.longest);
         }
-    }
-
-    /// Whoever takes the node over does so at a greater epoch. A server that names a lower one, or knows nothing of the node, has lost
-    /// data that it had: what is known of it is forgotten, and it is brought up to date like any other, while the others go on.
-    fn lost(&self, stop: Stop) -> Stop {
-        let reason = match stop {
-            Stop::Fenced(reason) => reason,
-            Stop::Trouble(trouble) if trouble.reason.code() == Some(ProblemCode::NotFound) => trouble.reason,
-            other => return other,
-        };
-        let is_older = match &reason {
-            RemoteError::Refused { problem, .. } => {
-                problem.code == ProblemCode::NotFound
-                    || problem.epoch.is_some_and(|theirs| theirs < self.epoch)
-            }
-            _ => false,
-        };
-        if !is_older {
-            return Stop::Fenced(reason);
-        }
-        self.board.change(self.at, |mine| {
-            mine.session = None;
-            mine.head = None;
-            mine.whole = false;
-        });
-        Stop::Trouble(Trouble {
-            reason: RemoteError::Protocol {
-                url: self.door.url().to_owned(),
-                reason: format!("it lost what it held of this node ({reason})"),
-            },
-            passing: true,
-        })
     }
 
     /// Between half of `pause` and all of it.

@@ -11,6 +11,7 @@ mod door;
 mod lane;
 mod rule;
 mod several;
+mod stop;
 mod survey;
 mod takeover;
 #[cfg(test)]

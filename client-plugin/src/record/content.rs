@@ -336,16 +336,19 @@ impl Policy {
             });
         }
         let mut by = String::new();
-        if count > 0 && !reader.rest().is_empty() {
-            if number::read(&mut reader)? != RESERVED {
-                return Err(Malformed::Field("reserved number"));
+        let more = reader.rest().len();
+        if count > 0 && more > 0 {
+            let reserved = number::read(&mut reader)?;
+            let len = if reader.rest().is_empty() {
+                0
+            } else {
+                number::read_len(&mut reader)?
+            };
+            if reserved != RESERVED || len == 0 {
+                return Err(Malformed::Trailing(more));
             }
-            let len = number::read_len(&mut reader)?;
             let text = String::from_utf8(reader.take(len)?.to_vec());
             by = text.map_err(|_| Malformed::Field("name of the machine"))?;
-            if by.is_empty() {
-                return Err(Malformed::Field("name of the machine"));
-            }
         }
         reader.end()?;
         let policy = Self {
