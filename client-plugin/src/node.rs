@@ -5,7 +5,7 @@ use crate::{
         NodeDir,
         locate::{LocateError, Wallet},
     },
-    directory::{Config, Directory, DirectoryError, ServerConfig},
+    directory::{Config, Directory, DirectoryError, ServerConfig, machine},
     keys::{
         Keys,
         key_file::{KeyFile, KeyFileError},
@@ -120,6 +120,12 @@ impl Node {
             (None, Wallet::Sqlite(path)) => path.clone(),
             (None, Wallet::Postgres) => self.network_dir.join("lightningd.sqlite3"),
         }
+    }
+
+    /// Names this machine and the lightning-dir, for those who ask which one took the node over.
+    #[must_use]
+    pub fn machine(&self) -> String {
+        machine(self.files.base())
     }
 
     /// The way to each of the servers, in the order of the configuration.

@@ -133,11 +133,12 @@ pub fn record_hash(sealed: &[u8]) -> RecordHash {
 pub enum Placement {
     /// It is the head already: success, nothing changes.
     Same,
-    /// It follows the head.
+    /// It follows the head, or begins a log that holds nothing yet: at the first record of a timeline, or where a copy begins.
     Next,
     /// It has the head's seq and predecessor and a higher epoch: it replaces the head, which is kept aside.
     Replaces,
-    /// Anything else. If the log holds these very bytes further down, that is success too; the caller looks.
+    /// Anything else. If the log holds these very bytes further down, that is success too; if it holds the record that this one
+    /// names and [`may_fork`] allows it, what follows that one is set aside. The caller looks.
     Refused,
 }
 
@@ -154,16 +155,23 @@ pub fn place(
     if !head.is_empty() && hash == head.hash {
         return Placement::Same;
     }
-    if header.epoch > session_epoch || header.epoch < head.epoch {
+    if header.epoch > session_epoch || header.epoch < head.epoch && !head.is_empty() {
         return Placement::Refused;
     }
-    if Some(header.seq) == head.seq.checked_add(1) && header.prev == head.hash {
+    if head.is_empty() || Some(header.seq) == head.seq.checked_add(1) && header.prev == head.hash {
         return Placement::Next;
     }
     if header.seq == head.seq && header.prev == before_head && header.epoch > head.epoch {
         return Placement::Replaces;
     }
     Placement::Refused
+}
+
+/// Whether a refused record may take the place of a branch that never counted, provided that the log holds the record before it:
+/// only for a session that has appended nothing here itself yet, and so only while a writer copies what other servers hold.
+#[must_use]
+pub fn may_fork(header: &RecordHeader, head: &Head, session_epoch: u64) -> bool {
+    header.epoch <= session_epoch && head.epoch < session_epoch && header.seq <= head.seq
 }
 
 #[cfg(test)]
@@ -255,6 +263,30 @@ mod tests {
             Placement::Refused,
             "beyond the session"
         );
+    }
+
+    #[test]
+    fn a_log_that_holds_nothing_begins_with_any_record_of_no_higher_epoch_than_the_session() {
+        let placed = |h: &RecordHeader, session| {
+            place(h, RecordHash([3; 32]), &Head::EMPTY, RecordHash::NONE, session)
+        };
+        assert_eq!(placed(&header(1, 1, RecordHash::NONE), 1), Placement::Next);
+        assert_eq!(placed(&header(2, 70, RecordHash([2; 32])), 5), Placement::Next);
+        assert_eq!(placed(&header(6, 70, RecordHash([2; 32])), 5), Placement::Refused);
+    }
+
+    #[test]
+    fn a_branch_gives_way_only_to_a_session_that_wrote_nothing_of_it() {
+        let head = Head {
+            epoch: 5,
+            seq: 9,
+            hash: RecordHash([2; 32]),
+        };
+        let other = header(3, 8, RecordHash([1; 32]));
+        assert!(may_fork(&other, &head, 6));
+        assert!(!may_fork(&other, &head, 5), "it wrote the head itself");
+        assert!(!may_fork(&header(7, 8, RecordHash([1; 32])), &head, 6));
+        assert!(!may_fork(&header(3, 10, RecordHash([1; 32])), &head, 6));
     }
 
     proptest! {

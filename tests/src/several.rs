@@ -59,6 +59,30 @@ impl Several {
         })
     }
 
+    /// One more server, that the node knows nothing of yet; its URL.
+    pub fn another(&mut self, arguments: &[&str]) -> Result<String> {
+        let server = Server::start_with(arguments)?;
+        let proxy = ChaosProxy::start(server.address())?;
+        let url = proxy.url();
+        self.servers.push(server);
+        self.proxies.push(proxy);
+        Ok(url)
+    }
+
+    /// The arguments of `backstop server WHAT …` for this node.
+    pub fn server_arguments<'a>(&'a self, what: &'a str, more: &[&'a str]) -> Result<Vec<&'a str>> {
+        let directory = self.node.lightning_dir().to_str().context("a path")?;
+        let network = self.node.network().as_str();
+        let mut arguments = vec!["server", what, "--lightning-dir", directory, "--network", network];
+        arguments.extend_from_slice(more);
+        Ok(arguments)
+    }
+
+    /// `backstop server WHAT …` for this node.
+    pub fn server(&self, what: &str, more: &[&str]) -> Result<Spoken> {
+        backstop(&self.server_arguments(what, more)?)
+    }
+
     /// Starts lightningd.
     pub fn start(&mut self, seed: u64) -> Result<Lightningd, Box<FailedStart>> {
         self.options.seed = seed;

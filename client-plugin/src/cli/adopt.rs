@@ -26,6 +26,9 @@ use backstop_protocol::{
 };
 use std::{cmp::Ordering, io::Write};
 
+/// How often the node is followed to other servers.
+const POLICIES: u32 = 8;
+
 /// Make this directory the node's writer again: after it was copied or moved, after another machine ran the node, or
 /// where its database is older than the backup. lightningd must be stopped, here and on any other machine. The database
 /// is compared with the backup and brought forward; the other machine is refused from then on.
@@ -63,9 +66,22 @@ pub(super) fn command(args: &Args, here: &Here, ambient: Ambient) -> anyhow::Res
         if args.server_lost_records {
             lost::adopt(&node, &mut out).await
         } else {
-            adopt(&node, &mut out).await
+            adopt(&follow(node).await?, &mut out).await
         }
     })
+}
+
+/// The node with the servers that its backup went on with, which may be others than this directory knows.
+async fn follow(mut node: Node) -> anyhow::Result<Node> {
+    for _ in 0..POLICIES {
+        let (reader, account) = node.open_reader().await?;
+        let stated = policy::policy(&reader, &node.keys, &account, Depth::Full).await?;
+        match stated.and_then(|policy| with_policy(&node, &policy)) {
+            Some(config) => node.config = config,
+            None => break,
+        }
+    }
+    Ok(node)
 }
 
 async fn adopt(node: &Node, out: &mut dyn Write) -> anyhow::Result<()> {
@@ -103,26 +119,19 @@ async fn adopt(node: &Node, out: &mut dyn Write) -> anyhow::Result<()> {
     writeln!(out, "This database is what the backup had at version {database}.")?;
 
     let instance = InstanceId(node.ambient.rng.array());
+    let run = RunId(node.ambient.rng.array());
     let who = Who {
         instance,
-        run: RunId(node.ambient.rng.array()),
+        run,
         takeover: true,
         taken_at: 0,
     };
     let (policy, rule, doors) = servers(node, &reader, &before).await?;
-    let taken = Takeover::begin(&doors, who, rule.to_take_over())
+    let taken = Takeover::begin(&doors, who, rule.to_take_over(), 0)
         .await
         .context("this directory cannot take over; nothing was changed here")?;
     let (session, account) = (taken.session()?, taken.account()?);
-    for (url, error) in taken.silent() {
-        writeln!(
-            out,
-            "{url} does not refuse another machine yet: {error}. The next start of lightningd sees to it."
-        )?;
-    }
-    for (url, error) in taken.behind() {
-        writeln!(out, "{url} could not be brought to the newest record: {error}")?;
-    }
+    tell_left_out(&taken, out)?;
     writeln!(out, "Any other machine with this node is refused from here on.")?;
     let backup = check(node, session, account, database).await?;
     if database < backup {
@@ -140,21 +149,45 @@ async fn adopt(node: &Node, out: &mut dyn Write) -> anyhow::Result<()> {
     node.directory
         .write_witness(&Witness::new(timeline, account.head, backup))?;
     node.directory.reset_runs()?;
+    node.directory.begin_run(run)?;
+    node.directory.end_run()?;
+    if let Some(policy) = &policy {
+        let mut rng = node.ambient.rng.clone();
+        taken
+            .sign(&node.keys, policy, run, node.machine(), &mut rng)
+            .await;
+    }
     if let Some(policy) = &policy {
         let servers = policy.servers.iter().map(|server| server.key);
         let stated = Stated::new(policy.require.into(), servers);
         node.directory.write_stated(&stated)?;
     }
-    if let Some(config) = policy.and_then(|policy| with_policy(node, &policy)) {
+    let config = policy.and_then(|policy| with_policy(node, &policy));
+    let config = config.as_ref().unwrap_or(&node.config);
+    if *config != node.directory.config()? {
         writeln!(
             out,
             "The backup went on with other servers: config.toml names them now."
         )?;
-        node.directory.write_config(&config)?;
+        node.directory.write_config(config)?;
     }
     node.directory.write_taken_at(taken.epoch())?;
     node.directory.write_instance(instance)?;
     writeln!(out, "Adopted. Start lightningd here, and nowhere else.")?;
+    Ok(())
+}
+
+/// Names the servers at which the takeover is not complete.
+fn tell_left_out(taken: &Takeover<ServerDoor>, out: &mut dyn Write) -> std::io::Result<()> {
+    for (url, error) in taken.silent() {
+        writeln!(
+            out,
+            "{url} does not refuse another machine yet: {error}. The next start of lightningd sees to it."
+        )?;
+    }
+    for (url, error) in taken.behind() {
+        writeln!(out, "{url} could not be brought to the newest record: {error}")?;
+    }
     Ok(())
 }
 

@@ -51,7 +51,10 @@ pub(super) struct Args {
 pub(super) fn command(args: &Args, here: &Here, ambient: Ambient) -> anyhow::Result<()> {
     let files = args.node.find(here)?;
     let node = Node::load(&files.net(), ambient)?;
-    let server = meant(args, &node)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let server = runtime.block_on(meant(args, &node))?;
     if !args.undo {
         confirm(args, &node, &server, &files)?;
     }
@@ -63,14 +66,11 @@ pub(super) fn command(args: &Args, here: &Here, ambient: Ambient) -> anyhow::Res
         asked_at: node.ambient.clock.now(),
     };
     let signed = sign(args, &files, &word, &mut OwnTerminal)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
     runtime.block_on(ask(&node, server, &signed, &mut io::stdout().lock()))
 }
 
-/// The server that is meant: a removal is for one alone.
-fn meant(args: &Args, node: &Node) -> anyhow::Result<ServerConfig> {
+/// The server that is meant: a removal is for one alone. It may be one that `backstop server` left behind.
+async fn meant(args: &Args, node: &Node) -> anyhow::Result<ServerConfig> {
     let servers = &node.config.servers;
     let urls: Vec<_> = servers.iter().map(|server| server.url.as_str()).collect();
     match (&args.server, servers.as_slice()) {
@@ -80,11 +80,20 @@ fn meant(args: &Args, node: &Node) -> anyhow::Result<ServerConfig> {
             urls.join(", ")
         ),
         (Some(url), _) => {
-            let url = Server::new(url, &node.config.connect())?.url().to_owned();
-            let found = servers.iter().find(|server| server.url == url);
-            found
-                .cloned()
-                .with_context(|| format!("this node is not backed up by {url}, but by {}", urls.join(", ")))
+            let server = Server::new(url, &node.config.connect())?;
+            let url = server.url().to_owned();
+            if let Some(found) = servers.iter().find(|server| server.url == url) {
+                return Ok(found.clone());
+            }
+            let key = server.key(None).await.with_context(|| {
+                format!("this node is not backed up by {url}, but by {}", urls.join(", "))
+            })?;
+            ensure!(
+                servers.iter().all(|server| server.key != key),
+                "{url} is one of this node's servers under another URL: this node is backed up by {}",
+                urls.join(", ")
+            );
+            Ok(ServerConfig { url, key })
         }
     }
 }
@@ -92,8 +101,9 @@ fn meant(args: &Args, node: &Node) -> anyhow::Result<ServerConfig> {
 /// A node that is still backed up there would halt one day, and nobody would know why.
 fn confirm(args: &Args, node: &Node, server: &ServerConfig, files: &NodeDir) -> anyhow::Result<()> {
     let id = node.config.node;
+    let is_left = !node.config.servers.contains(server);
     ensure!(
-        !matches!(node.directory.lock(), Err(LockError::Held)),
+        is_left || !matches!(node.directory.lock(), Err(LockError::Held)),
         "the plugin is backing this node up right now: stop lightningd and remove the important-plugin line of Backstop from its \
          configuration first. A node whose backup is removed while it runs halts"
     );
@@ -102,10 +112,11 @@ fn confirm(args: &Args, node: &Node, server: &ServerConfig, files: &NodeDir) -> 
         Some(other) => bail!("this directory is of node {id}, not of {other}; nothing was asked for"),
         None => bail!(
             "this asks {} to remove the whole backup of this node: after the server's delay nothing of it can be restored from \
-             there, by nobody. If you mean it, type:\n  backstop delete-backup --lightning-dir {} --network {} --confirm {id}",
+             there, by nobody. If you mean it, type:\n  backstop delete-backup --lightning-dir {} --network {} --server {} --confirm {id}",
             server.url,
             files.base().display(),
             files.network(),
+            server.url,
         ),
     }
 }
@@ -150,11 +161,12 @@ async fn ask(
         Some(at) => writeln!(
             out,
             "{} removes everything of this node from {} on. Until then its backup stays as it is, and this takes it back:\n  \
-             backstop delete-backup --lightning-dir {} --network {} --undo",
+             backstop delete-backup --lightning-dir {} --network {} --server {} --undo",
             session.url(),
             Stamp(at),
             node.files.base().display(),
             node.files.network(),
+            session.url(),
         )?,
         None => writeln!(out, "{} keeps the backup of this node.", session.url())?,
     }

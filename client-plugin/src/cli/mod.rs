@@ -22,6 +22,7 @@ pub mod restore;
 mod rollup;
 mod room;
 mod scratch;
+mod server;
 pub mod setup;
 mod signer;
 mod status;
@@ -64,6 +65,8 @@ enum Command {
     Adopt(adopt::Args),
     Accept(accept::Args),
     DeleteBackup(delete_backup::Args),
+    #[command(subcommand)]
+    Server(server::Command),
     Receipt(receipt::Args),
     Grant(grants::GiveArgs),
     Grants(grants::ListArgs),
@@ -130,6 +133,9 @@ pub fn run(clock: Arc<dyn Clock>, rng: SharedRng) -> ExitCode {
         }
         Command::DeleteBackup(args) => {
             delete_backup::command(&args, &here, Ambient { clock, rng }).map(|()| ExitCode::SUCCESS)
+        }
+        Command::Server(command) => {
+            server::command(&command, &here, Ambient { clock, rng }).map(|()| ExitCode::SUCCESS)
         }
         Command::Receipt(args) => {
             receipt::command(&args, &here, Ambient { clock, rng }).map(|()| ExitCode::SUCCESS)

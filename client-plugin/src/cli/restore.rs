@@ -22,6 +22,7 @@ use crate::{
         derive::FIRST_GENERATION,
         locate::{Asked, LocateError},
     },
+    directory::machine,
     files,
     keys::Keys,
     node::{Ambient, Node},
@@ -237,6 +238,7 @@ async fn whole(
         let taken = Taken {
             state: takeover.account()?.clone(),
             instance,
+            run,
             grant: reader.grant.clone(),
             servers: &servers,
         };
@@ -256,6 +258,10 @@ async fn whole(
         bars.clear();
         match restored {
             Ok(restored) => {
+                if let Some(policy) = &servers.policy {
+                    let (by, mut rng) = (machine(&args.to), ambient.rng.clone());
+                    takeover.sign(account.keys, policy, run, by, &mut rng).await;
+                }
                 let rest = place.complete(candidate, args, &taken, &restored);
                 report::restored(out, &restored, &taken.state)?;
                 bring_files(out, takeover.session()?, account.keys, &network_dir).await?;

@@ -151,6 +151,14 @@ impl Status {
             }
             Err(error) => self.problem(error.to_string()),
         }
+        match node.directory.pending() {
+            Ok(None) => {}
+            Ok(Some(pending)) => self.problem(format!(
+                "A change of this node's servers was begun and not completed; until it is, lightningd does not start. Type: {}",
+                pending.typed
+            )),
+            Err(error) => self.problem(error.to_string()),
+        }
         if let Ok(Some(runs)) = node.directory.runs()
             && node.directory.is_copied(&runs).unwrap_or(false)
         {

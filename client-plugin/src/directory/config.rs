@@ -4,12 +4,12 @@ use super::{Directory, DirectoryError};
 use crate::{
     files::{FileName, Files},
     quorum::Rule,
-    record::{Policy, Require},
+    record::{Content, Policy, PolicyServer, Require},
     remote::Connect,
 };
 use backstop_protocol::{
     grant::SignedGrant,
-    id::{Network, NodeId, ServerKey},
+    id::{Network, NodeId, RunId, ServerKey},
 };
 use serde::{Deserialize, Serialize};
 use std::{path::PathBuf, time::Duration};
@@ -139,6 +139,23 @@ impl Config {
     #[must_use]
     pub fn rule(&self) -> Rule {
         Rule::new(self.require.into(), self.servers.len())
+    }
+
+    /// The servers and the rule as a record of `run`, stated `by` a machine: a restore follows it, not just the URL it was given
+    /// (SPEC 5.4.5).
+    #[must_use]
+    pub fn policy(&self, run: RunId, opens_run: bool, by: String) -> Content {
+        let servers = self.servers.iter().map(|server| PolicyServer {
+            url: server.url.clone(),
+            key: server.key,
+        });
+        Content::Policy(Policy {
+            run,
+            opens_run,
+            servers: servers.collect(),
+            require: self.require.into(),
+            by,
+        })
     }
 
     fn check(&self) -> Result<(), String> {

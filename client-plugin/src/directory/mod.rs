@@ -7,6 +7,9 @@
 //! | `instance` | the name of this lightning-dir as a writer | by `setup`, `restore`, `adopt` |
 //! | `runs` | the runs of this directory, and whether the last one ended cleanly | at each run's start and end |
 //! | `witness` | the last head that was acknowledged to this directory | lazily, and at each run's end |
+//! | `stated` | the servers that the backup names | by `setup`'s first run, `restore`, `adopt`, `server` |
+//! | `taken` | the epoch at which this directory took the node over | by `restore`, `adopt` |
+//! | `change` | the servers that are to be, while the backup may name them already | by `server`, until it is done |
 //! | `granted` | the grants that were given to other devices | by `grant` |
 //! | `receipts/` | what servers signed that they hold | by `receipt` |
 //! | `shadow/` | a copy of the database as the backup gives it ([`crate::shadow`]) | by the plugin, in the background |
@@ -16,6 +19,7 @@ mod config;
 mod granted;
 mod instance;
 mod lock;
+mod pending;
 mod runs;
 mod stated;
 mod taken;
@@ -23,8 +27,9 @@ mod witness;
 
 pub use config::{Config, OutageConfig, RequireConfig, ServerConfig, ShadowConfig};
 pub use lock::{Lock, LockError};
-pub(crate) use runs::boot_id;
+pub use pending::Pending;
 pub use runs::{Place, Runs};
+pub(crate) use runs::{boot_id, machine};
 pub use stated::Stated;
 pub use witness::Witness;
 
@@ -136,6 +141,15 @@ impl Directory {
         let path = self.path.join(file);
         crate::durable::write(&path, text.as_bytes(), MODE)
             .map_err(|error| DirectoryError::Io { path, error })
+    }
+
+    /// Removes a file, durably; one that is not there is removed already.
+    fn remove(&self, file: &str) -> Result<(), DirectoryError> {
+        let path = self.path.join(file);
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(self.io(file, error)),
+            _ => crate::durable::sync_parent(&path).map_err(|error| self.io(file, error)),
+        }
     }
 
     fn io(&self, file: &str, error: io::Error) -> DirectoryError {

@@ -5,12 +5,14 @@
 //! another machine, and must be adopted by hand (I7).
 
 use super::{Directory, DirectoryError, MODE};
+use crate::record::Policy;
 use backstop_protocol::id::RunId;
 use serde::{Deserialize, Serialize};
 use std::{
     fs::{File, OpenOptions},
     io::Write,
     os::unix::fs::{MetadataExt, OpenOptionsExt},
+    path::Path,
 };
 
 const FILE: &str = "runs";
@@ -160,6 +162,20 @@ fn machine_id() -> String {
 /// Names this life of the machine; empty where the kernel does not tell.
 pub(crate) fn boot_id() -> String {
     read_line("/proc/sys/kernel/random/boot_id")
+}
+
+/// Names this machine and a directory on it, for a person who asks which one took a node over. Fits a policy record.
+pub(crate) fn machine(dir: &Path) -> String {
+    let dir = std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned());
+    let named = format!("{}, {}", read_line("/proc/sys/kernel/hostname"), dir.display());
+    let mut by = String::new();
+    for char in named.chars().filter(|char| !char.is_control()) {
+        if by.len() + char.len_utf8() > Policy::BY_MAX {
+            break;
+        }
+        by.push(char);
+    }
+    by
 }
 
 /// A line of a file that not every machine has.

@@ -52,11 +52,7 @@ impl Directory {
 
     /// Forgets the witness: the operator said that what it saw is lost for good.
     pub fn forget_witness(&self) -> Result<(), DirectoryError> {
-        let path = self.path().join(FILE);
-        match std::fs::remove_file(&path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(self.io(FILE, error)),
-            _ => crate::durable::sync_parent(&path).map_err(|error| self.io(FILE, error)),
-        }
+        self.remove(FILE)
     }
 
     /// Replaces the witness, with an fsync: never called on the hook's path.

@@ -13,20 +13,18 @@ use crate::{
     durable,
     record::{Content, Gap},
     remote::{RemoteError, Session},
-    restore::Patient,
+    restore::{
+        Patient, RestoreError,
+        policy::{self, Depth},
+    },
     shadow,
     snapshot::{
-        Base, Manifest, Plan,
+        Base, Plan,
         copy::{self, Copied, Expected},
         upload,
     },
 };
-use backstop_protocol::{
-    api::AccountState,
-    head::Head,
-    id::SnapshotId,
-    record::{RecordHeader, RecordKind},
-};
+use backstop_protocol::{api::AccountState, id::SnapshotId};
 use std::{
     collections::BTreeSet,
     path::{Path, PathBuf},
@@ -55,12 +53,11 @@ pub(super) async fn take_snapshot(writer: &mut Writer) -> Result<Option<Start>, 
         data_version: writer.version,
         snapshot,
     };
-    let before = writer.head;
     if let Servers::Several(several) = &writer.servers {
         several.begin_gap();
     }
     writer.append(Content::Gap(gap)).await?;
-    let policy = policy_record(writer, before).await?;
+    let policy = policy_record(writer).await?;
     let base = base(writer);
     send(writer, file.path(), snapshot, base, policy.clone()).await?;
     writer.node.directory.set_migrated(false)?;
@@ -70,8 +67,8 @@ pub(super) async fn take_snapshot(writer: &mut Writer) -> Result<Option<Start>, 
 /// Takes a snapshot of the live database where the backup ends just there, because one is due: no gap, since nothing is
 /// missing. The backup restores without it as it did, so whatever goes wrong is told and tried again at the next start
 /// (I13). Returns where the shadow begins; `None` where there is no new snapshot.
-pub(super) async fn renew_snapshot(writer: &Writer, account: &AccountState) -> Option<Start> {
-    let taken = try_to_renew(writer, account.head).await;
+pub(super) async fn renew_snapshot(writer: &Writer) -> Option<Start> {
+    let taken = try_to_renew(writer).await;
     match taken {
         Ok(start) => start,
         Err(reason) => {
@@ -86,7 +83,7 @@ pub(super) async fn renew_snapshot(writer: &Writer, account: &AccountState) -> O
     }
 }
 
-async fn try_to_renew(writer: &Writer, head: Head) -> Result<Option<Start>, String> {
+async fn try_to_renew(writer: &Writer) -> Result<Option<Start>, String> {
     let (live, work) = (writer.node.database(), writer.node.directory.work());
     let work = work.map_err(|error| error.to_string())?;
     let expected = expected(writer);
@@ -100,9 +97,7 @@ async fn try_to_renew(writer: &Writer, head: Head) -> Result<Option<Start>, Stri
         Ok(Err(error)) => return Err(error.to_string()),
         Err(_) => return Err("the copy was interrupted".to_owned()),
     };
-    let policy = policy_record(writer, head)
-        .await
-        .map_err(|halted| halted.to_string())?;
+    let policy = policy_record(writer).await.map_err(|halted| halted.to_string())?;
     let base = base(writer);
     let plan = plan(
         writer,
@@ -291,9 +286,9 @@ async fn send(
     Ok(())
 }
 
-/// The last policy record before the gap, as it stands in the log or in the newest snapshot's manifest: the new manifest
-/// carries it on, so that it outlives the log.
-async fn policy_record(writer: &Writer, before: Head) -> Result<Option<Vec<u8>>, Halted> {
+/// The last policy record, as it stands in the log or in the newest snapshot's manifest: the new manifest carries it on, so that it
+/// outlives the log.
+async fn policy_record(writer: &Writer) -> Result<Option<Vec<u8>>, Halted> {
     let asked = async || {
         let sessions = writer.servers.at(writer.head);
         let Some((_, session)) = sessions.first() else {
@@ -303,28 +298,20 @@ async fn policy_record(writer: &Writer, before: Head) -> Result<Option<Vec<u8>>,
             });
         };
         let account = session.account().await?;
-        if let Some(snapshot) = account.snapshot {
-            let sealed = session.manifest(snapshot.snapshot).await?;
-            let opened = Manifest::open(&writer.node.keys.manifest, &sealed);
-            return Ok(opened
-                .map(|manifest| manifest.policy)
-                .map_err(|error| (error, session.url().to_owned())));
+        match policy::sealed(&**session, &writer.node.keys, &account, Depth::Full).await {
+            Err(RestoreError::Remote(error)) => Err(error),
+            found => Ok(found.map_err(|error| (error, session.url().to_owned()))),
         }
-        let page = session.records(account.first_seq.max(1)).await?;
-        let policies = page.into_iter().map(|(_, sealed)| sealed).filter(|sealed| {
-            RecordHeader::parse(sealed)
-                .is_ok_and(|header| header.kind == RecordKind::Policy && header.seq <= before.seq)
-        });
-        Ok(Ok(policies.last().map(|sealed| sealed.to_vec())))
     };
     let policy = writer
         .patience
         .until_done("snapshot of the database", &writer.node.network_dir, asked)
         .await?;
-    policy.map_err(|(error, url)| {
+    let policy = policy.map_err(|(error, url)| {
         Halted::new(format!(
-            "The newest snapshot on {url} cannot be opened with this node's key: {error}. The node is halted; nothing is lost. \
+            "What the backup on {url} says about its servers cannot be read: {error}. The node is halted; nothing is lost. \
              Either the key file or the server is not the right one."
         ))
-    })
+    })?;
+    Ok(policy.map(|(_, sealed)| sealed.to_vec()))
 }

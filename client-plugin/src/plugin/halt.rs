@@ -10,30 +10,37 @@ use std::{fmt, path::Path};
 
 /// A refusal to let lightningd commit. Nothing that it was about to do has happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Halted(String);
+pub(super) struct Halted {
+    text: String,
+    /// Whether another machine took the node over, and may have said in the backup which one it is.
+    taken: bool,
+}
 
 impl fmt::Display for Halted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.text)
     }
 }
 
 impl From<DirectoryError> for Halted {
     fn from(error: DirectoryError) -> Self {
-        Self(format!("{error}. The node is halted; nothing is lost."))
+        Self::new(format!("{error}. The node is halted; nothing is lost."))
     }
 }
 
 impl Halted {
     /// A reason of its own.
     pub(super) fn new(message: impl Into<String>) -> Self {
-        Self(message.into())
+        Self {
+            text: message.into(),
+            taken: false,
+        }
     }
 
     /// From a judgement.
     pub(super) fn judged(halt: Halt, network_dir: &Path) -> Self {
         let dir = Where(network_dir);
-        Self(match halt {
+        Self::new(match halt {
             Halt::ServerLost { witness, server } => {
                 let has = server.map_or("nothing".to_owned(), |head| format!("record {}", head.seq));
                 format!(
@@ -71,7 +78,7 @@ impl Halted {
 
     /// The directory was copied, or the disk moved to another machine.
     pub(super) fn copied(network_dir: &Path) -> Self {
-        Self(format!(
+        Self::new(format!(
             "This directory is a copy of the one that is backed up, or it was moved to another machine. If the original \
              still runs, this one must not: two machines with one node lose channel funds. Nothing is lost. If this is \
              the only one left, type: backstop adopt {}",
@@ -81,7 +88,7 @@ impl Halted {
 
     /// The database is behind, and the attempt to bring it forward at this start did not succeed.
     pub(super) fn not_recovered(by: u64, reason: &str, network_dir: &Path) -> Self {
-        Self(format!(
+        Self::new(format!(
             "This database lacks the last {by} update(s) that were backed up, and they could not be applied at this \
              start: {reason}. Nothing is lost: the backup has them. Start lightningd again; if this message comes \
              back, type: backstop adopt {}",
@@ -93,14 +100,18 @@ impl Halted {
     pub(super) fn refused(error: &RemoteError, network_dir: &Path) -> Self {
         let dir = Where(network_dir);
         let RemoteError::Refused { url, problem } = error else {
-            return Self(format!(
+            return Self::new(format!(
                 "{error}. The node is halted; nothing is lost. To check the settings: backstop status {dir}"
             ));
         };
         let since = problem
             .since
             .map_or(String::new(), |at| format!(" at {}", Utc(at)));
-        Self(match problem.code {
+        let taken = matches!(
+            problem.code,
+            ProblemCode::OtherInstance | ProblemCode::Fenced | ProblemCode::EpochMismatch
+        );
+        let text = match problem.code {
             ProblemCode::OtherInstance | ProblemCode::Fenced | ProblemCode::EpochMismatch => format!(
                 "Another machine or directory took this node over{since}. This one must not act any more: it would lose \
                  channel funds. Nothing is lost: the other one holds the newest state. Leave this one off; only if the \
@@ -118,7 +129,22 @@ impl Halted {
             _ => format!(
                 "{url} refused: {problem}. The node is halted; nothing is lost. To see more: backstop status {dir}"
             ),
-        })
+        };
+        Self { text, taken }
+    }
+
+    /// Whether another machine took the node over, which nobody asked for its name yet.
+    pub(super) fn is_taken(&self) -> bool {
+        self.taken
+    }
+
+    /// With what the machine that took the node over says of itself, where it does.
+    pub(super) fn by(self, machine: Option<&str>) -> Self {
+        let text = match machine {
+            Some(machine) => format!("{} The other one is: {machine}", self.text),
+            None => self.text,
+        };
+        Self { text, taken: false }
     }
 
     /// A server that did not answer, or had no room, for as long as the operator allows.
@@ -128,7 +154,7 @@ impl Halted {
         } else {
             "start lightningd again once the server is back"
         };
-        Self(format!(
+        Self::new(format!(
             "No server took the update for {seconds} s: {error}. The node is halted, as configured (outage.halt_after_seconds). \
              Nothing is lost: {again}; channels are safe for as long as no payment in flight reaches its time-out, some hours."
         ))

@@ -23,6 +23,7 @@ mod room;
 mod servers;
 mod siblings;
 pub(crate) mod stdio;
+mod taker;
 mod upload;
 mod watch;
 mod writer;
@@ -177,7 +178,7 @@ impl Plugin {
                 tokio::select! {
                     biased;
                     incoming = self.input.recv() => incoming.unwrap_or(Incoming::End),
-                    reason = self.fenced.happened() => return Self::stop_idle(&reason),
+                    reason = self.fenced.happened() => return self.stop_idle(reason).await,
                     _ = witness.tick() => { self.write_witness().await; continue; }
                     _ = leave.tick(), if self.leaving.is_some() => {
                         if self.may_leave() { return self.end(true).await; }
@@ -208,7 +209,8 @@ impl Plugin {
     async fn handle(&mut self, frame: &[u8]) -> Option<()> {
         match message::parse(frame) {
             Ok(Message::GetManifest { id }) => {
-                let recovering = recover::recover(&self.network_dir, &self.ambient);
+                // Too large for the stack.
+                let recovering = Box::pin(recover::recover(&self.network_dir, &self.ambient));
                 (self.recovery, self.lock) =
                     watching_input(&mut self.input, &mut self.waiting, recovering).await?;
                 stdio::reply(&id, &manifest());
@@ -250,6 +252,7 @@ impl Plugin {
                 self.state = State::Writing(writer);
             }
             Err(halted) => {
+                let halted = taker::name(halted, &self.network_dir, &self.ambient).await;
                 stdio::log(Level::Error, &halted.to_string());
                 stdio::reply(id, &json!({ "result": "fail" }));
                 self.state = State::Halted(halted);
@@ -311,7 +314,8 @@ impl Plugin {
     }
 
     /// Another machine took over while this one was idle: the plugin's end ends lightningd (I7).
-    fn stop_idle(reason: &Halted) -> ExitCode {
+    async fn stop_idle(&self, reason: Halted) -> ExitCode {
+        let reason = taker::name(reason, &self.network_dir, &self.ambient).await;
         stdio::log(Level::Error, &reason.to_string());
         ExitCode::FAILURE
     }

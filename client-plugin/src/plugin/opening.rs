@@ -10,7 +10,7 @@ use super::{
     patience::Patience,
     recover::Recovery,
     room::Room,
-    servers,
+    servers::{self, Servers},
     stdio::{self, Level},
     writer::Writer,
 };
@@ -18,7 +18,7 @@ use crate::{
     directory::{Directory, Lock, LockError, Stated},
     node::Node,
     quorum::Ended,
-    record::{Content, Opener, Policy, PolicyServer, Sealer},
+    record::{Opener, Sealer},
     remote::Session,
     restore::{
         RestoreError,
@@ -54,6 +54,13 @@ pub(super) async fn open(
             ))
         })?,
     };
+    if let Some(pending) = node.directory.pending()? {
+        return Err(Halted::new(format!(
+            "A change of this node's servers was begun and not completed: what the node does next might be where no restore looks for \
+             it. The node is halted; nothing is lost. To complete it, type: {}",
+            pending.typed
+        )));
+    }
     let runs = node.directory.runs()?;
     if let Some(runs) = &runs
         && node.directory.is_copied(runs)?
@@ -119,7 +126,8 @@ pub(super) async fn open(
         room: Room::default(),
         _lock: lock,
     };
-    let start = writer.go_on(judgement, &account).await?;
+    let seen = witness.is_some_and(|witness| witness.head == account.head);
+    let start = writer.go_on(judgement, &account, seen).await?;
     if writer.node.config.shadow.keep {
         writer.follower = start.and_then(|start| {
             let claim = ended.session.claim().copied();
@@ -163,8 +171,8 @@ async fn check_servers(node: &Node, patience: &Patience, ended: &Ended<Session>)
     }
     Err(Halted::new(
         "backstop/config.toml names other servers, or another rule, than the backup does: what the node does next would be where no \
-         restore looks for it. The node is halted; nothing is lost. Put `require` and the [[server]] sections back as setup wrote \
-         them, and start lightningd again.",
+         restore looks for it. The node is halted; nothing is lost. Put `require` and the [[server]] sections back as they were, and start \
+         lightningd again; to change them, type: backstop server --help",
     ))
 }
 
@@ -186,11 +194,23 @@ fn due(node: &Node, account: &AccountState, migrated: bool) -> Option<Due> {
 }
 
 impl Writer {
-    /// Does what the judgement asks for before the first batch. Returns where the shadow begins.
-    async fn go_on(&mut self, judgement: Judgement, account: &AccountState) -> Result<Option<Start>, Halted> {
+    /// Does what the judgement asks for before the first batch; `seen` says that the backup ends in what this directory last saw
+    /// acknowledged. Returns where the shadow begins.
+    async fn go_on(
+        &mut self,
+        judgement: Judgement,
+        account: &AccountState,
+        seen: bool,
+    ) -> Result<Option<Start>, Halted> {
         let is_empty = account.head == Head::EMPTY;
-        if is_empty {
-            let policy = self.policy();
+        // What this directory did not see acknowledged may stand at too few servers, and another record in its place at one that is
+        // away now: from here on this run's own record decides between them, before lightningd acts on either.
+        let is_open = matches!(self.servers, Servers::Several(_)) && !seen;
+        if is_empty || is_open && !matches!(judgement, Judgement::Snapshot(_)) {
+            let policy = self
+                .node
+                .config
+                .policy(self.run, self.opens_run, self.node.machine());
             self.append(policy).await?;
             self.node
                 .directory
@@ -209,7 +229,7 @@ impl Writer {
             }
             Judgement::Renew(due) => {
                 tell(why_due(due));
-                if let Some(start) = bridge::renew_snapshot(self, account).await {
+                if let Some(start) = bridge::renew_snapshot(self).await {
                     return Ok(Some(start));
                 }
                 // What the backup gives is known to be wrong: a roll-up made of it would hide that (I9).
@@ -234,24 +254,6 @@ impl Writer {
             head: self.head,
             proof: bridge::copy_for_proof(self, account).await,
         }))
-    }
-
-    /// The list of servers as a record: a restore follows it, not just the URL it was given.
-    fn policy(&self) -> Content {
-        let config = &self.node.config;
-        Content::Policy(Policy {
-            run: self.run,
-            opens_run: self.opens_run,
-            servers: config
-                .servers
-                .iter()
-                .map(|server| PolicyServer {
-                    url: server.url.clone(),
-                    key: server.key,
-                })
-                .collect(),
-            require: config.require.into(),
-        })
     }
 }
 

@@ -9,6 +9,9 @@ use super::{
     judge::against_witness,
     newest,
     opening::wait_for_lock,
+    patience::Patience,
+    room::Room,
+    servers,
     stdio::{self, Level},
 };
 use crate::{
@@ -16,9 +19,12 @@ use crate::{
     directory::{Lock, Runs},
     forward::{missing_batches, prove_equal},
     node::{Ambient, Node},
-    record::Opener,
+    quorum::Record,
+    record::{Opener, Place, Sealer},
+    remote::{RemoteError, Session},
     replay::{Durability, Replay},
 };
+use backstop_protocol::{head::Head, id::RunId};
 use std::{path::Path, time::Duration};
 
 /// How many versions a power cut can cost: the batch that was committed and acted on, and one that was in flight. A
@@ -110,13 +116,26 @@ async fn bring_forward(node: &Node, runs: &Runs) -> Result<u64, Halted> {
     }
     let by = backup - database;
     let work = async {
-        if runs.clean || by > POWER_CUT {
-            prove_equal(node, &session, last.head, &replay, database).await?;
+        let confirmed = if node.config.servers.len() > 1 {
+            Some(confirm(node).await?)
+        } else {
+            None
+        };
+        let (session, head, runs) = match &confirmed {
+            Some((session, head)) => (session, *head, node.directory.runs()?),
+            None => (&session, last.head, Some(runs.clone())),
+        };
+        if runs.as_ref().is_some_and(|runs| runs.clean) || by > POWER_CUT {
+            prove_equal(node, session, head, &replay, database)
+                .await
+                .map_err(|error| failed(&error))?;
         }
-        missing_batches(node, &session, last.head, database, |run| runs.knows(run)).await
+        let knows = |run| runs.as_ref().is_some_and(|runs| runs.knows(run));
+        let missing = missing_batches(node, session, head, database, knows).await;
+        missing.map_err(|error| failed(&error))
     };
     let missing = match tokio::time::timeout(LONGEST, work).await {
-        Ok(missing) => missing.map_err(|error| failed(&error))?,
+        Ok(missing) => missing?,
         Err(_) => {
             return Err(Halted::new(
                 "the backup is too large to be compared within a start of lightningd",
@@ -128,4 +147,45 @@ async fn bring_forward(node: &Node, runs: &Runs) -> Result<u64, Halted> {
     }
     replay.finish().map_err(|error| failed(&error))?;
     Ok(by)
+}
+
+/// Of several servers one that is away may have another record in the place of what was found. So before anything is applied, a
+/// record of a run of its own follows what was found, at as many servers as must hold what is acknowledged (SPEC 8.4). Returns
+/// where the backup ends then.
+async fn confirm(node: &Node) -> Result<(Session, Head), Halted> {
+    let remote = |error: RemoteError| Halted::new(error.to_string());
+    let run = RunId(node.ambient.rng.array());
+    let witness = node.directory.witness()?;
+    let mut expected = witness.map_or(0, |witness| witness.head.epoch);
+    let (servers, ended) = servers::open(node, run, &mut expected).await.map_err(remote)?;
+    let account = ended.account;
+    let Some(timeline) = account.timeline.filter(|_| ended.whole) else {
+        return Err(Halted::new("too few servers restore by themselves"));
+    };
+    node.directory.begin_run(run)?;
+    let place = Place {
+        timeline,
+        epoch: account.epoch,
+        seq: account.head.seq + 1,
+        prev: account.head.hash,
+    };
+    let mut rng = node.ambient.rng.clone();
+    let sealed = Sealer::new(&node.keys.record)
+        .seal(place, &node.config.policy(run, true, node.machine()), &mut rng)
+        .map_err(|error| Halted::new(error.to_string()))?;
+    let record = Record {
+        head: sealed.header.head(sealed.hash),
+        prev: place.prev,
+        sealed: sealed.bytes,
+    };
+    let patience = Patience::of(node);
+    servers
+        .append(&record, &mut Room::default(), &patience, &node.network_dir)
+        .await?;
+    let (session, account) = node.open_reader().await.map_err(remote)?;
+    if account.head == record.head {
+        Ok((session, record.head))
+    } else {
+        Err(Halted::new("another machine wrote to the backup meanwhile"))
+    }
 }

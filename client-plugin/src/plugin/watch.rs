@@ -12,7 +12,10 @@ use crate::{
     companion::is_companion,
     remote::RemoteError,
 };
-use backstop_protocol::problem::{Problem, ProblemCode};
+use backstop_protocol::{
+    clock::UnixMillis,
+    problem::{Problem, ProblemCode},
+};
 use std::{os::unix::fs::MetadataExt, path::Path, sync::Arc, time::Duration};
 use tokio::sync::mpsc;
 
@@ -56,31 +59,16 @@ impl Fenced {
             }
         };
         tokio::spawn(async move {
-            loop {
-                tokio::time::sleep(ASK_EVERY).await;
-                // A server that does not answer is no reason to stop: the next batch waits for it anyway.
-                let taken = match session.account().await {
-                    Ok(account) if account.epoch > epoch => {
-                        let mut problem = Problem::new(ProblemCode::Fenced, "");
-                        problem.since = account.writer_since;
-                        RemoteError::Refused {
-                            url: session.url().to_owned(),
-                            problem: Box::new(problem),
-                        }
-                    }
-                    Err(error)
-                        if matches!(
-                            error.code(),
-                            Some(ProblemCode::OtherInstance | ProblemCode::EpochMismatch)
-                        ) =>
-                    {
-                        error
-                    }
-                    _ => continue,
-                };
-                let _ = sender.send(Halted::refused(&taken, &network_dir));
-                return;
-            }
+            let url = session.url().to_owned();
+            let ask = || {
+                let session = Arc::clone(&session);
+                async move {
+                    let account = session.account().await?;
+                    Ok((account.epoch, account.writer_since))
+                }
+            };
+            let taken = taken(ASK_EVERY, epoch, url, ask).await;
+            let _ = sender.send(Halted::refused(&taken, &network_dir));
         });
     }
 
@@ -90,6 +78,36 @@ impl Fenced {
             Some(halted) => halted,
             // `self` holds a sender: the channel stays open.
             None => std::future::pending().await,
+        }
+    }
+}
+
+/// Asks the server again and again for its epoch and since when it has that, with so long a pause before each question; returns once
+/// another run is the writer of `epoch`. A server that does not answer is no reason to stop: the next batch waits for it anyway.
+async fn taken<A>(every: Duration, epoch: u64, url: String, ask: impl Fn() -> A) -> RemoteError
+where
+    A: Future<Output = Result<(u64, Option<UnixMillis>), RemoteError>>,
+{
+    loop {
+        tokio::time::sleep(every).await;
+        match ask().await {
+            Ok((theirs, since)) if theirs > epoch => {
+                let mut problem = Problem::new(ProblemCode::Fenced, "");
+                problem.since = since;
+                return RemoteError::Refused {
+                    url,
+                    problem: Box::new(problem),
+                };
+            }
+            Err(error)
+                if matches!(
+                    error.code(),
+                    Some(ProblemCode::OtherInstance | ProblemCode::EpochMismatch)
+                ) =>
+            {
+                return error;
+            }
+            _ => {}
         }
     }
 }
@@ -148,4 +166,51 @@ pub(crate) fn unprotected(rpc: &Rpc) -> Result<Vec<String>, RpcError> {
         );
     }
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::quorum::Pace;
+    use std::{cell::Cell, path::Path};
+
+    /// Half a minute is left for a question that a dead connection holds up.
+    const LATEST: Duration = Duration::from_secs(30);
+
+    #[test]
+    fn every_writer_asks_often_enough_to_notice_within_a_minute() {
+        assert!(ASK_EVERY <= LATEST);
+        assert!(Pace::default().ask_every <= LATEST);
+    }
+
+    #[test]
+    fn an_idle_machine_goes_on_while_the_server_is_silent_and_stops_once_it_was_taken_over() {
+        let asked = Cell::new(0_u32);
+        let since = Some(UnixMillis(1_795_356_187_000));
+        let ask = || {
+            asked.set(asked.get() + 1);
+            let answer = match asked.get() {
+                2 => Err(RemoteError::Unreachable {
+                    url: "http://s".to_owned(),
+                    reason: "it is away".to_owned(),
+                }),
+                ..4 => Ok((7, since)),
+                _ => Ok((8, since)),
+            };
+            std::future::ready(answer)
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build();
+        let refusal =
+            runtime
+                .unwrap()
+                .block_on(taken(Duration::from_micros(1), 7, "http://s".to_owned(), ask));
+        assert_eq!(asked.get(), 4, "it stops at the first answer that says so");
+        let text = Halted::refused(&refusal, Path::new("/n/regtest")).to_string();
+        assert!(
+            text.contains("took this node over at 2026-11-22 14:03:07 UTC"),
+            "{text}"
+        );
+    }
 }

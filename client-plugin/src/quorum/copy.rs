@@ -33,9 +33,10 @@ pub enum CopyError {
         /// Where the other one's log begins.
         first: u64,
     },
-    /// Its last record is not of the chain, and of a higher epoch than the chain's record at that place: it never counted, and
-    /// cannot be replaced.
-    #[error("its record {seq} never counted and cannot be replaced by the one that did")]
+    /// Its log and the chain have no record in common any more.
+    #[error(
+        "its log and that of the other servers part before record {seq}, and what they had in common is kept nowhere any more"
+    )]
     Fork {
         /// The record.
         seq: u64,
@@ -58,7 +59,8 @@ pub struct Copied {
 }
 
 /// Copies from `source` to `target`, whose account is `held`, what it lacks up to `goal`, which `source` has reached.
-/// Every byte is as it was sealed; where the target's last record is one that never counted, the chain's replaces it.
+/// Every byte is as it was sealed. Where the target's log ends in records that never counted, the chain's take their place; where it
+/// holds nothing, it begins with the record on which the source's newest snapshot rests.
 pub async fn bring<S: Member>(
     target: &S,
     held: &AccountState,
@@ -66,9 +68,8 @@ pub async fn bring<S: Member>(
     goal: Head,
     urls: (&str, &str),
 ) -> Result<Copied, CopyError> {
-    let mut copied = Copied::default();
     if held.head.hash == goal.hash {
-        return Ok(copied);
+        return Ok(Copied::default());
     }
     let theirs = source.account().await?;
     if held
@@ -79,30 +80,55 @@ pub async fn bring<S: Member>(
             url: urls.0.to_owned(),
         });
     }
-    // From the target's last record on, to see whether it is the chain's.
-    let mut next = held.head.seq.max(1);
-    if theirs.first_seq > next && theirs.first_seq > held.head.seq + 1 {
+    if held.head.is_empty() {
+        let base = theirs.snapshot.map_or(0, |snapshot| snapshot.base_seq);
+        let first = base.min(goal.seq).max(theirs.first_seq).max(1);
+        return from(first, target, held.head, source, goal, urls.1).await;
+    }
+    if theirs.first_seq > held.head.seq + 1 {
         return Err(CopyError::Hole {
             head: held.head.seq,
             first: theirs.first_seq,
         });
     }
-    next = next.max(theirs.first_seq);
+    // From the target's last record on, to see whether it is the chain's; where it is not, from further and further back, until
+    // there is one that both have.
+    let floor = theirs.first_seq.max(held.first_seq).max(1);
+    let mut first = held.head.seq.min(goal.seq).max(floor);
+    let mut step = 1;
+    loop {
+        match from(first, target, held.head, source, goal, urls.1).await {
+            Err(CopyError::Fork { .. }) if first > floor => {
+                first = first.saturating_sub(step).max(floor);
+                step *= 2;
+            }
+            done => return done,
+        }
+    }
+}
+
+/// Copies the records from `first` to `goal` to a server that ends in `held`.
+async fn from<S: Member>(
+    first: u64,
+    target: &S,
+    held: Head,
+    source: &impl BackupServer,
+    goal: Head,
+    url: &str,
+) -> Result<Copied, CopyError> {
+    let chain = || CopyError::Chain { url: url.to_owned() };
+    let mut copied = Copied::default();
+    let mut next = first;
     let mut last: Option<RecordHash> = None;
     while next <= goal.seq {
         let page = source.records(next).await?;
         if page.is_empty() {
-            return Err(CopyError::Chain {
-                url: urls.1.to_owned(),
-            });
+            return Err(chain());
         }
         for (_, sealed) in page {
             if next > goal.seq {
                 break;
             }
-            let chain = || CopyError::Chain {
-                url: urls.1.to_owned(),
-            };
             let header = RecordHeader::parse(&sealed).map_err(|_| chain())?;
             let hash = record_hash(&sealed);
             if header.seq != next || last.is_some_and(|last| last != header.prev) {
@@ -110,11 +136,11 @@ pub async fn bring<S: Member>(
             }
             last = Some(hash);
             next += 1;
-            if hash == held.head.hash {
+            if hash == held.hash {
                 continue;
             }
             let appended = target.append(sealed).await;
-            if header.seq == held.head.seq && is_not_next(&appended) {
+            if header.seq <= held.seq && is_not_next(&appended) {
                 return Err(CopyError::Fork { seq: header.seq });
             }
             appended?;
@@ -127,9 +153,7 @@ pub async fn bring<S: Member>(
     if last == Some(goal.hash) {
         Ok(copied)
     } else {
-        Err(CopyError::Chain {
-            url: urls.1.to_owned(),
-        })
+        Err(chain())
     }
 }
 
@@ -139,7 +163,7 @@ fn is_not_next<T>(appended: &Result<T, RemoteError>) -> bool {
 
 /// Whether what a server holds up to its head restores by itself (I2): from its first record or from a snapshot of its own, and with
 /// no gap after that. `bridged` is the base of the newest snapshot at any server: above it, a gap is the judgement's matter.
-pub(super) async fn restores(
+pub async fn restores(
     server: &impl BackupServer,
     account: &AccountState,
     bridged: u64,

@@ -8,6 +8,7 @@ use super::{
     board::{Board, Trouble},
     claim::{Who, enter},
     copy::{CopyError, bring, restores},
+    stop::Stop,
 };
 use crate::{random::SharedRng, remote::RemoteError, restore::BackupServer as _};
 use backstop_protocol::{
@@ -142,30 +143,6 @@ impl Inbox {
     }
 }
 
-/// Why a lane stopped for a while, or for good.
-enum Stop {
-    /// The run ends.
-    Closed,
-    /// Another run is the writer.
-    Fenced(RemoteError),
-    /// The server, or the one that was copied from.
-    Trouble(Trouble),
-}
-
-impl From<RemoteError> for Stop {
-    fn from(error: RemoteError) -> Self {
-        match error.code() {
-            Some(ProblemCode::Fenced | ProblemCode::OtherInstance | ProblemCode::EpochMismatch) => {
-                Self::Fenced(error)
-            }
-            _ => Self::Trouble(Trouble {
-                passing: error.is_passing(),
-                reason: error,
-            }),
-        }
-    }
-}
-
 impl<D: Door> Runner<D> {
     /// Starts the task.
     pub(super) fn start(self) -> Lane {
@@ -187,13 +164,21 @@ impl<D: Door> Runner<D> {
             let Err(stop) = self.serve(&mut inbox, &mut pause, &mut told).await else {
                 return;
             };
+            let stop = stop.or_lost(self.epoch, self.door.url());
+            if let Stop::Lost(_) = &stop {
+                self.board.change(self.at, |mine| {
+                    mine.session = None;
+                    mine.head = None;
+                    mine.whole = false;
+                });
+            }
             match stop {
                 Stop::Closed => return,
                 Stop::Fenced(refusal) => {
                     self.board.fence(refusal);
                     return;
                 }
-                Stop::Trouble(trouble) => {
+                Stop::Trouble(trouble) | Stop::Lost(trouble) => {
                     if !std::mem::replace(&mut told, true) {
                         (self.tell)(News::Behind {
                             url: self.door.url().to_owned(),
@@ -266,7 +251,10 @@ impl<D: Door> Runner<D> {
                     });
                 }
                 Ok(_) => return Err(self.astray()),
-                Err(error) if error.code() == Some(ProblemCode::NotNext) => return Err(self.astray()),
+                // It ends in records that never counted.
+                Err(error) if error.code() == Some(ProblemCode::NotNext) => {
+                    head = self.forward(&*session, head).await?;
+                }
                 Err(error) => return Err(error.into()),
             }
         }
@@ -293,6 +281,16 @@ impl<D: Door> Runner<D> {
     /// Asks the server where it stands, and whether this run is still its writer.
     async fn look(&self, session: &D::Session) -> Result<Head, Stop> {
         let account = session.account().await?;
+        if account.restored_since.is_some() {
+            // Its epoch was raised by its operator.
+            return Err(Stop::Trouble(Trouble {
+                reason: RemoteError::Refused {
+                    url: self.door.url().to_owned(),
+                    problem: Box::new(Problem::new(ProblemCode::ServerRestored, "")),
+                },
+                passing: false,
+            }));
+        }
         if account.epoch > self.epoch {
             let mut problem = Problem::new(ProblemCode::Fenced, "");
             problem.since = account.writer_since;

@@ -11,6 +11,7 @@ mod door;
 mod lane;
 mod rule;
 mod several;
+mod stop;
 mod survey;
 mod takeover;
 #[cfg(test)]
@@ -19,7 +20,7 @@ mod testing;
 mod tests;
 
 pub use claim::{Claimed, Held, Who, claim};
-pub use copy::{Copied, CopyError, bring, newest};
+pub use copy::{Copied, CopyError, bring, newest, restores};
 pub use door::{Door, Member, ServerDoor};
 pub use lane::{News, Pace, Record};
 pub use rule::Rule;

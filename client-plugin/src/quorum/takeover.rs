@@ -1,7 +1,9 @@
 //! `restore` and `adopt`: M - N + 1 servers refuse every other writer, then the newest head among them is the backup's end (I7).
 
-use super::{Claimed, CopyError, Door, Held, Who, bring, claim, newest};
+use super::{Claimed, CopyError, Door, Held, Member as _, Who, bring, claim, newest};
 use crate::{
+    keys::Keys,
+    record::{Content, Place, Policy, Sealer},
     remote::{BodyFile, RemoteError},
     restore::BackupServer,
     snapshot::ChunkServer,
@@ -11,10 +13,11 @@ use backstop_protocol::{
     chunk::ChunkPlace,
     clock::UnixMillis,
     head::Head,
-    id::{ChunkId, PackId, SnapshotId},
+    id::{ChunkId, PackId, RunId, SnapshotId},
     problem::{Problem, ProblemCode},
 };
 use bytes::Bytes;
+use rand_core::CryptoRng;
 
 /// The servers that a takeover fenced. As a [`BackupServer`] it is the one of them with the newest head, for as long as
 /// nobody has taken any of them since.
@@ -30,10 +33,10 @@ pub struct Takeover<D: Door> {
 }
 
 impl<D: Door> Takeover<D> {
-    /// Fences every other writer off at `needed` servers at least and as many more as answer, reads their heads again, and brings
-    /// them to the newest: from then on any N servers show it to the writer that comes next.
-    pub async fn begin(doors: &[D], who: Who, needed: usize) -> Result<Self, RemoteError> {
-        let Claimed { epoch, held, left } = claim(doors, who, needed, 0).await?;
+    /// Fences every other writer off at `needed` servers at least and as many more as answer, at an epoch above `floor`, reads their
+    /// heads again, and brings them to the newest: from then on any N servers show it to the writer that comes next.
+    pub async fn begin(doors: &[D], who: Who, needed: usize, floor: u64) -> Result<Self, RemoteError> {
+        let Claimed { epoch, held, left } = claim(doors, who, needed, floor).await?;
         let url = |at: usize| {
             doors
                 .get(at)
@@ -98,6 +101,39 @@ impl<D: Door> Takeover<D> {
             .first()
             .map(|(held, _)| &*held.session)
             .ok_or(RemoteError::Key)
+    }
+
+    /// The sessions with all servers that are at the newest head now.
+    pub fn level(&self) -> impl Iterator<Item = &D::Session> {
+        let is_level = |url: &String| !self.behind.iter().any(|(behind, _)| behind == url);
+        let level = self.held.iter().filter(move |(_, url)| is_level(url));
+        level.map(|(held, _)| &*held.session)
+    }
+
+    /// Says behind the newest head which machine took the node over, with the servers and the rule as they are: sealed, for whoever was the
+    /// writer until now. What goes wrong with it takes nothing from the takeover. The run must be one of those that the directory knows.
+    pub async fn sign(&self, keys: &Keys, policy: &Policy, run: RunId, by: String, rng: &mut dyn CryptoRng) {
+        let Ok(account) = self.account() else { return };
+        let Some(timeline) = account.timeline else { return };
+        let place = Place {
+            timeline,
+            epoch: self.epoch,
+            seq: account.head.seq + 1,
+            prev: account.head.hash,
+        };
+        let content = Content::Policy(Policy {
+            run,
+            opens_run: true,
+            by,
+            ..policy.clone()
+        });
+        let Ok(sealed) = Sealer::new(&keys.record).seal(place, &content, rng) else {
+            return;
+        };
+        for session in self.level() {
+            // Where it is not told, the old machine still hears that it was taken over, and when.
+            let _ = session.append(sealed.bytes.clone()).await;
+        }
     }
 
     /// The account there, as it stood behind the fence.

@@ -13,7 +13,7 @@ use backstop_protocol::{
     head::Head,
     id::{ChunkId, Network, NodeId, PackId, RecordHash, SnapshotId},
     problem::{Problem, ProblemCode},
-    record::{Placement, RecordHeader, place, record_hash},
+    record::{Placement, RecordHeader, may_fork, place, record_hash},
     session::WriterClaim,
 };
 use bytes::Bytes;
@@ -110,6 +110,13 @@ impl Held {
             }
             Placement::Same => {}
             Placement::Refused if self.log.contains(&sealed) => {}
+            Placement::Refused
+                if may_fork(&header, &self.head(), claim.epoch)
+                    && self.log.iter().any(|held| record_hash(held) == header.prev) =>
+            {
+                self.log.truncate(usize::try_from(header.seq - 1).unwrap());
+                self.log.push(sealed);
+            }
             Placement::Refused => return Err(refused(Problem::new(ProblemCode::NotNext, ""))),
         }
         Ok(Appended {

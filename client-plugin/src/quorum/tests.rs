@@ -27,6 +27,8 @@ struct World {
     rule: Rule,
     /// What was acknowledged, in order.
     acknowledged: Vec<RecordHash>,
+    /// The records that the database of the machine that writes was built of.
+    database: Vec<RecordHash>,
     /// The machine that may write.
     instance: u8,
     /// The epochs at which each machine took over.
@@ -49,6 +51,7 @@ impl World {
             servers,
             rule: Rule::new(require, count),
             acknowledged: Vec::new(),
+            database: Vec::new(),
             instance: 1,
             taken_at: vec![0, 0],
             runs: 0,
@@ -62,32 +65,9 @@ impl World {
         }
     }
 
-    /// How many servers answer and can take what comes next. One whose last record never counted, of a higher epoch than the
-    /// one that did, cannot: two runs ended one after the other with a batch that reached one server each.
-    fn can_take(&self) -> usize {
-        let logs: Vec<_> = self
-            .servers
-            .iter()
-            .map(|server| server.held().log.clone())
-            .collect();
-        let place = |log: &Vec<Bytes>| {
-            log.last()
-                .map(|last| RecordHeader::parse(last).unwrap())
-                .map(|last| (last.epoch, last.seq))
-        };
-        let newest = logs.iter().max_by_key(|log| place(log)).unwrap();
-        let is_stuck = |log: &Vec<Bytes>| {
-            let Some(last) = log.last() else { return false };
-            let counted = newest.get(log.len() - 1);
-            counted.is_some_and(|counted| {
-                counted != last
-                    && RecordHeader::parse(counted).unwrap().epoch < RecordHeader::parse(last).unwrap().epoch
-            })
-        };
-        let servers = self.servers.iter().zip(&logs);
-        servers
-            .filter(|(server, log)| server.held().up && !is_stuck(log))
-            .count()
+    /// How many servers answer.
+    fn up(&self) -> usize {
+        self.servers.iter().filter(|server| server.held().up).count()
     }
 
     fn who(&mut self, instance: u8, takeover: bool) -> Who {
@@ -107,7 +87,7 @@ impl World {
     /// A person says that this machine is the one.
     async fn adopt(&mut self) {
         let who = self.who(self.instance, true);
-        let taken = Takeover::begin(&self.servers, who, self.rule.to_take_over())
+        let taken = Takeover::begin(&self.servers, who, self.rule.to_take_over(), 0)
             .await
             .unwrap();
         self.taken_at[usize::from(self.instance)] = taken.epoch();
@@ -133,6 +113,27 @@ impl World {
             epoch,
             head: ended.account.head,
         })
+    }
+
+    /// A start: what was found and nobody here saw acknowledged is confirmed by a record of this run before the database is brought
+    /// forward by it. `None` where that does not come about.
+    async fn start(&mut self) -> Option<Life> {
+        let mut life = self.open(self.instance).await.ok()?;
+        let head = life.head;
+        if !head.is_empty() && self.database.last() != Some(&head.hash) && !self.append(&mut life).await {
+            return None;
+        }
+        let log = self.servers.iter().find_map(|server| {
+            let there = server.held();
+            (there.head() == life.head).then(|| there.log.iter().map(|sealed| record_hash(sealed)).collect())
+        });
+        let log: Vec<_> = log.unwrap();
+        assert!(
+            log.starts_with(&self.database),
+            "the database was brought forward by a record that another one took the place of"
+        );
+        self.database = log;
+        Some(life)
     }
 
     /// One batch. `true`: it was acknowledged.
@@ -161,6 +162,9 @@ impl World {
                 Ok(Ok(())) => {
                     drop(reached);
                     self.acknowledged.push(hash);
+                    if self.database.last() == Some(&header.prev) {
+                        self.database.push(hash);
+                    }
                     life.head = head;
                     return true;
                 }
@@ -168,7 +172,7 @@ impl World {
                     assert_eq!(refusal.code(), Some(ProblemCode::Fenced));
                     return false;
                 }
-                Err(_) if self.can_take() < self.rule.needed => return false,
+                Err(_) if self.up() < self.rule.needed => return false,
                 Err(_) => {}
             }
         }
@@ -239,7 +243,7 @@ fn step() -> impl Strategy<Value = Step> {
 async fn live(count: usize, require: Require, steps: Vec<Step>) {
     let mut world = World::new(count, require);
     world.set_up(0xff);
-    let mut life = Some(world.open(1).await.unwrap());
+    let mut life = world.start().await;
     for step in steps {
         match step {
             Step::Up(up) => world.set_up(up),
@@ -250,7 +254,7 @@ async fn live(count: usize, require: Require, steps: Vec<Step>) {
             }
             Step::Restart => {
                 drop(life.take());
-                life = world.open(world.instance).await.ok();
+                life = world.start().await;
             }
             Step::Append(batches) => {
                 for _ in 0..batches {
@@ -263,7 +267,7 @@ async fn live(count: usize, require: Require, steps: Vec<Step>) {
             }
             Step::TakeOver => {
                 let who = world.who(world.instance + 1, true);
-                let taken = Takeover::begin(&world.servers, who, world.rule.to_take_over()).await;
+                let taken = Takeover::begin(&world.servers, who, world.rule.to_take_over(), 0).await;
                 let Ok(taken) = taken else { continue };
                 if taken.confirm().await.is_err() {
                     continue;
@@ -271,6 +275,8 @@ async fn live(count: usize, require: Require, steps: Vec<Step>) {
                 // What it found is what a restore puts in place: all of it.
                 let head = taken.heads().next().unwrap().1;
                 world.instance += 1;
+                // Its database is made of the backup, and judged against it at its first start.
+                world.database.clear();
                 world.taken_at.push(taken.epoch());
                 if let Some(mut old) = life.take() {
                     let before = world.acknowledged.len();
@@ -296,13 +302,13 @@ async fn live(count: usize, require: Require, steps: Vec<Step>) {
         }
         world.check();
     }
-    // Everything comes back: one more batch reaches all that can take it.
+    // Everything comes back: one more batch reaches all, whatever never counted at some of them.
     world.set_up(0xff);
     for server in &world.servers {
         server.held().dies_after = None;
     }
     drop(life);
-    if world.can_take() >= world.rule.needed {
+    if world.up() >= world.rule.needed {
         let writer = world.open(world.instance).await;
         let mut writer = match writer {
             Ok(writer) => writer,
@@ -314,6 +320,17 @@ async fn live(count: usize, require: Require, steps: Vec<Step>) {
             }
         };
         assert!(world.append(&mut writer).await);
+        for _ in 0..5000 {
+            if world
+                .servers
+                .iter()
+                .all(|server| server.held().head() == writer.head)
+            {
+                return world.check();
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        panic!("a server is left behind for good");
     }
     world.check();
 }
@@ -376,7 +393,7 @@ fn a_server_that_missed_a_takeover_is_taken_along_and_one_that_did_not_halts_the
         drop(world.open(1).await.unwrap());
         world.set_up(0b110);
         let who = world.who(2, true);
-        Takeover::begin(&world.servers, who, 2).await.unwrap();
+        Takeover::begin(&world.servers, who, 2, 0).await.unwrap();
         world.set_up(0xff);
         let before = world.servers[0].held().writer;
         let refused = world.open(1).await.err().unwrap();
@@ -390,6 +407,20 @@ fn a_server_that_missed_a_takeover_is_taken_along_and_one_that_did_not_halts_the
         for server in &world.servers {
             assert_eq!(server.held().writer.unwrap().epoch, life.epoch);
         }
+    });
+}
+
+#[test]
+fn an_idle_writer_hears_of_a_takeover_without_another_batch() {
+    run(async {
+        let mut world = World::new(3, Require::Majority);
+        world.set_up(0xff);
+        let mut life = world.start().await.unwrap();
+        assert!(world.append(&mut life).await);
+        let who = world.who(2, true);
+        world.set_up(0b110);
+        Takeover::begin(&world.servers, who, 2, 0).await.unwrap();
+        assert_eq!(life.several.fence().await.code(), Some(ProblemCode::Fenced));
     });
 }
 
@@ -430,6 +461,68 @@ fn a_last_record_that_never_counted_is_replaced_by_the_one_that_did() {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         assert!(life.head.cmp_place(&lost).is_gt());
+    });
+}
+
+#[test]
+fn two_runs_that_ended_in_a_batch_at_one_server_each_leave_none_behind() {
+    run(async {
+        let mut world = World::new(3, Require::Majority);
+        world.set_up(0xff);
+        let mut life = world.start().await.unwrap();
+        assert!(world.append(&mut life).await);
+        // One reaches the first server alone, the other, of a later run that saw nothing of it, the second.
+        world.set_up(0b001);
+        assert!(!world.append(&mut life).await);
+        drop(life);
+        world.set_up(0b110);
+        let mut life = world.start().await.unwrap();
+        world.set_up(0b010);
+        assert!(!world.append(&mut life).await);
+        drop(life);
+        let lost = world.servers[1].held().head();
+        // The older one is found first, and is on the chain from then on.
+        world.set_up(0b101);
+        let mut life = world.start().await.unwrap();
+        drop(life);
+        world.set_up(0b011);
+        life = world.start().await.unwrap();
+        assert!(world.append(&mut life).await);
+        world.set_up(0xff);
+        while !world
+            .servers
+            .iter()
+            .all(|server| server.held().head() == life.head)
+        {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        assert_eq!(world.servers[1].held().log, world.servers[0].held().log);
+        assert!(life.head.cmp_place(&lost).is_gt());
+        world.check();
+    });
+}
+
+#[test]
+fn a_server_that_lost_everything_begins_again_where_the_others_have_it() {
+    run(async {
+        let mut world = World::new(3, Require::Majority);
+        world.set_up(0xff);
+        let mut life = world.start().await.unwrap();
+        for _ in 0..5 {
+            assert!(world.append(&mut life).await);
+        }
+        drop(life);
+        {
+            let mut lost = world.servers[1].held();
+            lost.log.clear();
+            lost.writer = None;
+        }
+        let mut life = world.start().await.unwrap();
+        assert!(world.append(&mut life).await);
+        while world.servers[1].held().head() != life.head {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        assert_eq!(world.servers[1].held().log, world.servers[0].held().log);
     });
 }
 

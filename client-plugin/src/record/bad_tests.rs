@@ -143,6 +143,20 @@ fn wrong_content_of_a_gap_or_policy_is_refused_by_name() {
         open(RecordKind::Policy, &wrap(&content)).map(|_| ())
     };
     assert_eq!(policy(1, 1, b"u"), Ok(()));
+    let named = |by: &[u8]| {
+        let mut content = vec![0; 17];
+        content.extend_from_slice(&[1, 1, 1, b'u']);
+        content.extend_from_slice(&[7; 32]);
+        content.extend_from_slice(by);
+        open(RecordKind::Policy, &wrap(&content)).map(|_| ())
+    };
+    assert_eq!(named(b"\x00\x01m"), Ok(()));
+    assert_eq!(named(b"\x00\x01\n"), Err(field("name of the machine").into()));
+    assert_eq!(named(b"\x00\x01\xff"), Err(field("name of the machine").into()));
+    assert_eq!(named(b"\x00"), Err(Malformed::Trailing(1).into()));
+    assert_eq!(named(b"\x00\x00"), Err(Malformed::Trailing(2).into()));
+    assert_eq!(named(b"\x01\x01m"), Err(Malformed::Trailing(3).into()));
+    assert_eq!(named(b"\x00\x01mm"), Err(Malformed::Trailing(1).into()));
     assert_eq!(
         policy(0, 1, b"u"),
         Err(field("number of servers required").into())

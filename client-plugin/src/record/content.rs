@@ -46,6 +46,9 @@ pub struct Policy {
     pub servers: Vec<PolicyServer>,
     /// How many of them must acknowledge a record.
     pub require: Require,
+    /// Which machine and directory states it, for a machine that was taken over: at most [`Policy::BY_MAX`] bytes without control
+    /// characters; empty where that is not known.
+    pub by: String,
 }
 
 /// A server of a policy.
@@ -261,11 +264,16 @@ impl Gap {
     }
 }
 
+/// What stands between a policy's servers and the name of the machine.
+const RESERVED: u64 = 0;
+
 impl Policy {
     /// Most servers.
     pub const SERVERS_MAX: usize = 16;
     /// Longest URL, bytes.
     pub const URL_MAX: usize = 512;
+    /// Longest name of a machine and directory, bytes.
+    pub const BY_MAX: usize = 512;
 
     /// What is wrong with it, if anything: the reader refuses what the writer must not seal.
     pub(super) fn check(&self) -> Result<(), Malformed> {
@@ -287,6 +295,9 @@ impl Policy {
         if self.servers.iter().enumerate().any(again) {
             return Err(Malformed::Field("server key: it stands there twice"));
         }
+        if self.by.len() > Self::BY_MAX || self.by.chars().any(char::is_control) {
+            return Err(Malformed::Field("name of the machine"));
+        }
         Ok(())
     }
 
@@ -297,6 +308,11 @@ impl Policy {
             number::push_len(out, server.url.len());
             out.extend_from_slice(server.url.as_bytes());
             out.extend_from_slice(&server.key.0);
+        }
+        if !self.by.is_empty() {
+            number::push(out, RESERVED);
+            number::push_len(out, self.by.len());
+            out.extend_from_slice(self.by.as_bytes());
         }
     }
 
@@ -319,12 +335,28 @@ impl Policy {
                 key: ServerKey(reader.array()?),
             });
         }
+        let mut by = String::new();
+        let more = reader.rest().len();
+        if count > 0 && more > 0 {
+            let reserved = number::read(&mut reader)?;
+            let len = if reader.rest().is_empty() {
+                0
+            } else {
+                number::read_len(&mut reader)?
+            };
+            if reserved != RESERVED || len == 0 {
+                return Err(Malformed::Trailing(more));
+            }
+            let text = String::from_utf8(reader.take(len)?.to_vec());
+            by = text.map_err(|_| Malformed::Field("name of the machine"))?;
+        }
         reader.end()?;
         let policy = Self {
             run: preamble.run,
             opens_run: preamble.opens_run,
             servers,
             require,
+            by,
         };
         policy.check()?;
         Ok(policy)

@@ -37,6 +37,9 @@ fn policy(urls: &[&str]) -> Content {
         opens_run: false,
         servers,
         require: Require::Majority,
+        by: urls
+            .last()
+            .map_or_else(String::new, |_| "host, /there".to_owned()),
     })
 }
 

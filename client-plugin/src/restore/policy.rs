@@ -29,6 +29,23 @@ pub async fn policy(
     account: &AccountState,
     depth: Depth,
 ) -> Result<Option<Policy>, RestoreError> {
+    let Some((seq, sealed)) = sealed(server, keys, account, depth).await? else {
+        return Ok(None);
+    };
+    match Opener::new(&keys.record).open(&sealed) {
+        Ok((_, Content::Policy(policy))) => Ok(Some(policy)),
+        Ok(_) => Ok(None),
+        Err(error) => Err(RestoreError::Record { seq, error }),
+    }
+}
+
+/// The same as the record stands in the log, or in the newest snapshot's manifest, with the seq at which it was found.
+pub async fn sealed(
+    server: &impl BackupServer,
+    keys: &Keys,
+    account: &AccountState,
+    depth: Depth,
+) -> Result<Option<(u64, Bytes)>, RestoreError> {
     let mut sealed: Option<(u64, Bytes)> = None;
     let mut next = account.first_seq.max(1);
     if let Some(info) = account.snapshot {
@@ -54,14 +71,7 @@ pub async fn policy(
             next += 1;
         }
     }
-    let Some((seq, sealed)) = sealed else {
-        return Ok(None);
-    };
-    match Opener::new(&keys.record).open(&sealed) {
-        Ok((_, Content::Policy(policy))) => Ok(Some(policy)),
-        Ok(_) => Ok(None),
-        Err(error) => Err(RestoreError::Record { seq, error }),
-    }
+    Ok(sealed)
 }
 
 /// Whether two policies ask for the same: the same servers, and as many of them.

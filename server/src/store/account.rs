@@ -7,7 +7,7 @@ use backstop_protocol::{
     head::Head,
     id::{Network, NodeId, RecordHash, TimelineId},
     quota::QuotaLevel,
-    record::{Placement, place},
+    record::{Placement, may_fork, place},
     session::WriterClaim,
 };
 
@@ -189,8 +189,9 @@ impl Account {
         }
     }
 
-    /// How a record relates to the chain (I3). [`Placement::Refused`] leaves one question to the caller: whether
-    /// the log holds these very bytes further down, which is success (I4); else it is [`Self::not_next`].
+    /// How a record relates to the chain (I3). [`Placement::Refused`] leaves two questions to the caller: whether
+    /// the log holds these very bytes further down, which is success (I4), and whether it holds the record before, where
+    /// [`Self::may_fork`] allows the rest to give way; else it is [`Self::not_next`].
     pub fn place(&self, append: &Append) -> Result<Placement, Refusal> {
         self.check_writer(&append.writer)?;
         if self.timeline.is_some_and(|mine| mine != append.header.timeline) {
@@ -203,6 +204,12 @@ impl Account {
             self.before_head,
             append.writer.epoch,
         ))
+    }
+
+    /// Whether the record may take the place of a branch, if the log holds the one before it.
+    #[must_use]
+    pub fn may_fork(&self, append: &Append) -> bool {
+        may_fork(&append.header, &self.head, append.writer.epoch)
     }
 
     /// The refusal of a record that does not continue the chain.

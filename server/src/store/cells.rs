@@ -94,6 +94,16 @@ pub(super) fn id<const N: usize>(row: &impl Cells, column: &'static str) -> Resu
     bytes(row, column)?.ok_or_else(|| StoreError::corrupt(column))
 }
 
+/// How many bytes of records these rows are, which were just set aside: the head must be one of them.
+pub(super) fn set_aside(rows: &[impl Cells], head: RecordHash) -> Result<u64, StoreError> {
+    let (mut sum, mut found) = (0_u64, false);
+    for row in rows {
+        found |= id(row, "hash")? == head.0;
+        sum = sum.saturating_add(number(row, "bytes")?);
+    }
+    found.then_some(sum).ok_or_else(|| StoreError::corrupt("head"))
+}
+
 /// A whole row of `accounts`.
 pub(super) fn account(row: &impl Cells) -> Result<Account, StoreError> {
     Ok(Account {

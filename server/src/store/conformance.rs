@@ -72,6 +72,8 @@ macro_rules! for_every_rule {
             a_higher_epoch_replaces_the_last_record_and_no_other,
             the_very_first_record_can_be_replaced_too,
             an_older_record_may_be_copied_by_a_newer_writer,
+            a_log_that_holds_nothing_begins_with_any_record,
+            a_branch_that_never_counted_gives_way_to_a_later_writers_copies,
             a_page_ends_at_its_limit_but_holds_at_least_one_record,
             twenty_nodes_append_at_once_and_each_has_its_own_chain,
             of_two_racing_records_of_one_seq_one_wins,

@@ -20,8 +20,11 @@ pub(super) trait Log {
     /// Whether the log holds these very bytes at their seq (I4).
     async fn holds(&mut self, append: &Append) -> Result<bool, StoreError>;
 
-    /// Moves the head aside (I3); returns its length. A snapshot that rests on it is on no chain any more, and the
-    /// account's tail is what remains.
+    /// Whether the log holds the record that this one names as the one before it.
+    async fn holds_before(&mut self, append: &Append) -> Result<bool, StoreError>;
+
+    /// Moves everything from the record's seq on aside (I3), the head being the last of it; returns its length. A snapshot that rests
+    /// on any of it is on no chain any more, and the account's tail is what remains.
     async fn set_aside(&mut self, account: &mut Account, append: &Append) -> Result<u64, StoreError>;
 }
 
@@ -82,8 +85,17 @@ impl<'a> Group<'a> {
             Placement::Same => return Ok(Ok(())),
             Placement::Next => 0,
             Placement::Refused => {
-                let held = log.holds(append).await?;
-                return Ok(if held { Ok(()) } else { Err(account.not_next()) });
+                if log.holds(append).await? {
+                    return Ok(Ok(()));
+                }
+                // A branch that never counted gives way to what the writer copies from other servers.
+                if !account.may_fork(append) || !log.holds_before(append).await? {
+                    return Ok(Err(account.not_next()));
+                }
+                if let Err(refusal) = account.take(append.sealed.len(), Load::Record, self.terms) {
+                    return Ok(Err(refusal));
+                }
+                log.set_aside(account, append).await?
             }
             Placement::Replaces => log.set_aside(account, append).await?,
         };

@@ -9,29 +9,19 @@ use crate::{
     directory::Witness,
     node::Node,
     plugin::{Utc, newest_version},
-    quorum::Door as _,
-    remote::{RemoteError, Session},
+    quorum::{Takeover, Who},
+    remote::Session,
     replay::{Durability, Replay},
 };
 use anyhow::{Context as _, bail, ensure};
 use backstop_protocol::{
     api::{AccountState, ProofReport},
     id::{InstanceId, RunId},
-    problem::ProblemCode,
-    session::WriterClaim,
 };
 use std::{cmp::Ordering, io::Write};
 
-/// How often the takeover follows an epoch that another machine raises meanwhile.
-const TRIES: u32 = 4;
-
 /// Makes this directory the writer, from the server's head on.
 pub(super) async fn adopt(node: &Node, out: &mut dyn Write) -> anyhow::Result<()> {
-    ensure!(
-        node.config.servers.len() == 1,
-        "this node has several servers: what one of them lost the others hold, and the plugin brings it back there. Nothing was \
-         changed; start lightningd"
-    );
     let (reader, before) = node.open_reader().await?;
     let database = judge(node, &reader, &before).await?;
     writeln!(
@@ -48,29 +38,41 @@ pub(super) async fn adopt(node: &Node, out: &mut dyn Write) -> anyhow::Result<()
     )?;
     let witness = node.directory.witness()?.context("the witness is gone")?;
     let instance = InstanceId(node.ambient.rng.array());
+    let who = Who {
+        instance,
+        run: RunId(node.ambient.rng.array()),
+        takeover: true,
+        taken_at: 0,
+    };
     // Above the epochs of what was lost, so that nobody takes those records for newer.
-    let (session, account) = take_over(node, instance, before.epoch, witness.head.epoch).await?;
+    let needed = node.config.rule().to_take_over();
+    let taken = Takeover::begin(&node.doors(), who, needed, witness.head.epoch)
+        .await
+        .context("this directory cannot take over; nothing was changed here")?;
+    let (session, account) = (taken.session()?, taken.account()?);
+    super::tell_left_out(&taken, out)?;
     writeln!(out, "Any other machine with this node is refused from here on.")?;
     // Nobody else appends now: what was judged is judged again on what is there for good.
-    judge(node, &session, &account).await?;
+    judge(node, session, account).await?;
 
     if let Some(timeline) = account.timeline {
         // Without a batch there is no version: the next start sends a snapshot then too.
-        let backup = newest_version(node, &session, &account)
-            .await?
-            .unwrap_or_default();
+        let backup = newest_version(node, session, account).await?.unwrap_or_default();
         let report = ProofReport {
             seq: account.head.seq,
             equal: false,
         };
         // What the server gives is not this database: from now on it drops nothing.
-        session.report_proof(report).await?;
+        for session in taken.level() {
+            session.report_proof(report).await?;
+        }
         node.directory
             .write_witness(&Witness::new(timeline, account.head, backup))?;
     } else {
         node.directory.forget_witness()?;
     }
     node.directory.reset_runs()?;
+    node.directory.write_taken_at(taken.epoch())?;
     node.directory.write_instance(instance)?;
     writeln!(
         out,
@@ -79,35 +81,6 @@ pub(super) async fn adopt(node: &Node, out: &mut dyn Write) -> anyhow::Result<()
          backstop accept"
     )?;
     Ok(())
-}
-
-/// Raises the epoch for `instance`, above that of the account and above `passed`.
-async fn take_over(
-    node: &Node,
-    instance: InstanceId,
-    epoch: u64,
-    passed: u64,
-) -> anyhow::Result<(Session, AccountState)> {
-    let run = RunId(node.ambient.rng.array());
-    let mut expected_epoch = epoch;
-    let doors = node.doors();
-    let door = doors.first().context("no server is configured")?;
-    for _ in 0..TRIES {
-        let claim = WriterClaim {
-            instance,
-            run,
-            expected_epoch,
-            epoch: expected_epoch.max(passed).saturating_add(1),
-            takeover: true,
-        };
-        match door.open(Some(claim)).await {
-            Err(RemoteError::Refused { problem, .. }) if problem.code == ProblemCode::EpochMismatch => {
-                expected_epoch = problem.epoch.unwrap_or(expected_epoch);
-            }
-            other => return Ok(other?),
-        }
-    }
-    bail!("another machine starts this node again and again: stop it first, nothing was changed here")
 }
 
 /// Whether the server lost records that this directory saw acknowledged, and this database holds what they said; its version.
@@ -153,8 +126,9 @@ async fn judge(node: &Node, session: &Session, account: &AccountState) -> anyhow
     };
     ensure!(
         lost,
-        "{} lost nothing that was acknowledged here: it ends at {}, the witness is {}. Nothing was changed; type backstop \
-         adopt without --server-lost-records",
+        "{} lost nothing that was acknowledged here: it ends at {}, the witness is {}. Nothing was changed. What another one of several \
+         servers lost, the plugin brings back there: start lightningd, or where that is refused type backstop adopt without \
+         --server-lost-records",
         session.url(),
         account.head,
         witness.head

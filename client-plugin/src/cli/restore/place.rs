@@ -19,7 +19,7 @@ use anyhow::{Context as _, bail, ensure};
 use backstop_protocol::{
     api::AccountState,
     grant::SignedGrant,
-    id::{InstanceId, NodeId, ServerKey},
+    id::{InstanceId, NodeId, RunId, ServerKey},
 };
 use std::{
     fs, io,
@@ -41,6 +41,8 @@ pub(super) struct Place {
 pub(super) struct Taken<'a> {
     pub(super) state: AccountState,
     pub(super) instance: InstanceId,
+    /// The run that took over, of which one record may stand behind the restored head.
+    pub(super) run: RunId,
     pub(super) grant: SignedGrant,
     pub(super) servers: &'a Chosen,
 }
@@ -222,6 +224,8 @@ impl Place {
         directory.write_instance(taken.instance)?;
         // No record of an earlier run can be missing from the database: it is the backup's own state.
         directory.reset_runs()?;
+        directory.begin_run(taken.run)?;
+        directory.end_run()?;
         if let Some(timeline) = taken.state.timeline {
             directory.write_witness(&Witness::new(timeline, restored.head, restored.data_version))?;
         }

@@ -140,7 +140,7 @@ impl Chosen {
             takeover: true,
             taken_at: 0,
         };
-        let taken = Takeover::begin(&self.doors, who, needed)
+        let taken = Takeover::begin(&self.doors, who, needed, 0)
             .await
             .context("this restore cannot take over")?;
         tell(out, &taken)?;

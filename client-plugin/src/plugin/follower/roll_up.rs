@@ -13,7 +13,7 @@ use crate::{
     snapshot::{KnownChunks, Plan, UploadError, Uploaded, upload},
 };
 use backstop_protocol::id::SnapshotId;
-use std::{sync::atomic::Ordering, time::Duration};
+use std::{path::Path, sync::atomic::Ordering, time::Duration};
 use tokio::time::Instant;
 
 /// The first pause after a roll-up that failed; each is twice the one before.
@@ -81,8 +81,8 @@ impl Worker {
         );
     }
 
-    /// Sends it to every server: those that lack nothing of it take the list of its chunks alone. What one of several does not take is
-    /// told; it asks again.
+    /// Sends it to every server under one name: those that lack nothing of it take the list of its chunks alone, and the next one's
+    /// list is a difference to it at all of them. What one of several does not take is told; it asks again.
     async fn send_to_all(&self, servers: &Servers, frozen: &Frozen) -> Result<Uploaded, UploadError> {
         let mut outcome = None;
         // One may have come back since.
@@ -91,8 +91,14 @@ impl Worker {
         } else {
             None
         };
-        for session in again.as_ref().unwrap_or(servers).all() {
-            let sent = self.send(session, frozen).await;
+        let path = shadow::known_chunks(&self.node.directory.shadow());
+        let known = KnownChunks::open(&path);
+        let snapshot = SnapshotId(self.node.ambient.rng.array());
+        for (session, at) in again.as_ref().unwrap_or(servers).all().zip(0_u32..) {
+            let notes = frozen.database().with_extension(at.to_string());
+            let sent = self
+                .send(session, frozen, snapshot, (known.as_ref(), &notes))
+                .await;
             match (&mut outcome, sent) {
                 (Some(Ok(_)), Err(error)) => tell_left_out(&error),
                 (Some(Err(error)), Ok(uploaded)) => {
@@ -103,12 +109,24 @@ impl Worker {
                 (None, sent) => outcome = Some(sent),
             }
         }
-        outcome.unwrap_or(Err(UploadError::Remote(RemoteError::Key)))
+        let uploaded = outcome.unwrap_or(Err(UploadError::Remote(RemoteError::Key)))?;
+        if let Err(error) = KnownChunks::write(&path, snapshot, &uploaded.index) {
+            stdio::log(
+                Level::Warn,
+                &format!("{error}; the next roll-up sends its list of chunks whole"),
+            );
+        }
+        Ok(uploaded)
     }
 
-    async fn send(&self, session: &Session, frozen: &Frozen) -> Result<Uploaded, UploadError> {
-        let path = shadow::known_chunks(&self.node.directory.shadow());
-        let known = KnownChunks::open(&path);
+    /// Sends it to one server; `known` are the chunks of the newest snapshot that this machine knows, and `notes` is as in [`Plan`].
+    async fn send(
+        &self,
+        session: &Session,
+        frozen: &Frozen,
+        snapshot: SnapshotId,
+        (known, notes): (Option<&KnownChunks>, &Path),
+    ) -> Result<Uploaded, UploadError> {
         let (Some(base), Some(data_version)) = (frozen.position().base(), frozen.data_version()) else {
             return Err(UploadError::Io(std::io::Error::other("nothing was written yet")));
         };
@@ -118,23 +136,16 @@ impl Worker {
         let database = frozen.database();
         let plan = Plan {
             database: &database,
-            notes: &database,
+            notes,
             base,
-            snapshot: SnapshotId(self.node.ambient.rng.array()),
+            snapshot,
             data_version,
             policy: frozen.position().policy().map(<[u8]>::to_vec),
-            parent: known.as_ref(),
+            parent: known,
         };
         let server = Patient::new(session, Patient::<Session>::PAUSES);
         let mut rng = self.node.ambient.rng.clone();
-        let uploaded = upload(&server, &self.node.keys, &plan, &mut rng, &mut |_, _| {}).await?;
-        if let Err(error) = KnownChunks::write(&path, plan.snapshot, &uploaded.index) {
-            stdio::log(
-                Level::Warn,
-                &format!("{error}; the next roll-up sends its list of chunks whole"),
-            );
-        }
-        Ok(uploaded)
+        upload(&server, &self.node.keys, &plan, &mut rng, &mut |_, _| {}).await
     }
 }
 

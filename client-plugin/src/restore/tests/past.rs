@@ -137,6 +137,7 @@ fn a_node_that_began_with_a_gap_has_no_state_before_its_snapshot() {
         run: RUN,
         opens_run: false,
         require: Require::All,
+        by: String::new(),
         servers: vec![PolicyServer {
             url: "http://server".to_owned(),
             key: SERVER,

@@ -65,10 +65,6 @@ pub(in crate::store) async fn a_record_that_does_not_continue_the_chain_is_refus
     store: Arc<dyn Store>,
 ) {
     let mut session = Session::first(&*store, 1).await;
-    let skips_the_first = session.record(2, RecordHash([1; 32]), 1, RECORD_MIN);
-    let refused = store.append(skips_the_first).await;
-    assert_eq!(refusal(refused), Refusal::NotNext { head: Head::EMPTY });
-    assert_eq!(session.state(&*store).await.timeline, None);
     let first = session.append(&*store, 1).await;
     let second = session.append(&*store, 2).await;
     let (before, log) = (session.state(&*store).await, session.log(&*store).await);
@@ -181,6 +177,82 @@ pub(in crate::store) async fn an_older_record_may_be_copied_by_a_newer_writer(st
     assert_eq!(head, copied.header.head(copied.hash));
 }
 
+pub(in crate::store) async fn a_log_that_holds_nothing_begins_with_any_record(store: Arc<dyn Store>) {
+    // As at a server that joins others whose logs were rolled up.
+    let mut session = Session::first(&*store, 1).await;
+    let mut ahead = session.record(70, RecordHash([1; 32]), 1, RECORD_MIN);
+    ahead.header.epoch = 2;
+    let refused = store.append(ahead).await;
+    assert_eq!(refusal(refused), Refusal::NotNext { head: Head::EMPTY });
+    assert_eq!(session.state(&*store).await.timeline, None);
+    let first = session.record(70, RecordHash([1; 32]), 1, RECORD_MIN);
+    session.head = store.append(first.clone()).await.unwrap().head;
+    let next = session.append(&*store, 2).await;
+    let state = session.state(&*store).await;
+    assert_eq!((state.first_seq, state.head.seq), (70, 71));
+    assert_eq!(state.log_bytes, 2 * RECORD_MIN as u64);
+    assert_eq!(
+        session.log(&*store).await,
+        [first.sealed.to_vec(), next.sealed.to_vec()]
+    );
+    // From then on the chain's rules hold.
+    let other = session.record(70, RecordHash([1; 32]), 3, RECORD_MIN);
+    assert_eq!(
+        refusal(store.append(other).await),
+        Refusal::NotNext { head: session.head }
+    );
+}
+
+pub(in crate::store) async fn a_branch_that_never_counted_gives_way_to_a_later_writers_copies(
+    store: Arc<dyn Store>,
+) {
+    let mut old = Session::first(&*store, 1).await;
+    let first = old.append(&*store, 1).await;
+    // What another server holds as its second record, of the first epoch.
+    let counted = old.record(2, first.hash, 9, RECORD_MIN + 5);
+    let mut dead = Session::open(&*store, 1, claim(1, 2, 1, 2)).await;
+    let branch = [dead.append(&*store, 2).await, dead.append(&*store, 3).await];
+    let as_written_by = |append: &Append, session: &Session| Append {
+        writer: session.writer,
+        ..append.clone()
+    };
+    let unchanged = (dead.state(&*store).await, dead.log(&*store).await);
+    let not_next = Refusal::NotNext { head: dead.head };
+    assert_eq!(
+        refusal(store.append(as_written_by(&counted, &dead)).await),
+        not_next,
+        "whoever wrote the branch does not undo it"
+    );
+    assert_eq!((dead.state(&*store).await, dead.log(&*store).await), unchanged);
+
+    let mut new = Session::open(&*store, 1, claim(1, 3, 2, 3)).await;
+    let elsewhere = new.record(2, RecordHash([8; 32]), 9, RECORD_MIN);
+    assert_eq!(
+        refusal(store.append(elsewhere).await),
+        not_next,
+        "no record before it"
+    );
+    let held = store.append(as_written_by(&branch[0], &new)).await.unwrap();
+    assert_eq!(held.head, dead.head, "what is there changes nothing");
+    assert_eq!(new.log(&*store).await, unchanged.1);
+
+    let copied = as_written_by(&counted, &new);
+    new.head = store.append(copied.clone()).await.unwrap().head;
+    assert_eq!(new.head, counted.header.head(counted.hash));
+    let last = new.append(&*store, 4).await;
+    assert_eq!(
+        new.log(&*store).await,
+        [&first, &copied, &last].map(|append| append.sealed.to_vec())
+    );
+    let state = new.state(&*store).await;
+    assert_eq!(state.log_bytes, 3 * RECORD_MIN as u64 + 5);
+    assert_eq!(
+        refusal(store.append(as_written_by(&branch[0], &new)).await),
+        Refusal::NotNext { head: new.head },
+        "once it wrote something itself, nothing gives way"
+    );
+}
+
 pub(in crate::store) async fn a_page_ends_at_its_limit_but_holds_at_least_one_record(store: Arc<dyn Store>) {
     let mut session = Session::first(&*store, 1).await;
     for len in [1000, 1000, 5000, 1000] {
@@ -266,10 +338,10 @@ pub(in crate::store) async fn a_refused_append_does_not_spoil_those_beside_it(st
         .iter()
         .enumerate()
         .map(|(at, session)| {
-            let record = match at % 2 {
-                0 => session.next(1),
-                _ => session.record(7, RecordHash([7; 32]), 1, RECORD_MIN),
-            };
+            let mut record = session.next(1);
+            if at % 2 == 1 {
+                record.header.epoch = 2;
+            }
             let store = store.clone();
             tokio::spawn(async move { store.append(record).await })
         })

@@ -3,14 +3,13 @@
 
 use super::{
     accounts,
-    cells::{account as read, int, length, number, query},
+    cells::{self, account as read, int, length, query},
     tail,
 };
 use crate::store::{
     Account, AccountId, Append, StoreError, Terms,
     group::{Group, Log, Outcome},
 };
-use backstop_protocol::id::RecordHash;
 use sqlx::PgConnection;
 use std::collections::HashMap;
 
@@ -111,37 +110,44 @@ impl Log for Logs<'_> {
         Ok(found.is_some())
     }
 
+    async fn holds_before(&mut self, append: &Append) -> Result<bool, StoreError> {
+        let found = query("SELECT 1 FROM records WHERE account = $1 AND seq = $2 - 1 AND hash = $3")
+            .bind(append.account.0)
+            .bind(int(append.header.seq)?)
+            .bind(append.header.prev.0.as_slice())
+            .fetch_optional(&mut *self.0)
+            .await?;
+        Ok(found.is_some())
+    }
+
     async fn set_aside(&mut self, account: &mut Account, append: &Append) -> Result<u64, StoreError> {
-        let old: RecordHash = account.head.hash;
         let (seq, now) = (int(append.header.seq)?, int(append.now.0)?);
         let gone = query(
-            "WITH gone AS (DELETE FROM records WHERE account = $1 AND seq = $2 AND hash = $3 RETURNING *)
+            "WITH gone AS (DELETE FROM records WHERE account = $1 AND seq >= $2 RETURNING *)
              INSERT INTO replaced_records
                 (account, seq, epoch, hash, received_at, replaced_at, replaced_by, bytes, sealed)
-             SELECT account, seq, epoch, hash, received_at, $4, $5, bytes, sealed FROM gone RETURNING bytes",
+             SELECT account, seq, epoch, hash, received_at, $3, $4, bytes, sealed FROM gone RETURNING hash, bytes",
         )
         .bind(append.account.0)
         .bind(seq)
-        .bind(old.0.as_slice())
         .bind(now)
-        .bind(int(append.header.epoch)?)
-        .fetch_optional(&mut *self.0)
-        .await?
-        .ok_or_else(|| StoreError::corrupt("head"))?;
-        let bytes = number(&gone, "bytes")?;
+        // The session's: the record's own may be lower than that of a branch that never counted.
+        .bind(int(append.writer.epoch)?)
+        .fetch_all(&mut *self.0)
+        .await?;
+        let bytes = cells::set_aside(&gone, account.head.hash)?;
         let off_chain = query(
-            "UPDATE snapshots SET off_chain_at = $1 WHERE account = $2 AND base_seq = $3 AND base_hash = $4",
+            "UPDATE snapshots SET off_chain_at = $1 WHERE account = $2 AND base_seq >= $3 AND off_chain_at IS NULL",
         )
         .bind(now)
         .bind(append.account.0)
         .bind(seq)
-        .bind(old.0.as_slice())
         .execute(&mut *self.0)
         .await?;
-        if off_chain.rows_affected() == 0 {
+        if off_chain.rows_affected() == 0 && gone.len() == 1 {
             account.tail.take_back(bytes);
         } else {
-            // The tail reaches down to another snapshot now.
+            // The tail reaches down to another snapshot now, or lost more than its end.
             account.tail = tail::measure(self.0, account).await?;
         }
         Ok(bytes)

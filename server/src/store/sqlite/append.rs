@@ -5,7 +5,7 @@
 
 use super::{
     accounts,
-    cells::{Query, int, length, nulls, number, rows},
+    cells::{self, Query, int, length, nulls, rows},
     tail,
 };
 pub(super) use crate::store::group::{GROUP_MAX, Outcome};
@@ -13,7 +13,6 @@ use crate::store::{
     Account, AccountId, Append, StoreError, Terms,
     group::{Group, Log},
 };
-use backstop_protocol::id::RecordHash;
 use sqlx::SqliteConnection;
 use std::{collections::HashMap, sync::LazyLock};
 
@@ -143,6 +142,10 @@ impl Log for Logs<'_> {
         holds(self.0, append).await
     }
 
+    async fn holds_before(&mut self, append: &Append) -> Result<bool, StoreError> {
+        holds_before(self.0, append).await
+    }
+
     async fn set_aside(&mut self, account: &mut Account, append: &Append) -> Result<u64, StoreError> {
         set_aside(self.0, account, append).await
     }
@@ -170,45 +173,52 @@ async fn holds(connection: &mut SqliteConnection, append: &Append) -> Result<boo
     Ok(found.is_some())
 }
 
+async fn holds_before(connection: &mut SqliteConnection, append: &Append) -> Result<bool, StoreError> {
+    let found = sqlx::query("SELECT 1 FROM records WHERE account = ? AND seq = ? - 1 AND hash = ?")
+        .bind(append.account.0)
+        .bind(int(append.header.seq)?)
+        .bind(append.header.prev.0.as_slice())
+        .fetch_optional(connection)
+        .await?;
+    Ok(found.is_some())
+}
+
 async fn set_aside(
     connection: &mut SqliteConnection,
     account: &mut Account,
     append: &Append,
 ) -> Result<u64, StoreError> {
-    let old: RecordHash = account.head.hash;
     let seq = int(append.header.seq)?;
     let now = int(append.now.0)?;
+    // By the session's epoch: the record's own may be lower than that of a branch that never counted.
     sqlx::query(
         "INSERT INTO replaced_records (account, seq, epoch, hash, received_at, replaced_at, replaced_by, bytes, sealed)
-         SELECT account, seq, epoch, hash, received_at, ?, ?, bytes, sealed FROM records WHERE account = ? AND seq = ?",
+         SELECT account, seq, epoch, hash, received_at, ?, ?, bytes, sealed FROM records WHERE account = ? AND seq >= ?",
     )
     .bind(now)
-    .bind(int(append.header.epoch)?)
+    .bind(int(append.writer.epoch)?)
     .bind(append.account.0)
     .bind(seq)
     .execute(&mut *connection)
     .await?;
-    let gone = sqlx::query("DELETE FROM records WHERE account = ? AND seq = ? AND hash = ? RETURNING bytes")
+    let gone = sqlx::query("DELETE FROM records WHERE account = ? AND seq >= ? RETURNING hash, bytes")
         .bind(append.account.0)
         .bind(seq)
-        .bind(old.0.as_slice())
-        .fetch_optional(&mut *connection)
-        .await?
-        .ok_or_else(|| StoreError::corrupt("head"))?;
-    let bytes = number(&gone, "bytes")?;
+        .fetch_all(&mut *connection)
+        .await?;
+    let bytes = cells::set_aside(&gone, account.head.hash)?;
     let off_chain = sqlx::query(
-        "UPDATE snapshots SET off_chain_at = ? WHERE account = ? AND base_seq = ? AND base_hash = ?",
+        "UPDATE snapshots SET off_chain_at = ? WHERE account = ? AND base_seq >= ? AND off_chain_at IS NULL",
     )
     .bind(now)
     .bind(append.account.0)
     .bind(seq)
-    .bind(old.0.as_slice())
     .execute(&mut *connection)
     .await?;
-    if off_chain.rows_affected() == 0 {
+    if off_chain.rows_affected() == 0 && gone.len() == 1 {
         account.tail.take_back(bytes);
     } else {
-        // The tail reaches down to another snapshot now.
+        // The tail reaches down to another snapshot now, or lost more than its end.
         account.tail = tail::measure(connection, account).await?;
     }
     Ok(bytes)
