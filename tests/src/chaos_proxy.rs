@@ -132,6 +132,11 @@ impl ChaosProxy {
         self.sky.1.notify_all();
     }
 
+    /// How many connections were refused since the start.
+    pub fn refusals(&self) -> u64 {
+        look(&self.sky).refusals
+    }
+
     /// Waits until so many connections were refused since the start.
     pub fn wait_for_refusals(&self, count: u64) {
         let mut sky = look(&self.sky);

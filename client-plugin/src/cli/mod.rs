@@ -12,6 +12,7 @@ mod grants;
 mod history;
 mod mirror;
 mod node;
+mod outage;
 pub mod prompt;
 mod receipt;
 pub mod restore;

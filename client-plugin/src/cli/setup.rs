@@ -15,7 +15,9 @@ use super::{
 };
 use crate::{
     cln::{NodeDir, derive::FIRST_GENERATION, locate::Wallet},
-    directory::{Config, Directory, DirectoryError, OutageConfig, RequireConfig, ServerConfig, ShadowConfig},
+    directory::{
+        Config, Directory, DirectoryError, OutageConfig, OutagePolicy, RequireConfig, ServerConfig, ShadowConfig,
+    },
     files::FileName,
     keys::{KeyFile, RecoveryKey, key_file::KeyFileError},
     node::Ambient,
@@ -49,6 +51,11 @@ pub struct Args {
     /// restore.
     #[arg(long, value_name = "WHICH")]
     require: Option<RequireConfig>,
+    /// What the node does while too few servers answer: `stall`, wait for them and then halt; or `spool`, go on for some minutes and keep
+    /// its updates on this machine's disk alone meanwhile. With spool, whoever loses that disk in that time loses those updates, and
+    /// channel funds may be lost with them; a restore within that time needs your word that this machine is off.
+    #[arg(long, value_name = "WHAT")]
+    outage: Option<OutagePolicy>,
     /// Ask the running node instead of reading `hsm_secret`: for remote signers, and where a passphrase is not to be
     /// typed here.
     #[arg(long)]
@@ -116,6 +123,7 @@ struct Plan {
     proxy: Option<String>,
     servers: Vec<ServerConfig>,
     require: RequireConfig,
+    outage: OutagePolicy,
 }
 
 /// Runs the command at the program's own terminal.
@@ -153,6 +161,13 @@ fn setup(args: &Args, world: &mut World<'_>) -> anyhow::Result<PathBuf> {
     let directory = Directory::in_network_dir(&node.net());
     let before = directory.exists().then(|| directory.config()).transpose()?;
 
+    let chosen = before.as_ref().map(|before| before.outage.policy);
+    ensure!(
+        args.outage.is_none() || chosen.is_none() || args.outage == chosen,
+        "this node is set up with another outage policy. Nothing was changed. Change `policy` under [outage] in {}/config.toml, and \
+         restart lightningd",
+        directory.path().display()
+    );
     let proxy = args.proxy.clone().or_else(|| before.as_ref()?.proxy.clone());
     let connect = Connect::through(proxy.clone());
     let require = several::require(args)?;
@@ -195,6 +210,7 @@ fn setup(args: &Args, world: &mut World<'_>) -> anyhow::Result<PathBuf> {
         proxy,
         servers,
         require,
+        outage: args.outage.unwrap_or_default(),
     };
     let written = write(&directory, &plan, before.is_some(), &world.rng)?;
     report(args, &node, &plan, written, world)?;
@@ -288,6 +304,7 @@ fn write(directory: &Directory, plan: &Plan, configured: bool, rng: &SharedRng) 
         proxy,
         servers,
         require,
+        outage,
     } = plan;
     let key_path = directory.key_path();
     let has_key = key_path.try_exists().unwrap_or(true);
@@ -312,7 +329,10 @@ fn write(directory: &Directory, plan: &Plan, configured: bool, rng: &SharedRng) 
         proxy: proxy.clone(),
         database: database.clone(),
         files: FileName::defaults(),
-        outage: OutageConfig::through(proxy.as_deref()),
+        outage: OutageConfig {
+            policy: *outage,
+            ..OutageConfig::through(proxy.as_deref())
+        },
         shadow: ShadowConfig::default(),
         grant: identity.grant.clone(),
         servers: servers.clone(),

@@ -7,6 +7,8 @@
 //! | `instance` | the name of this lightning-dir as a writer | by `setup`, `restore`, `adopt` |
 //! | `runs` | the runs of this directory, and whether the last one ended cleanly | at each run's start and end |
 //! | `witness` | the last head that was acknowledged to this directory | lazily, and at each run's end |
+//! | `spool` | updates that no server has yet ([`crate::spool`]) | during an outage, where the operator chose that |
+//! | `declared` | for how long the backup says that this node may spool | at a run's start, by `restore` and `adopt` |
 //! | `granted` | the grants that were given to other devices | by `grant` |
 //! | `receipts/` | what servers signed that they hold | by `receipt` |
 //! | `shadow/` | a copy of the database as the backup gives it ([`crate::shadow`]) | by the plugin, in the background |
@@ -17,11 +19,12 @@ mod granted;
 mod instance;
 mod lock;
 mod runs;
+mod spooling;
 mod stated;
 mod taken;
 mod witness;
 
-pub use config::{Config, OutageConfig, RequireConfig, ServerConfig, ShadowConfig};
+pub use config::{Config, OutageConfig, OutagePolicy, RequireConfig, ServerConfig, ShadowConfig, SpoolConfig};
 pub use lock::{Lock, LockError};
 pub(crate) use runs::boot_id;
 pub use runs::{Place, Runs};

@@ -22,7 +22,9 @@ mod recover;
 mod room;
 mod servers;
 mod siblings;
+mod spool;
 mod stdio;
+mod undrained;
 mod upload;
 mod watch;
 mod writer;
@@ -176,7 +178,7 @@ impl Plugin {
                 tokio::select! {
                     biased;
                     incoming = self.input.recv() => incoming.unwrap_or(Incoming::End),
-                    reason = self.fenced.happened() => return Self::stop_idle(&reason),
+                    reason = self.fenced.happened() => return self.stop_idle(&reason),
                     _ = witness.tick() => { self.write_witness().await; continue; }
                     _ = leave.tick(), if self.leaving.is_some() => {
                         if self.may_leave() { return self.end(true).await; }
@@ -242,14 +244,13 @@ impl Plugin {
         match watching_input(&mut self.input, &mut self.waiting, backing_up).await? {
             Ok(writer) => {
                 stdio::reply(id, &json!({ "result": "continue" }));
-                self.fenced
-                    .watch(&writer.servers, writer.epoch, &self.network_dir);
+                self.fenced.watch(&writer, &self.network_dir);
                 self.files.begin(&writer.node, &writer.servers);
                 self.acknowledged = Some(writer.witness());
                 self.state = State::Writing(writer);
             }
             Err(halted) => {
-                stdio::log(Level::Error, &halted.to_string());
+                stdio::log(Level::Error, &undrained::told(&halted, &self.network_dir));
                 stdio::reply(id, &json!({ "result": "fail" }));
                 self.state = State::Halted(halted);
             }
@@ -266,6 +267,10 @@ impl Plugin {
 
     /// Writes the witness where it moved; on another thread, because it is flushed to disk.
     async fn write_witness(&mut self) {
+        if let State::Writing(writer) = &self.state {
+            // What was spooled may have reached the servers since.
+            self.acknowledged = Some(writer.witness());
+        }
         let Some(witness) = self
             .acknowledged
             .filter(|witness| self.witnessed != Some(*witness))
@@ -300,7 +305,8 @@ impl Plugin {
     async fn end(mut self, in_order: bool) -> ExitCode {
         self.write_witness().await;
         self.settle();
-        if in_order && self.acknowledged.is_some() && self.witnessed == self.acknowledged {
+        let spooling = matches!(&self.state, State::Writing(writer) if writer.is_spooling());
+        if in_order && !spooling && self.acknowledged.is_some() && self.witnessed == self.acknowledged {
             let ended = Directory::in_network_dir(&self.network_dir).end_run();
             if let Err(error) = ended {
                 stdio::log(Level::Warn, &error.to_string());
@@ -310,8 +316,8 @@ impl Plugin {
     }
 
     /// Another machine took over while this one was idle: the plugin's end ends lightningd (I7).
-    fn stop_idle(reason: &Halted) -> ExitCode {
-        stdio::log(Level::Error, &reason.to_string());
+    fn stop_idle(&self, reason: &Halted) -> ExitCode {
+        stdio::log(Level::Error, &undrained::told(reason, &self.network_dir));
         ExitCode::FAILURE
     }
 }

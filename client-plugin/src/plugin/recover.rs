@@ -18,6 +18,7 @@ use crate::{
     node::{Ambient, Node},
     record::Opener,
     replay::{Durability, Replay},
+    spool::{OnTop, Spooled},
 };
 use std::{path::Path, time::Duration};
 
@@ -90,6 +91,9 @@ async fn bring_forward(node: &Node, runs: &Runs) -> Result<u64, Halted> {
         return Ok(0);
     }
     let (session, account) = node.open_reader().await.map_err(|error| failed(&error))?;
+    // What is in the spool is this directory's own, and part of the backup as soon as it is drained.
+    let spooled = Spooled::read(&node.directory.spool()).map_err(|error| failed(&error))?;
+    let (session, account) = OnTop::new(session, account, spooled.as_ref());
     let opener = Opener::new(&node.keys.record);
     let Some(last) = newest::last(&session, &opener, &account)
         .await

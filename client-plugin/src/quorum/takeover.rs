@@ -1,6 +1,6 @@
 //! `restore` and `adopt`: M - N + 1 servers refuse every other writer, then the newest head among them is the backup's end (I7).
 
-use super::{Claimed, CopyError, Door, Held, Who, bring, claim, newest};
+use super::{Claimed, CopyError, Door, Held, Member as _, Who, bring, claim, newest};
 use crate::{
     remote::{BodyFile, RemoteError},
     restore::BackupServer,
@@ -68,6 +68,45 @@ impl<D: Door> Takeover<D> {
             behind,
             silent,
         })
+    }
+
+    /// Appends the node's own sealed records, which only an old disk held, behind the newest head, at every server that is there.
+    /// Sent again they change nothing.
+    pub async fn append(&mut self, records: &[Bytes]) -> Result<(), RemoteError> {
+        let Some(goal) = self.held.first().map(|(held, _)| held.account.head) else {
+            return Err(RemoteError::Key);
+        };
+        let (mut there, mut failed) = (0, None);
+        for (held, url) in &mut self.held {
+            if held.account.head != goal && self.behind.iter().any(|(behind, _)| behind == url) {
+                continue;
+            }
+            let appended = async {
+                for record in records {
+                    held.session.append(record.clone()).await?;
+                }
+                held.session.account().await
+            };
+            match appended.await {
+                Ok(account) => {
+                    held.account = account;
+                    there += 1;
+                }
+                Err(error) => {
+                    self.behind.push((url.clone(), error.clone().into()));
+                    failed = failed.or(Some(error));
+                }
+            }
+        }
+        // What is read from then on is read from one that has them.
+        let accounts = self.held.iter().map(|(held, _)| &held.account).enumerate();
+        if let Some((best, _)) = newest(accounts) {
+            self.held.swap(0, best);
+        }
+        match failed {
+            Some(error) if there < self.needed => Err(error),
+            _ => Ok(()),
+        }
     }
 
     /// The epoch at which every other writer was fenced off.

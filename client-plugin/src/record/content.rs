@@ -46,6 +46,9 @@ pub struct Policy {
     pub servers: Vec<PolicyServer>,
     /// How many of them must acknowledge a record.
     pub require: Require,
+    /// For how many seconds after the last request that enough servers confirmed the node may go on against a spool on its own disk, at most
+    /// [`Policy::SPOOL_SECONDS_MAX`]; 0: never.
+    pub spool_seconds: u64,
 }
 
 /// A server of a policy.
@@ -266,6 +269,8 @@ impl Policy {
     pub const SERVERS_MAX: usize = 16;
     /// Longest URL, bytes.
     pub const URL_MAX: usize = 512;
+    /// The longest spool, seconds.
+    pub const SPOOL_SECONDS_MAX: u64 = 3600;
 
     /// What is wrong with it, if anything: the reader refuses what the writer must not seal.
     pub(super) fn check(&self) -> Result<(), Malformed> {
@@ -287,6 +292,9 @@ impl Policy {
         if self.servers.iter().enumerate().any(again) {
             return Err(Malformed::Field("server key: it stands there twice"));
         }
+        if self.spool_seconds > Self::SPOOL_SECONDS_MAX {
+            return Err(Malformed::Field("seconds of a spool"));
+        }
         Ok(())
     }
 
@@ -297,6 +305,9 @@ impl Policy {
             number::push_len(out, server.url.len());
             out.extend_from_slice(server.url.as_bytes());
             out.extend_from_slice(&server.key.0);
+        }
+        if self.spool_seconds > 0 {
+            number::push(out, self.spool_seconds);
         }
     }
 
@@ -319,12 +330,20 @@ impl Policy {
                 key: ServerKey(reader.array()?),
             });
         }
+        let mut spool_seconds = 0;
+        if count > 0 && !reader.rest().is_empty() {
+            spool_seconds = number::read(&mut reader)?;
+            if spool_seconds == 0 {
+                return Err(Malformed::Field("seconds of a spool"));
+            }
+        }
         reader.end()?;
         let policy = Self {
             run: preamble.run,
             opens_run: preamble.opens_run,
             servers,
             require,
+            spool_seconds,
         };
         policy.check()?;
         Ok(policy)

@@ -37,6 +37,7 @@ fn policy(urls: &[&str]) -> Content {
         opens_run: false,
         servers,
         require: Require::Majority,
+        spool_seconds: 0,
     })
 }
 
