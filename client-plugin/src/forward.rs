@@ -52,7 +52,11 @@ pub enum ForwardError {
 }
 
 /// Fetches the records from `from` to `head`, and checks that they end in it.
-pub async fn records_to_head(session: &impl Source, from: u64, head: Head) -> Result<Vec<Bytes>, RemoteError> {
+pub async fn records_to_head(
+    session: &impl Source,
+    from: u64,
+    head: Head,
+) -> Result<Vec<Bytes>, RemoteError> {
     let nonsense = |reason: &str| RemoteError::Protocol {
         url: session.url().to_owned(),
         reason: reason.to_owned(),

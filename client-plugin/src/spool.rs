@@ -81,7 +81,9 @@ pub struct Spooled {
 
 /// The chain on the servers is not the one that the spool goes on from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the backup does not end where the spool begins: another machine went on from there, or records were lost")]
+#[error(
+    "the backup does not end where the spool begins: another machine went on from there, or records were lost"
+)]
 pub struct Astray;
 
 impl Spooled {
@@ -109,7 +111,9 @@ impl Spooled {
             records.push(entry);
         }
         // Each record is flushed before the next one is written: behind a torn one there is nothing.
-        if (at + 1..bytes.len()).any(|later| looks_like_entry(bytes, later) && entry_at(bytes, later).is_some()) {
+        if (at + 1..bytes.len())
+            .any(|later| looks_like_entry(bytes, later) && entry_at(bytes, later).is_some())
+        {
             return Err("a record in the middle of it is not whole");
         }
         let torn = bytes.len() - at;

@@ -13,7 +13,7 @@ use backstop_tests::{
 };
 use std::{
     path::{Path, PathBuf},
-    time::Instant,
+    time::{Duration, Instant},
 };
 use tempfile::TempDir;
 
@@ -104,7 +104,10 @@ impl Restores {
 /// The node's own database and a restored one hold what was acted on.
 fn check(scene: &Scene) -> Result<()> {
     ensure!(!file(scene).exists(), "the spool was not drained");
-    scene.oracle.check(&scene.node.database()).context("the node's own")?;
+    scene
+        .oracle
+        .check(&scene.node.database())
+        .context("the node's own")?;
     Restores::of(scene)?.check("checked", &["--old-node-is-off"], &scene.oracle)?;
     Ok(())
 }
@@ -158,12 +161,19 @@ fn status_says_what_is_on_this_disk_alone_and_within_which_bounds() -> Result<()
     let mut scene = spooling(302, &WIDE)?;
     let mut lightningd = scene.start(1)?;
     ensure!(status(&scene)?.pointer("/outage") == Some(&"spool".into()));
-    ensure!(status(&scene)?.pointer("/spool").is_some_and(serde_json::Value::is_null));
+    ensure!(
+        status(&scene)?
+            .pointer("/spool")
+            .is_some_and(serde_json::Value::is_null)
+    );
     scene.proxy.set(Weather::Refuse);
     lightningd.pay()?;
     let said = status(&scene)?;
     let number = |pointer: &str| said.pointer(pointer).and_then(serde_json::Value::as_u64);
-    ensure!(number("/spool/records").is_some_and(|records| records >= 13), "{said}");
+    ensure!(
+        number("/spool/records").is_some_and(|records| records >= 13),
+        "{said}"
+    );
     ensure!(number("/spool/bytes") == Some(std::fs::metadata(file(&scene))?.len()));
     ensure!(number("/spool/most_bytes") == Some(64 << 20) && number("/spool/most_seconds") == Some(600));
     ensure!(number("/spool/age_seconds").is_some());
@@ -253,7 +263,11 @@ fn a_power_cut_while_it_spools_is_healed_from_the_spool() -> Result<()> {
         lightningd.power_cut(back)?;
         scene.proxy.set(Weather::Clear);
         let mut lightningd = scene.start(2)?;
-        ensure!(says(&mut lightningd, "They were applied from the backup"), "{}", lightningd.plugin().says());
+        ensure!(
+            says(&mut lightningd, "They were applied from the backup"),
+            "{}",
+            lightningd.plugin().says()
+        );
         lightningd.pay()?;
         stop(lightningd)?;
         check(&scene).with_context(|| format!("{spooled} spooled, {back} back"))?;
@@ -271,7 +285,10 @@ fn writes_after_the_plugin_left_are_healed_behind_a_spool_too() -> Result<()> {
     ensure!(file(&scene).exists(), "no spool is left");
     scene.proxy.set(Weather::Clear);
     let mut lightningd = scene.start(2)?;
-    ensure!(says(&mut lightningd, "were written while no backup was listening"));
+    ensure!(says(
+        &mut lightningd,
+        "were written while no backup was listening"
+    ));
     lightningd.pay()?;
     stop(lightningd)?;
     check(&scene)
@@ -292,7 +309,11 @@ fn a_torn_end_was_never_answered_and_a_damaged_middle_halts() -> Result<()> {
     scene.proxy.set(Weather::Clear);
     let refused = scene.start(2).err().context("it went on without its updates")?;
     ensure!(refused.to_string().contains("is damaged"), "{refused}");
-    let torn: Vec<u8> = whole.iter().chain(whole.get(16..300).context("no record")?).copied().collect();
+    let torn: Vec<u8> = whole
+        .iter()
+        .chain(whole.get(16..300).context("no record")?)
+        .copied()
+        .collect();
     std::fs::write(file(&scene), &torn)?;
     let mut lightningd = scene.start(3)?;
     lightningd.pay()?;
@@ -325,8 +346,15 @@ fn a_takeover_within_its_time_needs_a_word_and_the_old_machine_ends_with_what_to
     ensure!(said.contains("restore --spool"), "{said}");
     drop(lightningd.kill()?);
     for _ in 0..2 {
-        let refused = scene.start(2).err().context("the old machine was let in")?.to_string();
-        ensure!(refused.contains("took this node over") && refused.contains("restore --spool"), "{refused}");
+        let refused = scene
+            .start(2)
+            .err()
+            .context("the old machine was let in")?
+            .to_string();
+        ensure!(
+            refused.contains("took this node over") && refused.contains("restore --spool"),
+            "{refused}"
+        );
     }
     let adopted = scene.node.command(&["adopt", "--old-node-is-off"])?.failure()?;
     ensure!(adopted.stderr.contains("restore --spool"), "{}", adopted.stderr);
@@ -339,11 +367,16 @@ fn a_takeover_within_its_time_needs_a_word_and_the_old_machine_ends_with_what_to
     ensure!(said.contains("they are part of the backup now"), "{said}");
     // Typed again, it finds them there.
     let by_file = file(&scene);
-    let more = ["--old-node-is-off", "--spool", by_file.to_str().context("a path")?];
+    let more = [
+        "--old-node-is-off",
+        "--spool",
+        by_file.to_str().context("a path")?,
+    ];
     let said = restores.check("again", &more, &scene.oracle)?.stdout;
     ensure!(said.contains("the servers lacked 0"), "{said}");
 
-    scene.node = scene.node.at(&restores.dir("again"))?;
+    let new = scene.node.at(&restores.dir("again"))?;
+    let _old_disk = std::mem::replace(&mut scene.node, new);
     let mut lightningd = scene.start(3)?;
     lightningd.pay()?;
     stop(lightningd)?;
@@ -371,10 +404,17 @@ fn once_its_time_is_over_a_takeover_needs_no_word() -> Result<()> {
         }
         ensure!(spoken.stderr.contains("--old-node-is-off"), "{}", spoken.stderr);
         ensure!(started.elapsed() < PATIENCE, "never: {}", spoken.stderr);
+        // As it says: it is time alone that is waited for.
+        let rest = spoken.stderr.split("Wait ").nth(1).context("no time to wait")?;
+        let seconds = rest.split(' ').next().context("no time to wait")?;
+        std::thread::sleep(Duration::from_secs(seconds.parse()?));
     }
     // The operator's choice came along.
     let config = std::fs::read_to_string(restores.dir("new").join("regtest/backstop/config.toml"))?;
-    ensure!(config.contains("policy = \"spool\"") && config.contains("seconds = 3"), "{config}");
+    ensure!(
+        config.contains("policy = \"spool\"") && config.contains("seconds = 3"),
+        "{config}"
+    );
     Ok(())
 }
 
@@ -398,7 +438,10 @@ fn with_two_of_three_servers_away_it_spools_too_and_all_three_get_everything() -
     let mut several = Several::new(322, 3, "majority", &[])?;
     let path = several.node.network_dir().join("backstop/config.toml");
     let text = std::fs::read_to_string(&path)?;
-    ensure!(text.contains("policy = \"stall\"") && text.contains("after_seconds = 5"), "{text}");
+    ensure!(
+        text.contains("policy = \"stall\"") && text.contains("after_seconds = 5"),
+        "{text}"
+    );
     let text = text.replace("policy = \"stall\"", "policy = \"spool\"");
     std::fs::write(&path, text.replace("after_seconds = 5", "after_seconds = 1"))?;
     let mut lightningd = several.start(1)?;
@@ -428,7 +471,9 @@ fn with_two_of_three_servers_away_it_spools_too_and_all_three_get_everything() -
     lightningd.pay()?;
     stop(lightningd)?;
     several.oracle.check(&several.node.database())?;
-    several.try_restore(0, "checked", &["--old-node-is-off"])?.success()?;
+    several
+        .try_restore(0, "checked", &["--old-node-is-off"])?
+        .success()?;
     let database = restored_database(&several.restored("checked"), several.node.network());
     several.oracle.check(&database)?;
     Ok(())

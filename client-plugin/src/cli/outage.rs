@@ -20,14 +20,18 @@ pub(super) async fn allow(
     let silences = servers
         .iter()
         .filter_map(|(_, account)| Some(account.time.millis_since(account.writer_seen_at?) / 1000));
-    let Some(silence) = silences.min() else { return Ok(()) };
+    let Some(silence) = silences.min() else {
+        return Ok(());
+    };
     if off || silence > Policy::SPOOL_SECONDS_MAX {
         return Ok(());
     }
     let Some((at, account)) = newest(servers.iter().map(|(_, account)| account).enumerate()) else {
         return Ok(());
     };
-    let Some((session, _)) = servers.get(at) else { return Ok(()) };
+    let Some((session, _)) = servers.get(at) else {
+        return Ok(());
+    };
     // All of it is read: a malicious server can withhold what is newest, but not show this part without that one.
     let declared = policy::policy(session, keys, account, Depth::Full).await?;
     let seconds = declared.map_or(0, |policy| policy.spool_seconds);

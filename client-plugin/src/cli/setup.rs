@@ -16,7 +16,8 @@ use super::{
 use crate::{
     cln::{NodeDir, derive::FIRST_GENERATION, locate::Wallet},
     directory::{
-        Config, Directory, DirectoryError, OutageConfig, OutagePolicy, RequireConfig, ServerConfig, ShadowConfig,
+        Config, Directory, DirectoryError, OutageConfig, OutagePolicy, RequireConfig, ServerConfig,
+        ShadowConfig,
     },
     files::FileName,
     keys::{KeyFile, RecoveryKey, key_file::KeyFileError},

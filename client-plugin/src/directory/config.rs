@@ -127,7 +127,10 @@ impl SpoolConfig {
             return Err(format!("outage.spool.bytes must be from {least} to {most}"));
         }
         if self.after_seconds == 0 || self.after_seconds > Self::AFTER_MAX {
-            return Err(format!("outage.spool.after_seconds must be from 1 to {}", Self::AFTER_MAX));
+            return Err(format!(
+                "outage.spool.after_seconds must be from 1 to {}",
+                Self::AFTER_MAX
+            ));
         }
         if self.seconds <= self.after_seconds || self.seconds > Policy::SPOOL_SECONDS_MAX {
             return Err(format!(

@@ -24,7 +24,9 @@ mod stated;
 mod taken;
 mod witness;
 
-pub use config::{Config, OutageConfig, OutagePolicy, RequireConfig, ServerConfig, ShadowConfig, SpoolConfig};
+pub use config::{
+    Config, OutageConfig, OutagePolicy, RequireConfig, ServerConfig, ShadowConfig, SpoolConfig,
+};
 pub use lock::{Lock, LockError};
 pub(crate) use runs::boot_id;
 pub use runs::{Place, Runs};

@@ -13,19 +13,22 @@ impl Directory {
         self.path.join(SPOOL)
     }
 
-    /// For how many seconds the backup says that this node may go on without its servers, as far as this directory knows; 0: not at all.
-    pub fn declared_spool(&self) -> Result<u64, DirectoryError> {
+    /// For how many seconds the backup says that this node may go on without its servers, as far as this directory knows; 0: not at all
+    /// any more. `None` where it never said anything of that.
+    pub fn declared_spool(&self) -> Result<Option<u64>, DirectoryError> {
         let Some(text) = self.read_if_there(DECLARED)? else {
-            return Ok(0);
+            return Ok(None);
         };
-        text.trim()
-            .parse()
+        let seconds = text.trim().parse();
+        seconds
+            .map(Some)
             .map_err(|_| self.bad(DECLARED, "it is no number of seconds"))
     }
 
     /// Writes down what the backup says.
     pub fn write_declared_spool(&self, seconds: u64) -> Result<(), DirectoryError> {
-        if self.declared_spool().is_ok_and(|known| known == seconds) {
+        let known = self.declared_spool().ok().flatten();
+        if known.unwrap_or(0) == seconds {
             return Ok(());
         }
         self.write(DECLARED, &format!("{seconds}\n"))

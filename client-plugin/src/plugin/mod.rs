@@ -306,6 +306,12 @@ impl Plugin {
         self.write_witness().await;
         self.settle();
         let spooling = matches!(&self.state, State::Writing(writer) if writer.is_spooling());
+        if spooling {
+            stdio::log(
+                Level::Warn,
+                "Some updates are in the spool on this disk alone: the next start sends them to the servers first. Keep backstop/spool",
+            );
+        }
         if in_order && !spooling && self.acknowledged.is_some() && self.witnessed == self.acknowledged {
             let ended = Directory::in_network_dir(&self.network_dir).end_run();
             if let Err(error) = ended {

@@ -11,7 +11,7 @@ use super::{
     recover::Recovery,
     room::Room,
     servers,
-    spool::Spool,
+    spool::{Moment, Spool},
     stdio::{self, Level},
     undrained,
     writer::Writer,
@@ -248,14 +248,23 @@ impl Writer {
     async fn declare_spool(&mut self) -> Result<(), Halted> {
         let node = Arc::clone(&self.node);
         let seconds = node.config.outage.spool_seconds();
-        if seconds > 0 || node.directory.declared_spool()? > 0 {
+        let sent = Moment::now(&node);
+        // In each run, and said of no spool too where there ever was one: the snapshot of a gap carries an older word on.
+        if seconds > 0 || node.directory.declared_spool()?.is_some() {
             let policy = self.policy();
             self.append(policy).await?;
             node.directory.write_declared_spool(seconds)?;
         }
         if seconds > 0 {
             let witness = self.witness();
-            self.spool = Some(Spool::new(&node, &self.servers, &self.patience, self.epoch, witness));
+            let confirmed = (witness, sent);
+            self.spool = Some(Spool::new(
+                &node,
+                &self.servers,
+                &self.patience,
+                self.epoch,
+                confirmed,
+            ));
         }
         Ok(())
     }

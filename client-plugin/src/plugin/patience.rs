@@ -173,7 +173,9 @@ impl Patience {
         reached: impl Future<Output = Result<(), RemoteError>>,
         lacking: impl Fn() -> RemoteError,
     ) -> Result<(), Halted> {
-        let done = self.until_reached_in_time(what, network_dir, reached, lacking).await;
+        let done = self
+            .until_reached_in_time(what, network_dir, reached, lacking)
+            .await;
         done.map_err(|gave_up| gave_up.halted(self.limit))
     }
 
@@ -229,5 +231,92 @@ impl Patience {
         let random = u32::from_be_bytes(self.rng.array());
         let half = pause / 2;
         half + half.mul_f64(f64::from(random) / f64::from(u32::MAX))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{cell::Cell, future::pending};
+
+    fn patience(limit: Duration) -> Patience {
+        Patience {
+            limit,
+            then: "halting",
+            rng: SharedRng::system(),
+        }
+    }
+
+    fn silent() -> RemoteError {
+        RemoteError::Unreachable {
+            url: "http://server".to_owned(),
+            reason: "silence".to_owned(),
+        }
+    }
+
+    fn block_on<T>(work: impl Future<Output = T>) -> T {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime.unwrap().block_on(work)
+    }
+
+    #[test]
+    fn pauses_differ_by_chance_and_never_by_more_than_half() {
+        let (patience, pause) = (patience(Duration::ZERO), Duration::from_secs(4));
+        let drawn: Vec<Duration> = (0..200).map(|_| patience.jittered(pause)).collect();
+        assert!(drawn.iter().all(|drawn| (pause / 2..=pause).contains(drawn)));
+        assert!(drawn.windows(2).any(|two| two[0] != two[1]));
+    }
+
+    #[test]
+    fn what_fails_is_tried_again_with_growing_pauses_until_the_limit_and_then_said() {
+        let tries = Cell::new(0);
+        let call = async || -> Result<(), RemoteError> {
+            tries.set(tries.get() + 1);
+            Err(silent())
+        };
+        let patience = patience(FIRST_PAUSE * 10);
+        let halted = block_on(patience.until_done("work", Path::new("/n/regtest"), call)).unwrap_err();
+        assert!(halted.to_string().contains("http://server"), "{halted}");
+        // Pauses of 50 to 100, 100 to 200, 200 to 400 ms, and no fourth that would end behind the limit.
+        assert!((2..=5).contains(&tries.get()), "{}", tries.get());
+    }
+
+    #[test]
+    fn what_succeeds_at_last_is_done_and_what_is_refused_is_not_tried_again() {
+        let tries = Cell::new(0);
+        let call = async || {
+            tries.set(tries.get() + 1);
+            if tries.get() < 3 { Err(silent()) } else { Ok(7) }
+        };
+        let patience = patience(Duration::from_mins(1));
+        assert_eq!(
+            block_on(patience.until_done("work", Path::new("/n/regtest"), call)),
+            Ok(7)
+        );
+        tries.set(0);
+        let refused = async || -> Result<(), RemoteError> {
+            tries.set(tries.get() + 1);
+            Err(RemoteError::Key)
+        };
+        let gave_up = block_on(patience.until_done_in_time("work", Path::new("/n/regtest"), refused));
+        assert!(matches!(gave_up, Err(GaveUp::Refused(_))));
+        assert_eq!(tries.get(), 1);
+    }
+
+    #[test]
+    fn an_attempt_that_hangs_is_cut_off_at_the_limit() {
+        let gave_up = block_on(patience(Duration::from_millis(20)).until_done_in_time::<()>(
+            "work",
+            Path::new("/n/regtest"),
+            async || pending().await,
+        ));
+        assert!(matches!(gave_up, Err(GaveUp::Over(_))));
+        let gave_up = block_on(patience(Duration::from_millis(20)).until_reached_in_time(
+            "work",
+            Path::new("/n/regtest"),
+            pending(),
+            silent,
+        ));
+        assert!(matches!(gave_up, Err(GaveUp::Over(_))));
     }
 }

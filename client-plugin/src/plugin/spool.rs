@@ -60,7 +60,8 @@ struct Queue {
 }
 
 struct Known {
-    /// When the last request was sent that enough servers confirmed.
+    /// When the last request was sent that enough servers confirmed. Never that of a record which they may have had already: hearing
+    /// the same again, they do not count it as a word from the writer.
     confirmed: Moment,
     acknowledged: Witness,
     /// Whether there is a spool.
@@ -73,19 +74,19 @@ struct Known {
 
 /// By two clocks, of which either may miss the time that a machine was asleep.
 #[derive(Clone, Copy)]
-struct Moment {
+pub(super) struct Moment {
     steady: Instant,
     wall: UnixMillis,
 }
 
 impl Spool {
-    /// For a run whose opening is complete since `opened`, and whose last acknowledged record is `acknowledged`.
+    /// For a run whose opening is complete, whose last acknowledged record is `acknowledged`, sent at `confirmed` for the first time.
     pub(super) fn new(
         node: &Arc<Node>,
         servers: &Servers,
         patience: &Patience,
         epoch: u64,
-        acknowledged: Witness,
+        (acknowledged, confirmed): (Witness, Moment),
     ) -> Self {
         let shared = Arc::new(Shared {
             node: Arc::clone(node),
@@ -95,7 +96,7 @@ impl Spool {
             epoch,
             queue: AsyncMutex::default(),
             known: Mutex::new(Known {
-                confirmed: Moment::now(node),
+                confirmed,
                 acknowledged,
                 spooling: false,
                 trouble: RemoteError::Key,
@@ -135,7 +136,7 @@ impl Spool {
             .await;
         let error = match appended {
             Ok(roll_up) => {
-                shared.acknowledge(record, version, sent);
+                shared.acknowledge(record, version, Some(sent));
                 return Ok(roll_up);
             }
             Err(GaveUp::Refused(halted)) => return Err(halted),
@@ -147,14 +148,15 @@ impl Spool {
             Err(why) => {
                 stdio::log(
                     Level::Warn,
-                    &format!("The spool cannot take the update: {why}. The node waits for its servers instead"),
+                    &format!(
+                        "The spool cannot take the update: {why}. The node waits for its servers instead"
+                    ),
                 );
                 shared.patience.after(began.elapsed())
             }
         };
-        let sent = Moment::now(&shared.node);
         let roll_up = shared.servers.append(record, room, &left, network_dir).await?;
-        shared.acknowledge(record, version, sent);
+        shared.acknowledge(record, version, Some(sent));
         Ok(roll_up)
     }
 
@@ -185,7 +187,7 @@ impl Spool {
 }
 
 impl Moment {
-    fn now(node: &Node) -> Self {
+    pub(super) fn now(node: &Node) -> Self {
         Self {
             steady: Instant::now(),
             wall: node.ambient.clock.now(),
@@ -225,10 +227,37 @@ impl Shared {
         !self.time_left().is_zero()
     }
 
-    fn acknowledge(&self, record: &Record, version: u64, sent: Moment) {
+    /// Takes in that enough servers hold a record, which was `sent` for the first time then.
+    fn acknowledge(&self, record: &Record, version: u64, sent: Option<Moment>) {
         let mut known = self.known();
         known.acknowledged = Witness::new(self.timeline, record.head, version);
-        known.confirmed = sent;
+        known.confirmed = sent.unwrap_or(known.confirmed);
+    }
+
+    /// Shows enough servers that this run lives, where they have not heard of it for a while: the same claim sent again counts as a word
+    /// from the writer.
+    async fn show_life(&self) {
+        let confirmed = self.known().confirmed;
+        if confirmed.elapsed(&self.node) < self.rhythm() {
+            return;
+        }
+        let sent = Moment::now(&self.node);
+        let mut heard = 0;
+        for (_, session) in self.servers.sessions() {
+            let account = session.renew().await;
+            heard += usize::from(account.is_ok_and(|account| account.epoch == self.epoch));
+        }
+        if heard >= self.servers.needed() {
+            let mut known = self.known();
+            if known.confirmed.steady < sent.steady {
+                known.confirmed = sent;
+            }
+        }
+    }
+
+    /// How long the servers may hear nothing.
+    fn rhythm(&self) -> Duration {
+        Duration::from_secs(self.config().seconds) / 4
     }
 
     /// Why the spool takes no record of this many bytes more.
@@ -282,7 +311,12 @@ impl Shared {
     }
 
     /// Begins a spool with this record, and the attempts to drain it.
-    async fn begin(self: &Arc<Self>, record: &Record, version: u64, error: RemoteError) -> Result<(), String> {
+    async fn begin(
+        self: &Arc<Self>,
+        record: &Record,
+        version: u64,
+        error: RemoteError,
+    ) -> Result<(), String> {
         let mut queue = self.queue.lock().await;
         if let Some(full) = self.full(&queue, record) {
             return Err(full);
@@ -363,13 +397,16 @@ impl Shared {
                 Ok(count) => {
                     sent += count;
                     pause = FIRST_PAUSE;
+                    self.show_life().await;
                     continue;
                 }
                 Err(error) if error.is_passing() => {
                     let (waiting, left) = (self.queue.lock().await.waiting.len(), self.time_left().as_secs());
                     stdio::log(
                         Level::Warn,
-                        &format!("{waiting} update(s) wait in the spool: {error}. The node goes on for {left} s more"),
+                        &format!(
+                            "{waiting} update(s) wait in the spool: {error}. The node goes on for {left} s more"
+                        ),
                     );
                     self.known().trouble = error;
                 }
@@ -388,18 +425,19 @@ impl Shared {
     async fn step(&self) -> Result<u64, RemoteError> {
         let window: Vec<(Record, u64)> = {
             let mut queue = self.queue.lock().await;
-            let count = self.servers.window(queue.waiting.iter().map(|(record, _)| record));
+            let count = self
+                .servers
+                .window(queue.waiting.iter().map(|(record, _)| record));
             if queue.waiting.is_empty() {
                 self.close(&mut queue).await?;
                 return Ok(0);
             }
             queue.waiting.iter().take(count).cloned().collect()
         };
-        let sent = Moment::now(&self.node);
         let records: Vec<Record> = window.iter().map(|(record, _)| record.clone()).collect();
         self.servers.deliver(&records).await?;
         if let Some((last, version)) = window.last() {
-            self.acknowledge(last, *version, sent);
+            self.acknowledge(last, *version, None);
         }
         self.queue.lock().await.waiting.drain(..window.len());
         Ok(window.len() as u64)
@@ -424,28 +462,15 @@ impl Shared {
     }
 }
 
-/// Shows enough servers now and then that this run lives, where no update does: what is counted against the spool's time here is
-/// counted by them too, because the same claim sent again counts as a word from the writer.
+/// Shows life now and then, where no update does, so that an idle node has its spool's time before it too.
 async fn show_life(shared: std::sync::Weak<Shared>) {
     loop {
         let Some(here) = shared.upgrade() else { return };
-        let every = Duration::from_secs(here.config().seconds) / 4;
-        let confirmed = here.known().confirmed;
-        if confirmed.elapsed(&here.node) >= every && !here.known().spooling {
-            let sent = Moment::now(&here.node);
-            let mut heard = 0;
-            for (_, session) in here.servers.sessions() {
-                let account = session.renew().await;
-                heard += usize::from(account.is_ok_and(|account| account.epoch == here.epoch));
-            }
-            if heard >= here.servers.needed() {
-                let mut known = here.known();
-                if known.confirmed.steady < sent.steady {
-                    known.confirmed = sent;
-                }
-            }
+        if !here.known().spooling {
+            here.show_life().await;
         }
+        let rhythm = here.rhythm();
         drop(here);
-        tokio::time::sleep(every / 2).await;
+        tokio::time::sleep(rhythm / 2).await;
     }
 }

@@ -115,15 +115,20 @@ async fn send(node: &Node, patience: &Patience, servers: &Servers, rest: &[Entry
     let records: Vec<Record> = rest.iter().map(record).collect();
     let (mut done, progressed) = (0, AtomicBool::new(false));
     patience
-        .until_done_or_stuck("draining of the spool", &node.network_dir, &progressed, async || {
-            while let Some(rest) = records.get(done..).filter(|rest| !rest.is_empty()) {
-                let count = servers.window(rest).min(rest.len());
-                servers.deliver(rest.get(..count).unwrap_or(rest)).await?;
-                done += count;
-                progressed.store(true, Ordering::Relaxed);
-            }
-            Ok(())
-        })
+        .until_done_or_stuck(
+            "draining of the spool",
+            &node.network_dir,
+            &progressed,
+            async || {
+                while let Some(rest) = records.get(done..).filter(|rest| !rest.is_empty()) {
+                    let count = servers.window(rest).min(rest.len());
+                    servers.deliver(rest.get(..count).unwrap_or(rest)).await?;
+                    done += count;
+                    progressed.store(true, Ordering::Relaxed);
+                }
+                Ok(())
+            },
+        )
         .await
 }
 

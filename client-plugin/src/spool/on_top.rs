@@ -84,7 +84,9 @@ impl<S: Source> BackupServer for OnTop<S> {
         let behind = self.rest.iter().filter(|entry| entry.header.seq >= from);
         let first = self.rest.first().map_or(u64::MAX, |first| first.header.seq);
         if from >= first {
-            return Ok(behind.map(|entry| (UnixMillis(0), entry.sealed.clone())).collect());
+            return Ok(behind
+                .map(|entry| (UnixMillis(0), entry.sealed.clone()))
+                .collect());
         }
         let mut page = self.server.records(from).await?;
         // Whatever the server took meanwhile is the spool's own.

@@ -33,7 +33,13 @@ impl OldSpool {
             .iter()
             .chain([&of_network])
             .map(|under| path.join(under))
-            .map(|path| if path.ends_with("") { path.components().collect() } else { path })
+            .map(|path| {
+                if path.ends_with("") {
+                    path.components().collect()
+                } else {
+                    path
+                }
+            })
             .find(|path| path.is_file());
         let path = found.with_context(|| {
             format!(
@@ -42,14 +48,17 @@ impl OldSpool {
                 path.display()
             )
         })?;
-        let spooled = Spooled::read(&path)?.with_context(|| {
-            format!("{} holds no update: leave --spool out", path.display())
-        })?;
+        let spooled = Spooled::read(&path)?
+            .with_context(|| format!("{} holds no update: leave --spool out", path.display()))?;
         let opener = Opener::new(&keys.record);
         for entry in &spooled.records {
-            opener
-                .peek(&entry.sealed)
-                .with_context(|| format!("{} is not of this node: record {}", path.display(), entry.head.seq))?;
+            opener.peek(&entry.sealed).with_context(|| {
+                format!(
+                    "{} is not of this node: record {}",
+                    path.display(),
+                    entry.head.seq
+                )
+            })?;
         }
         Ok(Self { path, spooled })
     }
@@ -74,7 +83,11 @@ impl OldSpool {
         taken: &mut Takeover<ServerDoor>,
         out: &mut dyn Write,
     ) -> anyhow::Result<()> {
-        let rest: Vec<Bytes> = self.check(taken)?.iter().map(|entry| entry.sealed.clone()).collect();
+        let rest: Vec<Bytes> = self
+            .check(taken)?
+            .iter()
+            .map(|entry| entry.sealed.clone())
+            .collect();
         taken
             .append(&rest)
             .await
@@ -103,8 +116,13 @@ impl Chosen {
 /// `--spool` names something that cannot go with the rest.
 pub(super) fn check_args(spool: Option<&Path>, is_scb: bool) -> anyhow::Result<()> {
     if spool.is_some() && is_scb {
-        bail!("--spool brings updates of the database back, and --scb-only brings none: leave one of them out");
+        bail!(
+            "--spool brings updates of the database back, and --scb-only brings none: leave one of them out"
+        );
     }
-    ensure!(spool.is_none_or(Path::exists), "the directory that --spool names is not there");
+    ensure!(
+        spool.is_none_or(Path::exists),
+        "the directory that --spool names is not there"
+    );
     Ok(())
 }
