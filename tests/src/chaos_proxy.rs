@@ -132,9 +132,10 @@ impl ChaosProxy {
         self.sky.1.notify_all();
     }
 
-    /// How many connections were refused since the start.
-    pub fn refusals(&self) -> u64 {
-        look(&self.sky).refusals
+    /// How many connections were made since the start, and how many refused.
+    pub fn counts(&self) -> (u64, u64) {
+        let sky = look(&self.sky);
+        (sky.connections, sky.refusals)
     }
 
     /// Waits until so many connections were refused since the start.

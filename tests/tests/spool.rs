@@ -2,10 +2,11 @@
 
 use anyhow::{Context, Result, ensure};
 use backstop_tests::{
-    chaos_proxy::Weather,
-    lightningd::{Death, Lightningd},
+    chaos_proxy::{Direction, Weather},
+    lightningd::{Death, Fault, Lightningd, Moment, Victim},
     node::{Spoken, backstop, restored_database},
     oracle::Oracle,
+    rng::Rng,
     scene::Scene,
     several::Several,
     wallet::Journal,
@@ -229,7 +230,7 @@ fn a_plugin_killed_while_it_spools_drains_at_the_next_start_which_waits_for_the_
     crash(lightningd)?;
     // A start is no outage that a spool is for: nobody has confirmed this run.
     let before = std::fs::read(file(&scene))?;
-    let refused = scene.proxy.refusals();
+    let refused = scene.proxy.counts().1;
     let proxy = &scene.proxy;
     let (node, options) = (&scene.node, &scene.options);
     let mut lightningd = std::thread::scope(|scope| -> Result<Lightningd> {
@@ -426,6 +427,9 @@ fn an_operator_who_takes_spool_back_is_restored_without_a_word_again() -> Result
     stop(lightningd)?;
     let refused = scene.try_restore("early")?.failure()?;
     ensure!(refused.stderr.contains("--old-node-is-off"), "{}", refused.stderr);
+    let adopted = scene.node.command(&["adopt"])?.failure()?;
+    ensure!(adopted.stderr.contains("--old-node-is-off"), "{}", adopted.stderr);
+    scene.node.command(&["adopt", "--old-node-is-off"])?.success()?;
     configure(&scene, "policy = \"spool\"", "policy = \"stall\"")?;
     let mut lightningd = scene.start(2)?;
     lightningd.pay()?;
@@ -477,4 +481,96 @@ fn with_two_of_three_servers_away_it_spools_too_and_all_three_get_everything() -
     let database = restored_database(&several.restored("checked"), several.node.network());
     several.oracle.check(&database)?;
     Ok(())
+}
+
+/// What befalls a node in its random life.
+fn life(scene: &mut Scene, rng: &mut Rng, seed: u64) -> Result<()> {
+    let mut lightningd = scene.start_or_restart(seed)?;
+    for _ in 0..rng.between(1, 3) {
+        scene.proxy.set(match rng.below(4) {
+            0 => Weather::Clear,
+            1 => Weather::Cut(Direction::ToServer, rng.below(20_000)),
+            2 => Weather::Cut(Direction::ToClient, rng.below(2_000)),
+            _ => Weather::Refuse,
+        });
+        lightningd.pay()?;
+    }
+    if rng.one_in(3) {
+        return Ok(lightningd.power_cut(rng.below(3))?);
+    }
+    let moments = [
+        Moment::Executed,
+        Moment::Sent,
+        Moment::Continued,
+        Moment::Committed,
+    ];
+    let victims = [Victim::Plugin, Victim::Lightningd, Victim::Machine];
+    lightningd.arm(Fault {
+        batch: rng.below(10),
+        moment: *rng.pick(&moments).context("a moment")?,
+        victim: *rng.pick(&victims).context("a victim")?,
+    });
+    let started = Instant::now();
+    while lightningd.pay().is_ok() {
+        ensure!(started.elapsed() < PATIENCE, "nobody died");
+    }
+    crash(lightningd)
+}
+
+#[test]
+fn whoever_dies_whenever_in_whatever_weather_nothing_that_was_acted_on_is_lost() -> Result<()> {
+    for seed in 330..335 {
+        let mut rng = Rng::new(seed);
+        let mut scene = spooling(seed, &WIDE)?;
+        let mut lives = || -> Result<()> {
+            for number in 0..4 {
+                life(&mut scene, &mut rng, seed * 100 + number).with_context(|| format!("life {number}"))?;
+                scene.proxy.set(Weather::Clear);
+            }
+            let mut lightningd = scene.start_or_restart(seed)?;
+            lightningd.pay()?;
+            while file(&scene).exists() {
+                lightningd.pay()?;
+            }
+            stop(lightningd)?;
+            check(&scene)
+        };
+        lives().with_context(|| format!("seed {seed}"))?;
+    }
+    Ok(())
+}
+
+#[test]
+fn with_stall_a_connection_that_is_only_half_there_is_noticed_and_each_attempt_is_said() -> Result<()> {
+    let mut scene = Scene::new(340, Journal::Delete)?;
+    configure(&scene, "timeout_seconds = 10", "timeout_seconds = 1")?;
+    let mut lightningd = scene.start(1)?;
+    lightningd.pay()?;
+    scene.proxy.set(Weather::Hold);
+    let (before, _) = scene.proxy.counts();
+    let proxy = &scene.proxy;
+    std::thread::scope(|scope| -> Result<()> {
+        let paying = scope.spawn(|| lightningd.pay());
+        // The first attempt is on a connection that was there before; each later one makes its own.
+        let started = Instant::now();
+        while proxy.counts().0 < before + 2 {
+            ensure!(started.elapsed() < PATIENCE, "it was not noticed");
+            std::thread::yield_now();
+        }
+        ensure!(!paying.is_finished(), "it did not wait");
+        proxy.set(Weather::Clear);
+        paying
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        Ok(())
+    })?;
+    for said in ["silence for 1 s", "attempt 2, halting in", "the node goes on"] {
+        ensure!(
+            says(&mut lightningd, said),
+            "{said}: {}",
+            lightningd.plugin().says()
+        );
+    }
+    stop(lightningd)?;
+    scene.check()
 }
