@@ -4,10 +4,11 @@ use anyhow::{Context, Result, ensure};
 use backstop_tests::{
     chaos_proxy::{Direction, Weather},
     lightningd::{Death, Fault, Lightningd, Moment, Victim},
-    node::{Spoken, backstop, restored_database},
+    node::{Node, Spoken, backstop, restored_database},
     oracle::Oracle,
     rng::Rng,
     scene::Scene,
+    servers::Server,
     several::Several,
     wallet::Journal,
     watch::{PATIENCE, configure, pay_until_said, says, status, stop},
@@ -480,6 +481,23 @@ fn with_two_of_three_servers_away_it_spools_too_and_all_three_get_everything() -
         .success()?;
     let database = restored_database(&several.restored("checked"), several.node.network());
     several.oracle.check(&database)?;
+    Ok(())
+}
+
+#[test]
+fn setup_takes_the_operators_choice_and_does_not_change_it_behind_his_back() -> Result<()> {
+    let server = Server::start()?;
+    let node = Node::new(324)?;
+    let url = server.url();
+    let setup = |policy: &str| node.command(&["setup", "--server", &url, "--outage", policy]);
+    setup("spool")?.success()?;
+    let path = node.network_dir().join("backstop/config.toml");
+    let config = std::fs::read_to_string(&path)?;
+    ensure!(config.contains("policy = \"spool\""), "{config}");
+    setup("spool")?.success()?;
+    let refused = setup("stall")?.failure()?;
+    ensure!(refused.stderr.contains("[outage]"), "{}", refused.stderr);
+    ensure!(std::fs::read_to_string(&path)? == config);
     Ok(())
 }
 
