@@ -35,7 +35,7 @@ pub(super) async fn allow(
     // All of it is read: a malicious server can withhold what is newest, but not show this part without that one.
     let declared = policy::policy(session, keys, account, Depth::Full).await?;
     let seconds = declared.map_or(0, |policy| policy.spool_seconds);
-    if silence <= seconds {
+    if seconds > 0 && silence <= seconds {
         bail!(
             "the machine that runs this node was last heard of {silence} s ago, and it may go on without its servers for {seconds} s \
              (outage policy `spool`): it may be paying right now. Two machines with one node lose its channel funds. Nothing was \

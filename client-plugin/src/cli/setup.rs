@@ -6,6 +6,7 @@
 
 mod ahead;
 mod identity;
+mod place;
 mod server;
 mod several;
 
@@ -14,7 +15,7 @@ use super::{
     prompt::{OwnTerminal, Terminal},
 };
 use crate::{
-    cln::{NodeDir, derive::FIRST_GENERATION, locate::Wallet},
+    cln::{NodeDir, derive::FIRST_GENERATION},
     directory::{
         Config, Directory, DirectoryError, OutageConfig, OutagePolicy, RequireConfig, ServerConfig,
         ShadowConfig,
@@ -26,7 +27,7 @@ use crate::{
     random::SharedRng,
     remote::{Connect, Server},
 };
-use anyhow::{Context as _, ensure};
+use anyhow::ensure;
 use backstop_protocol::{
     clock::Clock,
     id::{InstanceId, ServerKey},
@@ -34,7 +35,6 @@ use backstop_protocol::{
 use identity::Identity;
 use std::{
     io::{IsTerminal as _, Write},
-    os::unix::fs::MetadataExt as _,
     path::PathBuf,
     sync::Arc,
 };
@@ -158,7 +158,7 @@ pub(super) fn command(args: &Args, here: &Here, clock: Arc<dyn Clock>, rng: Shar
 /// Returns the network's directory, which is set up now.
 fn setup(args: &Args, world: &mut World<'_>) -> anyhow::Result<PathBuf> {
     let node = args.node.find(world.here)?;
-    check_place(&node)?;
+    place::check(&node)?;
     let directory = Directory::in_network_dir(&node.net());
     let before = directory.exists().then(|| directory.config()).transpose()?;
 
@@ -225,30 +225,6 @@ fn setup(args: &Args, world: &mut World<'_>) -> anyhow::Result<PathBuf> {
         )?;
     }
     Ok(node.net())
-}
-
-/// A place where the plugin would work: lightningd's own, with a database that has a hook.
-fn check_place(node: &NodeDir) -> anyhow::Result<()> {
-    let net = node.net();
-    ensure!(
-        *node.wallet() != Wallet::Postgres,
-        "this node keeps its database in PostgreSQL (`wallet=` in its configuration): lightningd calls no db_write \
-         hook there, so Backstop cannot protect it. Use PostgreSQL's own replication"
-    );
-    let metadata = std::fs::metadata(&net).with_context(|| {
-        format!(
-            "there is no node in {}: check --lightning-dir and --network",
-            net.display()
-        )
-    })?;
-    let (owner, user) = (metadata.uid(), nix::unistd::geteuid().as_raw());
-    ensure!(
-        owner == user,
-        "{} belongs to user {owner}, and you are user {user}: lightningd could not read what setup writes. Run it as \
-         that user (`sudo -u '#{owner}' backstop setup …`)",
-        net.display()
-    );
-    Ok(())
 }
 
 /// Refuses where an earlier setup, even one that was cut off, was for another node or another root.

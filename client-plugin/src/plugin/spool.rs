@@ -4,9 +4,14 @@
 //! Only an open writer has one, so its run was confirmed by enough servers, everything before is restorable, and the backup itself
 //! says that it may. With the servers there it costs nothing: no file is touched.
 
+mod confirmed;
+mod drain;
+
+pub(super) use confirmed::Moment;
+
 use super::{
     halt::Halted,
-    patience::{FIRST_PAUSE, GaveUp, LONGEST_PAUSE, Patience},
+    patience::{GaveUp, Patience},
     room::Room,
     servers::Servers,
     stdio::{self, Level},
@@ -16,9 +21,9 @@ use crate::{
     node::Node,
     quorum::Record,
     remote::RemoteError,
-    spool::{self, Entry, SpoolFile},
+    spool::{Entry, SpoolFile},
 };
-use backstop_protocol::{clock::UnixMillis, id::TimelineId};
+use backstop_protocol::id::TimelineId;
 use std::{
     collections::VecDeque,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -72,13 +77,6 @@ struct Known {
     ended: Option<RemoteError>,
 }
 
-/// By two clocks, of which either may miss the time that a machine was asleep.
-#[derive(Clone, Copy)]
-pub(super) struct Moment {
-    steady: Instant,
-    wall: UnixMillis,
-}
-
 impl Spool {
     /// For a run whose opening is complete, whose last acknowledged record is `acknowledged`, sent at `confirmed` for the first time.
     pub(super) fn new(
@@ -104,7 +102,7 @@ impl Spool {
             }),
             changed: watch::Sender::new(()),
         });
-        tokio::spawn(show_life(Arc::downgrade(&shared)));
+        tokio::spawn(confirmed::show_life(Arc::downgrade(&shared)));
         Self { shared }
     }
 
@@ -186,20 +184,6 @@ impl Spool {
     }
 }
 
-impl Moment {
-    pub(super) fn now(node: &Node) -> Self {
-        Self {
-            steady: Instant::now(),
-            wall: node.ambient.clock.now(),
-        }
-    }
-
-    fn elapsed(self, node: &Node) -> Duration {
-        let wall = node.ambient.clock.now().millis_since(self.wall);
-        self.steady.elapsed().max(Duration::from_millis(wall))
-    }
-}
-
 impl Shared {
     fn known(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
@@ -232,32 +216,6 @@ impl Shared {
         let mut known = self.known();
         known.acknowledged = Witness::new(self.timeline, record.head, version);
         known.confirmed = sent.unwrap_or(known.confirmed);
-    }
-
-    /// Shows enough servers that this run lives, where they have not heard of it for a while: the same claim sent again counts as a word
-    /// from the writer.
-    async fn show_life(&self) {
-        let confirmed = self.known().confirmed;
-        if confirmed.elapsed(&self.node) < self.rhythm() {
-            return;
-        }
-        let sent = Moment::now(&self.node);
-        let mut heard = 0;
-        for (_, session) in self.servers.sessions() {
-            let account = session.renew().await;
-            heard += usize::from(account.is_ok_and(|account| account.epoch == self.epoch));
-        }
-        if heard >= self.servers.needed() {
-            let mut known = self.known();
-            if known.confirmed.steady < sent.steady {
-                known.confirmed = sent;
-            }
-        }
-    }
-
-    /// How long the servers may hear nothing.
-    fn rhythm(&self) -> Duration {
-        Duration::from_secs(self.config().seconds) / 4
     }
 
     /// Why the spool takes no record of this many bytes more.
@@ -350,127 +308,5 @@ impl Shared {
         }
         tokio::spawn(Arc::clone(self).drain());
         Ok(())
-    }
-
-    /// Waits as with the policy `stall`, until the spool is empty.
-    async fn until_drained(&self, full: &str) -> Result<(), Halted> {
-        stdio::log(
-            Level::Warn,
-            &format!("The spool takes no more: {full}. The node waits for its servers now; nothing is lost"),
-        );
-        let drained = async {
-            let mut changes = self.changed.subscribe();
-            loop {
-                {
-                    let known = self.known();
-                    if let Some(refusal) = &known.ended {
-                        return Err(refusal.clone());
-                    }
-                    if !known.spooling {
-                        return Ok(());
-                    }
-                }
-                let _ = changes.changed().await;
-            }
-        };
-        let lacking = || self.known().trouble.clone();
-        self.patience
-            .until_reached("draining of the spool", &self.node.network_dir, drained, lacking)
-            .await
-    }
-
-    /// Sends what is in the spool, in order, until it is empty.
-    async fn drain(self: Arc<Self>) {
-        let mut pause = FIRST_PAUSE;
-        let mut sent = 0_u64;
-        loop {
-            match self.step().await {
-                Ok(0) => {
-                    stdio::log(
-                        Level::Info,
-                        &format!(
-                            "The spool is drained: the servers took its {sent} update(s) in order. The node is backed up as before"
-                        ),
-                    );
-                    return;
-                }
-                Ok(count) => {
-                    sent += count;
-                    pause = FIRST_PAUSE;
-                    self.show_life().await;
-                    continue;
-                }
-                Err(error) if error.is_passing() => {
-                    let (waiting, left) = (self.queue.lock().await.waiting.len(), self.time_left().as_secs());
-                    stdio::log(
-                        Level::Warn,
-                        &format!(
-                            "{waiting} update(s) wait in the spool: {error}. The node goes on for {left} s more"
-                        ),
-                    );
-                    self.known().trouble = error;
-                }
-                Err(refusal) => {
-                    self.known().ended = Some(refusal);
-                    self.changed.send_replace(());
-                    return;
-                }
-            }
-            tokio::time::sleep(self.patience.jittered(pause)).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
-        }
-    }
-
-    /// Sends the oldest records, and lets go of them; where there are none, of the spool. Answers how many.
-    async fn step(&self) -> Result<u64, RemoteError> {
-        let window: Vec<(Record, u64)> = {
-            let mut queue = self.queue.lock().await;
-            let count = self
-                .servers
-                .window(queue.waiting.iter().map(|(record, _)| record));
-            if queue.waiting.is_empty() {
-                self.close(&mut queue).await?;
-                return Ok(0);
-            }
-            queue.waiting.iter().take(count).cloned().collect()
-        };
-        let records: Vec<Record> = window.iter().map(|(record, _)| record.clone()).collect();
-        self.servers.deliver(&records).await?;
-        if let Some((last, version)) = window.last() {
-            self.acknowledge(last, *version, None);
-        }
-        self.queue.lock().await.waiting.drain(..window.len());
-        Ok(window.len() as u64)
-    }
-
-    /// Removes an empty spool, for good, before anything is sent past it.
-    async fn close(&self, queue: &mut Queue) -> Result<(), RemoteError> {
-        let path = self.node.directory.spool();
-        let at = path.display().to_string();
-        let removed = tokio::task::spawn_blocking(move || spool::remove(&path)).await;
-        if let Ok(Err(error)) = removed {
-            // As good as an outage: the node goes on, and this is tried again.
-            return Err(RemoteError::Unreachable {
-                url: at,
-                reason: format!("the spool is empty and cannot be removed: {error}"),
-            });
-        }
-        *queue = Queue::default();
-        self.known().spooling = false;
-        self.changed.send_replace(());
-        Ok(())
-    }
-}
-
-/// Shows life now and then, where no update does, so that an idle node has its spool's time before it too.
-async fn show_life(shared: std::sync::Weak<Shared>) {
-    loop {
-        let Some(here) = shared.upgrade() else { return };
-        if !here.known().spooling {
-            here.show_life().await;
-        }
-        let rhythm = here.rhythm();
-        drop(here);
-        tokio::time::sleep(rhythm / 2).await;
     }
 }
