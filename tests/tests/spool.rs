@@ -347,46 +347,59 @@ fn a_takeover_within_its_time_needs_a_word_and_the_old_machine_ends_with_what_to
     ensure!(status != 0 && said.contains("took this node over"), "{said}");
     ensure!(said.contains("restore --spool"), "{said}");
     drop(lightningd.kill()?);
-    for _ in 0..2 {
-        let refused = scene
-            .start(2)
-            .err()
-            .context("the old machine was let in")?
-            .to_string();
-        ensure!(
-            refused.contains("took this node over") && refused.contains("restore --spool"),
-            "{refused}"
-        );
-    }
+    let refused = scene.start(2).err().context("the old machine was let in")?;
+    let refused = refused.to_string();
+    ensure!(
+        refused.contains("took this node over") && refused.contains("restore --spool"),
+        "{refused}"
+    );
     let adopted = scene.node.command(&["adopt", "--old-node-is-off"])?.failure()?;
     ensure!(adopted.stderr.contains("restore --spool"), "{}", adopted.stderr);
 
     // As long as the new machine did not go on, the old disk's updates can be brought in.
-    let old = scene.node.lightning_dir().to_owned();
-    let old = old.to_str().context("a path")?;
+    let old = scene.node.lightning_dir().to_str().context("a path")?;
     let more = ["--old-node-is-off", "--spool", old];
     let said = restores.check("with", &more, &scene.oracle)?.stdout;
     ensure!(said.contains("they are part of the backup now"), "{said}");
-    // Typed again, it finds them there.
-    let by_file = file(&scene);
-    let more = [
-        "--old-node-is-off",
-        "--spool",
-        by_file.to_str().context("a path")?,
-    ];
-    let said = restores.check("again", &more, &scene.oracle)?.stdout;
-    ensure!(said.contains("the servers lacked 0"), "{said}");
+    Ok(())
+}
 
+#[test]
+fn an_old_disks_spool_is_brought_in_once_and_not_any_more_when_the_new_machine_went_on() -> Result<()> {
+    let mut scene = spooling(344, &WIDE)?;
+    let restores = Restores::of(&scene)?;
+    let mut lightningd = scene.start(1)?;
+    scene.proxy.set(Weather::Refuse);
+    lightningd.pay()?;
+    crash(lightningd)?;
+    scene.proxy.set(Weather::Clear);
+    let network_dir = scene.node.network_dir();
+    let more = |spool: &Path| -> Result<Vec<String>> {
+        let spool = spool.to_str().context("a path")?.to_owned();
+        Ok(vec!["--old-node-is-off".to_owned(), "--spool".to_owned(), spool])
+    };
+    let with = |name: &str, spool: &Path| -> Result<Spoken> {
+        let more = more(spool)?;
+        let more: Vec<&str> = more.iter().map(String::as_str).collect();
+        restores.attempt(name, &more)
+    };
+    with("with", &network_dir)?.success()?;
+    // Typed again, it finds them there.
+    let said = with("again", &file(&scene))?.success()?.stdout;
+    ensure!(said.contains("the servers lacked 0"), "{said}");
+    for name in ["with", "again"] {
+        let database = restored_database(&restores.dir(name), scene.node.network());
+        scene.oracle.check(&database)?;
+    }
     let new = scene.node.at(&restores.dir("again"))?;
     let _old_disk = std::mem::replace(&mut scene.node, new);
     let mut lightningd = scene.start(3)?;
     lightningd.pay()?;
     stop(lightningd)?;
-    let spool = Path::new(old).join("regtest/backstop");
-    let more = ["--old-node-is-off", "--spool", spool.to_str().context("a path")?];
-    let late = restores.attempt("late", &more)?.failure()?;
+    let late = with("late", &network_dir.join("backstop"))?.failure()?;
     ensure!(late.stderr.contains(ASTRAY), "{}", late.stderr);
-    check(&scene)
+    scene.oracle.check(&scene.node.database())?;
+    Ok(())
 }
 
 #[test]
@@ -438,9 +451,9 @@ fn an_operator_who_takes_spool_back_is_restored_without_a_word_again() -> Result
     scene.check()
 }
 
-#[test]
-fn with_two_of_three_servers_away_it_spools_too_and_all_three_get_everything() -> Result<()> {
-    let mut several = Several::new(322, 3, "majority", &[])?;
+/// A node that spools after a second, with three servers of which two must hold each update.
+fn several_spooling(seed: u64) -> Result<Several> {
+    let several = Several::new(seed, 3, "majority", &[])?;
     let path = several.node.network_dir().join("backstop/config.toml");
     let text = std::fs::read_to_string(&path)?;
     ensure!(
@@ -449,6 +462,49 @@ fn with_two_of_three_servers_away_it_spools_too_and_all_three_get_everything() -
     );
     let text = text.replace("policy = \"stall\"", "policy = \"spool\"");
     std::fs::write(&path, text.replace("after_seconds = 5", "after_seconds = 1"))?;
+    Ok(several)
+}
+
+#[test]
+fn an_old_disks_spool_is_brought_to_enough_servers_whichever_of_them_had_some_of_it() -> Result<()> {
+    for (seed, with_the_one_that_stayed) in [(342, true), (343, false)] {
+        let mut several = several_spooling(seed)?;
+        let mut lightningd = several.start(1)?;
+        lightningd.pay()?;
+        several.servers[0].kill()?;
+        several.servers[1].kill()?;
+        lightningd.pay()?;
+        crash(lightningd)?;
+        several.servers[0].restart()?;
+        several.servers[1].restart()?;
+        if !with_the_one_that_stayed {
+            several.servers[2].kill()?;
+        }
+        let old = several.node.lightning_dir().to_owned();
+        let more = ["--old-node-is-off", "--spool", old.to_str().context("a path")?];
+        let said = several.try_restore(0, "new", &more)?.success()?.stdout;
+        ensure!(said.contains("they are part of the backup now"), "{said}");
+        let database = restored_database(&several.restored("new"), several.node.network());
+        several.oracle.check(&database)?;
+        if !with_the_one_that_stayed {
+            several.servers[2].restart()?;
+        }
+        // It goes on there, with any two.
+        let new = several.node.at(&several.restored("new"))?;
+        let _old_disk = std::mem::replace(&mut several.node, new);
+        let mut lightningd = several.start(2)?;
+        lightningd.pay()?;
+        several.servers[0].kill()?;
+        lightningd.pay()?;
+        stop(lightningd)?;
+        several.oracle.check(&several.node.database())?;
+    }
+    Ok(())
+}
+
+#[test]
+fn with_two_of_three_servers_away_it_spools_too_and_all_three_get_everything() -> Result<()> {
+    let mut several = several_spooling(322)?;
     let mut lightningd = several.start(1)?;
     lightningd.pay()?;
     for away in 0..3 {

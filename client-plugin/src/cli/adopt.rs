@@ -93,8 +93,9 @@ async fn allow(node: &Node, args: &Args) -> anyhow::Result<()> {
         );
     }
     let answers = node.open_readers().await;
-    let opened = answers.into_iter().filter_map(|answer| answer.opened.ok());
-    outage::allow(opened.collect(), &node.keys, args.old_node_is_off).await
+    let opened = answers.iter().filter_map(|answer| answer.opened.as_ref().ok());
+    let opened: Vec<_> = opened.map(|(session, account)| (session, account)).collect();
+    outage::allow(&opened, &node.keys, args.old_node_is_off).await
 }
 
 async fn adopt(node: &Node, out: &mut dyn Write) -> anyhow::Result<()> {

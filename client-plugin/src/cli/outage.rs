@@ -13,7 +13,7 @@ use backstop_protocol::api::AccountState;
 /// Refuses unless the servers have not heard of the writer for as long as the backup says that it may go on without them, or a person
 /// says that it is `off`. Each server counts by its own clock.
 pub(super) async fn allow(
-    servers: Vec<(Session, AccountState)>,
+    servers: &[(&Session, &AccountState)],
     keys: &Keys,
     off: bool,
 ) -> anyhow::Result<()> {
@@ -26,14 +26,14 @@ pub(super) async fn allow(
     if off || silence > Policy::SPOOL_SECONDS_MAX {
         return Ok(());
     }
-    let Some((at, account)) = newest(servers.iter().map(|(_, account)| account).enumerate()) else {
+    let Some((at, account)) = newest(servers.iter().map(|(_, account)| *account).enumerate()) else {
         return Ok(());
     };
     let Some((session, _)) = servers.get(at) else {
         return Ok(());
     };
     // All of it is read: a malicious server can withhold what is newest, but not show this part without that one.
-    let declared = policy::policy(session, keys, account, Depth::Full).await?;
+    let declared = policy::policy(*session, keys, account, Depth::Full).await?;
     let seconds = declared.map_or(0, |policy| policy.spool_seconds);
     if seconds > 0 && silence <= seconds {
         bail!(

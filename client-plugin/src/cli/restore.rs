@@ -242,11 +242,16 @@ async fn whole(
     let (instance, run) = (place.instance(&ambient.rng), RunId(ambient.rng.array()));
     let database = place.database().to_owned();
     let mut servers = Chosen::at(account, &reader, &state).await?;
+    let mut fenced_at = None;
     // Each time the node went on with other servers, and named them at the old ones.
     for _ in 0..POLICIES {
         let needed = servers.survey(out, args.fewer_servers).await?;
-        servers.allow(account.keys, args.old_node_is_off).await?;
+        let seen = (&reader.session, &state);
+        servers
+            .allow(account.keys, seen, args.old_node_is_off, fenced_at)
+            .await?;
         let mut takeover = servers.take_over(instance, run, needed, out).await?;
+        fenced_at = Some(takeover.epoch());
         if let Some(old) = &old_spool {
             old.bring(&mut takeover, out).await?;
         }

@@ -7,10 +7,11 @@ use crate::{
     keys::Keys,
     quorum::{ServerDoor, Takeover, open_all},
     record::Opener,
+    remote::Session,
     spool::{Entry, Spooled},
 };
 use anyhow::{Context as _, bail, ensure};
-use backstop_protocol::id::Network;
+use backstop_protocol::{api::AccountState, id::Network};
 use bytes::Bytes;
 use std::{
     io::Write,
@@ -104,12 +105,27 @@ impl OldSpool {
 }
 
 impl Chosen {
-    /// Refuses where the backup says that its writer may go on without these servers for longer than they have not heard of it.
-    pub(super) async fn allow(&self, keys: &Keys, off: bool) -> anyhow::Result<()> {
+    /// Refuses where the backup says that its writer may go on without these servers for longer than they have not heard of it. Those that
+    /// this very restore fenced already, at that epoch, last heard from this one.
+    pub(super) async fn allow(
+        &self,
+        keys: &Keys,
+        (reader, state): (&Session, &AccountState),
+        off: bool,
+        fenced_at: Option<u64>,
+    ) -> anyhow::Result<()> {
+        if let [_] = self.doors() {
+            return outage::allow(&[(reader, state)], keys, off).await;
+        }
         let doors = self.doors().iter().cloned().enumerate();
         let answers = open_all(doors.map(|(at, door)| (at, door, None)), self.needed()).await;
-        let opened = answers.into_iter().filter_map(|answer| answer.opened.ok());
-        outage::allow(opened.collect(), keys, off).await
+        let opened: Vec<_> = answers
+            .iter()
+            .filter_map(|answer| answer.opened.as_ref().ok())
+            .filter(|(_, account)| Some(account.epoch) != fenced_at)
+            .map(|(session, account)| (session, account))
+            .collect();
+        outage::allow(&opened, keys, off).await
     }
 }
 
