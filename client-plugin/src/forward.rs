@@ -6,9 +6,10 @@
 use crate::{
     node::Node,
     record::{Batch, Content, OpenError, Opener},
-    remote::{RemoteError, Session},
+    remote::RemoteError,
     replay::{Replay, ReplayError, SqliteError, compare},
     restore::{self, Goal, Request, RestoreError, Until},
+    spool::Source,
 };
 use backstop_protocol::{head::Head, id::RunId, record::record_hash};
 use bytes::Bytes;
@@ -51,7 +52,11 @@ pub enum ForwardError {
 }
 
 /// Fetches the records from `from` to `head`, and checks that they end in it.
-pub async fn records_to_head(session: &Session, from: u64, head: Head) -> Result<Vec<Bytes>, RemoteError> {
+pub async fn records_to_head(
+    session: &impl Source,
+    from: u64,
+    head: Head,
+) -> Result<Vec<Bytes>, RemoteError> {
     let nonsense = |reason: &str| RemoteError::Protocol {
         url: session.url().to_owned(),
         reason: reason.to_owned(),
@@ -80,7 +85,7 @@ pub async fn records_to_head(session: &Session, from: u64, head: Head) -> Result
 /// The batches that lead from version `database` to the head, in order; `accepts` says whose.
 pub async fn missing_batches(
     node: &Node,
-    session: &Session,
+    session: &impl Source,
     head: Head,
     database: u64,
     accepts: impl Fn(RunId) -> bool,
@@ -107,7 +112,7 @@ pub async fn missing_batches(
 /// Records up to the head, from a place where the codec's state begins and the database's version was reached.
 async fn readable_records(
     node: &Node,
-    session: &Session,
+    session: &impl Source,
     head: Head,
     database: u64,
 ) -> Result<Vec<Bytes>, ForwardError> {
@@ -139,7 +144,7 @@ fn in_force(batch: &Batch, database: u64) -> bool {
 /// table.
 pub async fn prove_equal(
     node: &Node,
-    session: &Session,
+    session: &impl Source,
     head: Head,
     replay: &Replay,
     version: u64,

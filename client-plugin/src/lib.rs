@@ -50,3 +50,4 @@ pub mod restore;
 pub mod seat;
 pub mod shadow;
 pub mod snapshot;
+pub mod spool;

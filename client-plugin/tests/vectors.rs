@@ -155,7 +155,11 @@ fn record_content(vector: &mut Vector) -> Outcome {
                 .iter()
                 .map(|s| format!("{}={}", s.url, s.key))
                 .collect();
-            outcome.extend([("require", require.to_owned()), ("servers", servers.join(" "))]);
+            outcome.extend([
+                ("require", require.to_owned()),
+                ("servers", servers.join(" ")),
+                ("spool", policy.spool_seconds.to_string()),
+            ]);
         }
     }
     Ok(outcome)

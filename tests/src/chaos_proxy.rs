@@ -132,6 +132,12 @@ impl ChaosProxy {
         self.sky.1.notify_all();
     }
 
+    /// How many connections were made since the start, and how many refused.
+    pub fn counts(&self) -> (u64, u64) {
+        let sky = look(&self.sky);
+        (sky.connections, sky.refusals)
+    }
+
     /// Waits until so many connections were refused since the start.
     pub fn wait_for_refusals(&self, count: u64) {
         let mut sky = look(&self.sky);

@@ -6,7 +6,7 @@
 
 mod lost;
 
-use super::{Here, NodeArgs};
+use super::{Here, NodeArgs, outage};
 use crate::{
     cln::pidfile::{self, Holder},
     directory::{Config, LockError, ServerConfig, Stated, Witness},
@@ -18,6 +18,7 @@ use crate::{
     remote::Session,
     replay::{Durability, Replay},
     restore::policy::{self, Depth},
+    spool::{self, Spooled},
 };
 use anyhow::{Context as _, bail, ensure};
 use backstop_protocol::{
@@ -40,6 +41,10 @@ pub(super) struct Args {
     /// complete one. What the server still has is kept there as a branch of its own until `backstop accept`.
     #[arg(long)]
     server_lost_records: bool,
+    /// Your word that the machine that runs this node is off and will never run it again: needed where it may be going on without its
+    /// servers right now (outage policy `spool`). Two machines with one node lose its channel funds.
+    #[arg(long)]
+    old_node_is_off: bool,
 }
 
 /// Runs the command.
@@ -63,10 +68,19 @@ pub(super) fn command(args: &Args, here: &Here, ambient: Ambient) -> anyhow::Res
         .build()?;
     let mut out = std::io::stdout().lock();
     runtime.block_on(async {
-        if args.server_lost_records {
-            lost::adopt(&node, &mut out).await
+        let node = if args.server_lost_records {
+            node
         } else {
-            adopt(&follow(node).await?, &mut out).await
+            follow(node).await?
+        };
+        allow(&node, args).await?;
+        if args.server_lost_records {
+            lost::adopt(&node, &mut out).await?;
+            // The chain goes on from the server's head: the database has these updates, and the backup gets them with its snapshot.
+            spool::remove(&node.directory.spool())?;
+            Ok(())
+        } else {
+            adopt(&node, &mut out).await
         }
     })
 }
@@ -82,6 +96,27 @@ async fn follow(mut node: Node) -> anyhow::Result<Node> {
         }
     }
     Ok(node)
+}
+
+/// Refuses where this node, here or elsewhere, did or may be doing what no server has heard of yet.
+async fn allow(node: &Node, args: &Args) -> anyhow::Result<()> {
+    let path = node.directory.spool();
+    if let Some(spooled) = Spooled::read(&path)?
+        && !args.server_lost_records
+    {
+        bail!(
+            "{} holds {} update(s) that this node acted on while its servers were away, and that an adopted directory would lose. \
+             Nothing was changed. If nobody took the node over, start lightningd: it sends them. Else restore into another directory: \
+             backstop restore --spool {} ...",
+            path.display(),
+            spooled.records.len(),
+            path.display()
+        );
+    }
+    let answers = node.open_readers().await;
+    let opened = answers.iter().filter_map(|answer| answer.opened.as_ref().ok());
+    let opened: Vec<_> = opened.map(|(session, account)| (session, account)).collect();
+    outage::allow(&opened, &node.keys, args.old_node_is_off).await
 }
 
 async fn adopt(node: &Node, out: &mut dyn Write) -> anyhow::Result<()> {
@@ -161,6 +196,10 @@ async fn adopt(node: &Node, out: &mut dyn Write) -> anyhow::Result<()> {
         let servers = policy.servers.iter().map(|server| server.key);
         let stated = Stated::new(policy.require.into(), servers);
         node.directory.write_stated(&stated)?;
+        node.directory.write_declared_spool(policy.spool_seconds)?;
+        if let Some(missing) = outage::may_be_missing(Some(policy)) {
+            writeln!(out, "Careful: {missing}.")?;
+        }
     }
     let config = policy.and_then(|policy| with_policy(node, &policy));
     let config = config.as_ref().unwrap_or(&node.config);

@@ -16,6 +16,7 @@ mod import;
 mod manual;
 mod mirror;
 mod node;
+mod outage;
 pub mod prompt;
 mod receipt;
 pub mod restore;

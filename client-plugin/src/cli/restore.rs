@@ -14,6 +14,7 @@ mod report;
 mod scb;
 mod secret;
 mod servers;
+mod spool;
 
 use super::{Here, bars::Bars, prompt::OwnTerminal, stop, when::When};
 use crate::{
@@ -36,6 +37,7 @@ use expect::Expect;
 use place::{Place, Taken};
 use secret::Candidate;
 use servers::Chosen;
+use spool::OldSpool;
 use std::{
     io::Write,
     path::{Path, PathBuf},
@@ -69,10 +71,15 @@ pub struct Args {
         conflicts_with_all = ["server", "lightning_dir", "at", "scb_only"]
     )]
     mirror: Option<PathBuf>,
-    /// With --mirror: your word that the machine that ran this node is off and will never run it again. Two machines with
-    /// one node lose its channel funds, and without a server nothing but your word keeps them apart.
-    #[arg(long, requires = "mirror")]
+    /// Your word that the machine that ran this node is off and will never run it again. Two machines with one node lose its channel
+    /// funds. With --mirror nothing but your word keeps them apart; without it is needed only where the old node may be going on
+    /// without its servers right now (outage policy `spool`).
+    #[arg(long, conflicts_with = "at")]
     old_node_is_off: bool,
+    /// Bring in what the node did while its servers were away, from its old disk: the old lightning-dir, or backstop/spool in it. It must
+    /// go on from where the backup ends.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["at", "mirror"])]
+    spool: Option<PathBuf>,
     /// Refuse, before anything is changed, a backup that does not go at least as far as this place, as `backstop status`, a
     /// receipt or a mirror named it: EPOCH:SEQ or EPOCH:SEQ:HASH.
     #[arg(long, value_name = "EPOCH:SEQ[:HASH]", conflicts_with = "at")]
@@ -178,6 +185,7 @@ async fn run(
         let node = node_dir(&args.to, args, here)?;
         return mirror::restore(dir, args, here, node, candidates, ambient, out).await;
     }
+    spool::check_args(args.spool.as_deref(), args.scb_only)?;
     let connect = Connect::through(args.proxy.clone());
     let server = Server::new(args.server.as_deref().context("--server is missing")?, &connect)?;
     let key = server.key(args.server_key).await?;
@@ -227,14 +235,27 @@ async fn whole(
     if let Some(expect) = &args.expect {
         expect.check(&reader.session, &state).await?;
     }
+    let old_spool = args.spool.as_deref();
+    let old_spool = old_spool
+        .map(|path| OldSpool::find(path, args.network, account.keys))
+        .transpose()?;
     place.make()?;
     let (instance, run) = (place.instance(&ambient.rng), RunId(ambient.rng.array()));
     let database = place.database().to_owned();
     let mut servers = Chosen::at(account, &reader, &state).await?;
+    let mut fenced_at = None;
     // Each time the node went on with other servers, and named them at the old ones.
     for _ in 0..POLICIES {
         let needed = servers.survey(out, args.fewer_servers).await?;
-        let takeover = servers.take_over(instance, run, needed, out).await?;
+        let seen = (&reader.session, &state);
+        servers
+            .allow(account.keys, seen, args.old_node_is_off, fenced_at)
+            .await?;
+        let mut takeover = servers.take_over(instance, run, needed, out).await?;
+        fenced_at = Some(takeover.epoch());
+        if let Some(old) = &old_spool {
+            old.bring(&mut takeover, out).await?;
+        }
         let taken = Taken {
             state: takeover.account()?.clone(),
             instance,
@@ -264,6 +285,9 @@ async fn whole(
                 }
                 let rest = place.complete(candidate, args, &taken, &restored);
                 report::restored(out, &restored, &taken.state)?;
+                if old_spool.is_none() {
+                    report::missing(out, &restored)?;
+                }
                 bring_files(out, takeover.session()?, account.keys, &network_dir).await?;
                 report::next(out, &rest?, here)?;
                 return Ok(());

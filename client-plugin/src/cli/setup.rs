@@ -6,6 +6,7 @@
 
 mod ahead;
 mod identity;
+mod place;
 mod server;
 mod several;
 
@@ -14,8 +15,11 @@ use super::{
     prompt::{OwnTerminal, Terminal},
 };
 use crate::{
-    cln::{NodeDir, derive::FIRST_GENERATION, locate::Wallet},
-    directory::{Config, Directory, DirectoryError, OutageConfig, RequireConfig, ServerConfig, ShadowConfig},
+    cln::{NodeDir, derive::FIRST_GENERATION},
+    directory::{
+        Config, Directory, DirectoryError, OutageConfig, OutagePolicy, RequireConfig, ServerConfig,
+        ShadowConfig,
+    },
     files::FileName,
     keys::{KeyFile, RecoveryKey, key_file::KeyFileError},
     node::Ambient,
@@ -23,7 +27,7 @@ use crate::{
     random::SharedRng,
     remote::{Connect, Server},
 };
-use anyhow::{Context as _, ensure};
+use anyhow::ensure;
 use backstop_protocol::{
     clock::Clock,
     id::{InstanceId, ServerKey},
@@ -31,7 +35,6 @@ use backstop_protocol::{
 use identity::Identity;
 use std::{
     io::{IsTerminal as _, Write},
-    os::unix::fs::MetadataExt as _,
     path::PathBuf,
     sync::Arc,
 };
@@ -49,6 +52,11 @@ pub struct Args {
     /// restore.
     #[arg(long, value_name = "WHICH")]
     require: Option<RequireConfig>,
+    /// What the node does while too few servers answer: `stall`, wait for them and then halt; or `spool`, go on for some minutes and keep
+    /// its updates on this machine's disk alone meanwhile. With spool, whoever loses that disk in that time loses those updates, and
+    /// channel funds may be lost with them; a restore within that time needs your word that this machine is off.
+    #[arg(long, value_name = "WHAT")]
+    outage: Option<OutagePolicy>,
     /// Ask the running node instead of reading `hsm_secret`: for remote signers, and where a passphrase is not to be
     /// typed here.
     #[arg(long)]
@@ -116,6 +124,7 @@ struct Plan {
     proxy: Option<String>,
     servers: Vec<ServerConfig>,
     require: RequireConfig,
+    outage: OutagePolicy,
 }
 
 /// Runs the command at the program's own terminal.
@@ -149,10 +158,17 @@ pub(super) fn command(args: &Args, here: &Here, clock: Arc<dyn Clock>, rng: Shar
 /// Returns the network's directory, which is set up now.
 fn setup(args: &Args, world: &mut World<'_>) -> anyhow::Result<PathBuf> {
     let node = args.node.find(world.here)?;
-    check_place(&node)?;
+    place::check(&node)?;
     let directory = Directory::in_network_dir(&node.net());
     let before = directory.exists().then(|| directory.config()).transpose()?;
 
+    let chosen = before.as_ref().map(|before| before.outage.policy);
+    ensure!(
+        args.outage.is_none() || chosen.is_none() || args.outage == chosen,
+        "this node is set up with another outage policy. Nothing was changed. Change `policy` under [outage] in {}/config.toml, and \
+         restart lightningd",
+        directory.path().display()
+    );
     let proxy = args.proxy.clone().or_else(|| before.as_ref()?.proxy.clone());
     let connect = Connect::through(proxy.clone());
     let require = several::require(args)?;
@@ -195,6 +211,7 @@ fn setup(args: &Args, world: &mut World<'_>) -> anyhow::Result<PathBuf> {
         proxy,
         servers,
         require,
+        outage: args.outage.unwrap_or_default(),
     };
     let written = write(&directory, &plan, before.is_some(), &world.rng)?;
     report(args, &node, &plan, written, world)?;
@@ -208,30 +225,6 @@ fn setup(args: &Args, world: &mut World<'_>) -> anyhow::Result<PathBuf> {
         )?;
     }
     Ok(node.net())
-}
-
-/// A place where the plugin would work: lightningd's own, with a database that has a hook.
-fn check_place(node: &NodeDir) -> anyhow::Result<()> {
-    let net = node.net();
-    ensure!(
-        *node.wallet() != Wallet::Postgres,
-        "this node keeps its database in PostgreSQL (`wallet=` in its configuration): lightningd calls no db_write \
-         hook there, so Backstop cannot protect it. Use PostgreSQL's own replication"
-    );
-    let metadata = std::fs::metadata(&net).with_context(|| {
-        format!(
-            "there is no node in {}: check --lightning-dir and --network",
-            net.display()
-        )
-    })?;
-    let (owner, user) = (metadata.uid(), nix::unistd::geteuid().as_raw());
-    ensure!(
-        owner == user,
-        "{} belongs to user {owner}, and you are user {user}: lightningd could not read what setup writes. Run it as \
-         that user (`sudo -u '#{owner}' backstop setup …`)",
-        net.display()
-    );
-    Ok(())
 }
 
 /// Refuses where an earlier setup, even one that was cut off, was for another node or another root.
@@ -288,6 +281,7 @@ fn write(directory: &Directory, plan: &Plan, configured: bool, rng: &SharedRng) 
         proxy,
         servers,
         require,
+        outage,
     } = plan;
     let key_path = directory.key_path();
     let has_key = key_path.try_exists().unwrap_or(true);
@@ -312,7 +306,10 @@ fn write(directory: &Directory, plan: &Plan, configured: bool, rng: &SharedRng) 
         proxy: proxy.clone(),
         database: database.clone(),
         files: FileName::defaults(),
-        outage: OutageConfig::through(proxy.as_deref()),
+        outage: OutageConfig {
+            policy: *outage,
+            ..OutageConfig::through(proxy.as_deref())
+        },
         shadow: ShadowConfig::default(),
         grant: identity.grant.clone(),
         servers: servers.clone(),

@@ -1,5 +1,7 @@
 //! `backstop status`: is this node protected, since when, and what is there to do?
 
+mod spool;
+
 use super::{Here, NodeArgs, room};
 use crate::{
     cln::{
@@ -7,7 +9,7 @@ use crate::{
         locate::Wallet,
         pidfile::{self, Holder},
     },
-    directory::{Directory, LockError, ServerConfig},
+    directory::{Directory, LockError, OutagePolicy, ServerConfig},
     node::{Ambient, Node},
     plugin::{Seen, Utc, look, unprotected},
     quorum::{Answer, newest},
@@ -20,6 +22,7 @@ use backstop_protocol::{
     id::{Network, NodeId},
 };
 use serde::Serialize;
+use spool::SpoolStatus;
 use std::{io::Write, process::ExitCode};
 
 /// The node is not protected, or it could not be found out.
@@ -43,6 +46,10 @@ pub(super) struct Status {
     /// The same as `restore --expect` takes it on another machine.
     expect: Option<String>,
     pub(super) servers: Vec<ServerStatus>,
+    /// What the node does while too few servers answer; absent where that is not known.
+    outage: Option<OutagePolicy>,
+    /// What is on this machine's disk alone; absent where all of it is at the servers.
+    spool: Option<SpoolStatus>,
     /// How many servers must hold each update.
     needed: usize,
     /// What is wrong, each with what to do, the worst first.
@@ -112,6 +119,8 @@ impl Status {
             witness: None,
             expect: None,
             servers: Vec::new(),
+            outage: None,
+            spool: None,
             needed: 1,
             problems: Vec::new(),
             remarks: Vec::new(),
@@ -165,6 +174,15 @@ impl Status {
             self.problem(
                 "This directory is a copy of the one that is backed up: it must not be started as it is.",
             );
+        }
+        self.outage = Some(node.config.outage.policy);
+        match SpoolStatus::of(node) {
+            Ok(None) => {}
+            Ok(Some(spool)) => {
+                self.problem(spool.problem());
+                self.spool = Some(spool);
+            }
+            Err(error) => self.problem(error.to_string()),
         }
         let rule = node.config.rule();
         let looked = look_at(node).await;
@@ -238,6 +256,7 @@ impl Status {
         if let Some(expect) = &self.expect {
             lines.push(format!("witness    {expect}"));
         }
+        lines.extend(self.spool.as_ref().map(SpoolStatus::line));
         for server in &self.servers {
             lines.push(format!("server     {}", server.url));
             if let Some(account) = &server.account {

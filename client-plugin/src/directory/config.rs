@@ -74,15 +74,82 @@ pub enum RequireConfig {
     Majority,
 }
 
-/// `stall`: wait for the server, then halt.
+/// What the node does while too few servers answer (SPEC 8.10).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum OutagePolicy {
+    /// Wait for them, then halt.
+    #[default]
+    Stall,
+    /// Go on against a file on this machine's disk, within bounds; then the same.
+    Spool,
+}
+
+/// What to do while too few servers answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OutageConfig {
+    /// Whether the node waits at once, or goes on against a spool first.
+    #[serde(default)]
+    pub policy: OutagePolicy,
     /// After how many seconds without a server the node is halted. While it waits, nothing is lost and nothing
     /// moves; peers disconnect after about a minute.
     pub halt_after_seconds: u64,
     /// How many seconds a connection may take to be made, and an answer to begin.
     pub timeout_seconds: u64,
+    /// The bounds of the spool, where the policy is one.
+    #[serde(default)]
+    pub spool: SpoolConfig,
+}
+
+/// The bounds of a spool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SpoolConfig {
+    /// Most bytes of updates that wait on this machine's disk alone.
+    pub bytes: u64,
+    /// For how many seconds after the last request that enough servers confirmed the node goes on without them. The backup itself names
+    /// it: within that time nobody takes the node over without saying that this machine is off.
+    pub seconds: u64,
+    /// After how many seconds without an answer an update goes to the spool.
+    pub after_seconds: u64,
+}
+
+impl SpoolConfig {
+    /// The longest that lightningd may stand still without losing its peers.
+    const AFTER_MAX: u64 = 25;
+    /// The spool is also kept in memory while it waits.
+    const BYTES: std::ops::RangeInclusive<u64> = 4096..=1 << 30;
+
+    fn check(&self) -> Result<(), String> {
+        if !Self::BYTES.contains(&self.bytes) {
+            let (least, most) = (Self::BYTES.start(), Self::BYTES.end());
+            return Err(format!("outage.spool.bytes must be from {least} to {most}"));
+        }
+        if self.after_seconds == 0 || self.after_seconds > Self::AFTER_MAX {
+            return Err(format!(
+                "outage.spool.after_seconds must be from 1 to {}",
+                Self::AFTER_MAX
+            ));
+        }
+        if self.seconds <= self.after_seconds || self.seconds > Policy::SPOOL_SECONDS_MAX {
+            return Err(format!(
+                "outage.spool.seconds must be above outage.spool.after_seconds and at most {}",
+                Policy::SPOOL_SECONDS_MAX
+            ));
+        }
+        Ok(())
+    }
+}
+
+impl Default for SpoolConfig {
+    fn default() -> Self {
+        Self {
+            bytes: 64 << 20,
+            seconds: 600,
+            after_seconds: 5,
+        }
+    }
 }
 
 impl OutageConfig {
@@ -96,11 +163,42 @@ impl OutageConfig {
     }
 }
 
+impl OutageConfig {
+    /// For how many seconds the backup says that this node may go on without its servers.
+    #[must_use]
+    pub fn spool_seconds(&self) -> u64 {
+        match self.policy {
+            OutagePolicy::Stall => 0,
+            OutagePolicy::Spool => self.spool.seconds,
+        }
+    }
+
+    /// As the backup of a node says that it may.
+    #[must_use]
+    pub fn spooling(self, seconds: u64) -> Self {
+        if seconds == 0 {
+            return self;
+        }
+        let after_seconds = self.spool.after_seconds.min(seconds.saturating_sub(1)).max(1);
+        Self {
+            policy: OutagePolicy::Spool,
+            spool: SpoolConfig {
+                seconds: seconds.max(2),
+                after_seconds,
+                ..self.spool
+            },
+            ..self
+        }
+    }
+}
+
 impl Default for OutageConfig {
     fn default() -> Self {
         Self {
+            policy: OutagePolicy::default(),
             halt_after_seconds: 600,
             timeout_seconds: 10,
+            spool: SpoolConfig::default(),
         }
     }
 }
@@ -154,6 +252,7 @@ impl Config {
             opens_run,
             servers: servers.collect(),
             require: self.require.into(),
+            spool_seconds: self.outage.spool_seconds(),
             by,
         })
     }
@@ -169,6 +268,7 @@ impl Config {
         if self.outage.timeout_seconds == 0 || self.outage.halt_after_seconds == 0 {
             return Err("a time-out of 0 seconds would halt the node at once".to_owned());
         }
+        self.outage.spool.check()?;
         let grant = self.grant.verify().map_err(|error| error.to_string())?;
         if grant.node != self.node || grant.network != self.network {
             return Err("its grant speaks for another node or network".to_owned());

@@ -10,6 +10,8 @@
 //! | `stated` | the servers that the backup names | by `setup`'s first run, `restore`, `adopt`, `server` |
 //! | `taken` | the epoch at which this directory took the node over | by `restore`, `adopt` |
 //! | `change` | the servers that are to be, while the backup may name them already | by `server`, until it is done |
+//! | `spool` | updates that no server has yet ([`crate::spool`]) | during an outage, where the operator chose that |
+//! | `declared` | for how long the backup says that this node may spool | at a run's start, by `restore` and `adopt` |
 //! | `granted` | the grants that were given to other devices | by `grant` |
 //! | `receipts/` | what servers signed that they hold | by `receipt` |
 //! | `shadow/` | a copy of the database as the backup gives it ([`crate::shadow`]) | by the plugin, in the background |
@@ -21,11 +23,14 @@ mod instance;
 mod lock;
 mod pending;
 mod runs;
+mod spooling;
 mod stated;
 mod taken;
 mod witness;
 
-pub use config::{Config, OutageConfig, RequireConfig, ServerConfig, ShadowConfig};
+pub use config::{
+    Config, OutageConfig, OutagePolicy, RequireConfig, ServerConfig, ShadowConfig, SpoolConfig,
+};
 pub use lock::{Lock, LockError};
 pub use pending::Pending;
 pub use runs::{Place, Runs};

@@ -22,8 +22,10 @@ mod recover;
 mod room;
 mod servers;
 mod siblings;
+mod spool;
 pub(crate) mod stdio;
 mod taker;
+mod undrained;
 mod upload;
 mod watch;
 mod writer;
@@ -245,15 +247,14 @@ impl Plugin {
         match watching_input(&mut self.input, &mut self.waiting, backing_up).await? {
             Ok(writer) => {
                 stdio::reply(id, &json!({ "result": "continue" }));
-                self.fenced
-                    .watch(&writer.servers, writer.epoch, &self.network_dir);
+                self.fenced.watch(&writer, &self.network_dir);
                 self.files.begin(&writer.node, &writer.servers);
                 self.acknowledged = Some(writer.witness());
                 self.state = State::Writing(writer);
             }
             Err(halted) => {
                 let halted = taker::name(halted, &self.network_dir, &self.ambient).await;
-                stdio::log(Level::Error, &halted.to_string());
+                stdio::log(Level::Error, &undrained::told(&halted, &self.network_dir));
                 stdio::reply(id, &json!({ "result": "fail" }));
                 self.state = State::Halted(halted);
             }
@@ -270,6 +271,10 @@ impl Plugin {
 
     /// Writes the witness where it moved; on another thread, because it is flushed to disk.
     async fn write_witness(&mut self) {
+        if let State::Writing(writer) = &self.state {
+            // What was spooled may have reached the servers since.
+            self.acknowledged = Some(writer.witness());
+        }
         let Some(witness) = self
             .acknowledged
             .filter(|witness| self.witnessed != Some(*witness))
@@ -304,7 +309,14 @@ impl Plugin {
     async fn end(mut self, in_order: bool) -> ExitCode {
         self.write_witness().await;
         self.settle();
-        if in_order && self.acknowledged.is_some() && self.witnessed == self.acknowledged {
+        let spooling = matches!(&self.state, State::Writing(writer) if writer.is_spooling());
+        if spooling {
+            stdio::log(
+                Level::Warn,
+                "Some updates are in the spool on this disk alone: the next start sends them to the servers first. Keep backstop/spool",
+            );
+        }
+        if in_order && !spooling && self.acknowledged.is_some() && self.witnessed == self.acknowledged {
             let ended = Directory::in_network_dir(&self.network_dir).end_run();
             if let Err(error) = ended {
                 stdio::log(Level::Warn, &error.to_string());
@@ -316,7 +328,7 @@ impl Plugin {
     /// Another machine took over while this one was idle: the plugin's end ends lightningd (I7).
     async fn stop_idle(&self, reason: Halted) -> ExitCode {
         let reason = taker::name(reason, &self.network_dir, &self.ambient).await;
-        stdio::log(Level::Error, &reason.to_string());
+        stdio::log(Level::Error, &undrained::told(&reason, &self.network_dir));
         ExitCode::FAILURE
     }
 }

@@ -4,7 +4,8 @@ use super::{halt::Halted, judge::Last};
 use crate::{
     forward::records_to_head,
     record::{Opener, Peek},
-    remote::{RemoteError, Session},
+    remote::RemoteError,
+    spool::Source,
 };
 use backstop_protocol::{api::AccountState, record::RecordKind};
 
@@ -14,7 +15,7 @@ const FIRST_STEP: u64 = 4;
 
 /// What the judgement needs to know of the server's newest record.
 pub(super) async fn last(
-    session: &Session,
+    session: &impl Source,
     opener: &Opener,
     account: &AccountState,
 ) -> Result<Result<Option<Last>, Halted>, RemoteError> {

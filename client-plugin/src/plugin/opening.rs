@@ -11,7 +11,9 @@ use super::{
     recover::Recovery,
     room::Room,
     servers::{self, Servers},
+    spool::{Moment, Spool},
     stdio::{self, Level},
+    undrained,
     writer::Writer,
 };
 use crate::{
@@ -68,6 +70,7 @@ pub(super) async fn open(
         return Err(Halted::copied(&node.network_dir));
     }
     let witness = node.directory.witness()?;
+    undrained::check(&node)?;
 
     let run = RunId(node.ambient.rng.array());
     let patience = Patience::of(&node);
@@ -76,13 +79,15 @@ pub(super) async fn open(
     let (servers, ended, last) = patience
         .until_done("opening of the backup", &node.network_dir, async || {
             let (servers, ended) = servers::open(&node, run, &mut expected).await?;
-            let last = newest::last(&ended.session, &opener, &ended.account).await?;
+            let last = newest::last(&*ended.session, &opener, &ended.account).await?;
             Ok((servers, ended, last))
         })
         .await?;
     check_servers(&node, &patience, &ended).await?;
-    let account = ended.account;
-    let last = last?.map(|last| Last {
+    let at = (&*ended.session, ended.account, last?);
+    let (account, last) = undrained::drain(&node, &patience, &servers, at).await?;
+    let witness = node.directory.witness()?;
+    let last = last.map(|last| Last {
         // A gap that too few servers can bridge is bridged anew.
         unbridged: last.unbridged || !ended.whole,
         ..last
@@ -123,6 +128,7 @@ pub(super) async fn open(
         run,
         node,
         follower: None,
+        spool: None,
         room: Room::default(),
         _lock: lock,
     };
@@ -137,6 +143,7 @@ pub(super) async fn open(
         // The operator may have changed his mind for want of room.
         stdio::log(Level::Warn, &error.to_string());
     }
+    writer.declare_spool().await?;
     Ok(writer)
 }
 
@@ -254,6 +261,32 @@ impl Writer {
             head: self.head,
             proof: bridge::copy_for_proof(self, account).await,
         }))
+    }
+
+    /// Says in the backup itself for how long this run may go on without its servers, and is ready to do so once enough of them hold
+    /// that: whoever takes the node over reads it there.
+    async fn declare_spool(&mut self) -> Result<(), Halted> {
+        let node = Arc::clone(&self.node);
+        let seconds = node.config.outage.spool_seconds();
+        let sent = Moment::now(&node);
+        // In each run, and said of no spool too where there ever was one: the snapshot of a gap carries an older word on.
+        if seconds > 0 || node.directory.declared_spool()?.is_some() {
+            let policy = node.config.policy(self.run, self.opens_run, node.machine());
+            self.append(policy).await?;
+            node.directory.write_declared_spool(seconds)?;
+        }
+        if seconds > 0 {
+            let witness = self.witness();
+            let confirmed = (witness, sent);
+            self.spool = Some(Spool::new(
+                &node,
+                &self.servers,
+                &self.patience,
+                self.epoch,
+                confirmed,
+            ));
+        }
+        Ok(())
     }
 }
 

@@ -13,6 +13,7 @@ use super::{
     room::Room,
     servers,
     stdio::{self, Level},
+    undrained,
 };
 use crate::{
     cln::pidfile::{self, Holder},
@@ -23,6 +24,7 @@ use crate::{
     record::{Opener, Place, Sealer},
     remote::{RemoteError, Session},
     replay::{Durability, Replay},
+    spool::{OnTop, Spooled},
 };
 use backstop_protocol::{head::Head, id::RunId};
 use std::{path::Path, time::Duration};
@@ -96,6 +98,9 @@ async fn bring_forward(node: &Node, runs: &Runs) -> Result<u64, Halted> {
         return Ok(0);
     }
     let (session, account) = node.open_reader().await.map_err(|error| failed(&error))?;
+    // What is in the spool is this directory's own, and part of the backup as soon as it is drained.
+    let spooled = Spooled::read(&node.directory.spool()).map_err(|error| failed(&error))?;
+    let (session, account) = OnTop::new(session, account, spooled.as_ref());
     let opener = Opener::new(&node.keys.record);
     let Some(last) = newest::last(&session, &opener, &account)
         .await
@@ -150,18 +155,24 @@ async fn bring_forward(node: &Node, runs: &Runs) -> Result<u64, Halted> {
 }
 
 /// Of several servers one that is away may have another record in the place of what was found. So before anything is applied, a
-/// record of a run of its own follows what was found, at as many servers as must hold what is acknowledged (SPEC 8.4). Returns
-/// where the backup ends then.
-async fn confirm(node: &Node) -> Result<(Session, Head), Halted> {
+/// record of a run of its own follows what was found and what the spool adds to it, at as many servers as must hold what is
+/// acknowledged (SPEC 8.4). Returns where the backup ends then.
+async fn confirm(node: &Node) -> Result<(OnTop<Session>, Head), Halted> {
     let remote = |error: RemoteError| Halted::new(error.to_string());
     let run = RunId(node.ambient.rng.array());
     let witness = node.directory.witness()?;
     let mut expected = witness.map_or(0, |witness| witness.head.epoch);
     let (servers, ended) = servers::open(node, run, &mut expected).await.map_err(remote)?;
-    let account = ended.account;
-    let Some(timeline) = account.timeline.filter(|_| ended.whole) else {
+    let Some(timeline) = ended.account.timeline.filter(|_| ended.whole) else {
         return Err(Halted::new("too few servers restore by themselves"));
     };
+    let patience = Patience::of(node);
+    let opener = Opener::new(&node.keys.record);
+    let last = newest::last(&*ended.session, &opener, &ended.account)
+        .await
+        .map_err(remote)??;
+    let found = (&*ended.session, ended.account, last);
+    let (account, _) = undrained::drain(node, &patience, &servers, found).await?;
     node.directory.begin_run(run)?;
     let place = Place {
         timeline,
@@ -178,12 +189,12 @@ async fn confirm(node: &Node) -> Result<(Session, Head), Halted> {
         prev: place.prev,
         sealed: sealed.bytes,
     };
-    let patience = Patience::of(node);
     servers
         .append(&record, &mut Room::default(), &patience, &node.network_dir)
         .await?;
     let (session, account) = node.open_reader().await.map_err(remote)?;
     if account.head == record.head {
+        let (session, _) = OnTop::new(session, account, None);
         Ok((session, record.head))
     } else {
         Err(Halted::new("another machine wrote to the backup meanwhile"))

@@ -3,7 +3,7 @@
 
 use super::{
     halt::Halted,
-    patience::Patience,
+    patience::{GaveUp, Patience},
     room::Room,
     stdio::{self, Level},
 };
@@ -17,18 +17,25 @@ use std::{
     collections::BTreeMap,
     path::Path,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 use tokio::time::Instant;
 
 /// How often an opening follows the server's epoch before it gives up: more than once means that somebody else opens too.
 const EPOCH_RETRIES: u32 = 4;
 
+/// Most bytes of a spool that are on their way to several servers at once: far less than their queues hold.
+const WINDOW: usize = 4 << 20;
+/// How long servers may take for a piece of a spool before it is handed to them again.
+const WINDOW_PATIENCE: Duration = Duration::from_secs(5);
+
 /// All servers of an open writer.
+#[derive(Clone)]
 pub(super) enum Servers {
     /// The only one.
     One(Arc<Session>),
     /// All of several, of which some may be away.
-    Several(Several<ServerDoor>),
+    Several(Arc<Several<ServerDoor>>),
 }
 
 /// Becomes the writer of `run` at as many servers as are needed. `expected` is the epoch that was seen last.
@@ -56,7 +63,7 @@ pub(super) async fn open(
         tell: teller(),
     };
     let (several, ended) = Several::open(&doors, who, rule, claimed, &around).await?;
-    Ok((Servers::Several(several), ended))
+    Ok((Servers::Several(Arc::new(several)), ended))
 }
 
 /// Opens at the server's epoch, which is learnt from its first refusal where ours is old.
@@ -106,6 +113,18 @@ impl Servers {
         patience: &Patience,
         network_dir: &Path,
     ) -> Result<bool, Halted> {
+        let appended = self.append_in_time(record, room, patience, network_dir).await;
+        appended.map_err(|gave_up| gave_up.halted(patience.limit))
+    }
+
+    /// The same where what comes after the limit is not a halt.
+    pub(super) async fn append_in_time(
+        &self,
+        record: &Record,
+        room: &mut Room,
+        patience: &Patience,
+        network_dir: &Path,
+    ) -> Result<bool, GaveUp> {
         const WHAT: &str = "backup of an update";
         let several = match self {
             Self::One(session) => return append_to_one(session, record, room, patience, network_dir).await,
@@ -114,9 +133,51 @@ impl Servers {
         several.send(record);
         let lacking = || several.lacking(record.head);
         patience
-            .until_reached(WHAT, network_dir, several.reached(record.head), lacking)
+            .until_reached_in_time(WHAT, network_dir, several.reached(record.head), lacking)
             .await?;
         Ok(several.wants_roll_up(record.head))
+    }
+
+    /// Sends records that may be there already, in order, and waits until enough servers hold them; not longer than for one attempt.
+    pub(super) async fn deliver(&self, records: &[Record]) -> Result<(), RemoteError> {
+        match self {
+            Self::One(session) => {
+                for record in records {
+                    let appended = session.append(record.sealed.clone()).await?;
+                    // Sent again, it may lie further down by now.
+                    if appended.head.seq < record.head.seq {
+                        return Err(RemoteError::Protocol {
+                            url: session.url().to_owned(),
+                            reason: format!("it took record {} and has it not", record.head.seq),
+                        });
+                    }
+                }
+                Ok(())
+            }
+            Self::Several(several) => {
+                let Some(last) = records.last() else { return Ok(()) };
+                for record in records {
+                    several.send(record);
+                }
+                let reached = tokio::time::timeout(WINDOW_PATIENCE, several.reached(last.head));
+                reached.await.unwrap_or_else(|_| Err(several.lacking(last.head)))
+            }
+        }
+    }
+
+    /// How many of these records go on their way together.
+    pub(super) fn window<'a>(&self, records: impl IntoIterator<Item = &'a Record>) -> usize {
+        let most = match self {
+            // Each has its own answer, so that what is there is known exactly.
+            Self::One(_) => return 1,
+            Self::Several(_) => WINDOW,
+        };
+        let mut bytes = 0_usize;
+        let fits = records.into_iter().take_while(|record| {
+            bytes = bytes.saturating_add(record.sealed.len());
+            bytes <= most
+        });
+        fits.count().max(1)
     }
 
     /// The sessions that are open, each with the place of its server in the configuration.
@@ -150,19 +211,19 @@ async fn append_to_one(
     room: &mut Room,
     patience: &Patience,
     network_dir: &Path,
-) -> Result<bool, Halted> {
+) -> Result<bool, GaveUp> {
     let appended = patience
-        .until_done("backup of an update", network_dir, async || {
+        .until_done_in_time("backup of an update", network_dir, async || {
             session.append(record.sealed.clone()).await
         })
         .await?;
     if appended.head != record.head {
-        return Err(Halted::new(format!(
+        return Err(GaveUp::Refused(Halted::new(format!(
             "{} acknowledged record {} but names {} as the newest. The node is halted, nothing is lost.",
             session.url(),
             record.head.seq,
             appended.head
-        )));
+        ))));
     }
     room.hear(session.url(), &appended, Instant::now());
     Ok(appended.roll_up)

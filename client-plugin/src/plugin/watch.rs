@@ -6,6 +6,7 @@ use super::{
     message::Configuration,
     servers::Servers,
     stdio::{self, Level},
+    writer::Writer,
 };
 use crate::{
     cln::rpc::{Rpc, RpcError},
@@ -42,12 +43,18 @@ impl Default for Fenced {
 
 impl Fenced {
     /// Starts to watch, once.
-    pub(super) fn watch(&mut self, servers: &Servers, epoch: u64, network_dir: &std::path::Path) {
+    pub(super) fn watch(&mut self, writer: &Writer, network_dir: &std::path::Path) {
         if std::mem::replace(&mut self.watching, true) {
             return;
         }
-        let (sender, network_dir) = (self.sender.clone(), network_dir.to_owned());
-        let session = match servers {
+        if let Some(spool) = &writer.spool {
+            let (sender, end) = (self.sender.clone(), spool.end());
+            tokio::spawn(async move {
+                let _ = sender.send(end.await);
+            });
+        }
+        let (sender, network_dir, epoch) = (self.sender.clone(), network_dir.to_owned(), writer.epoch);
+        let session = match &writer.servers {
             Servers::One(session) => Arc::clone(session),
             // Each lane asks its own server.
             Servers::Several(several) => {

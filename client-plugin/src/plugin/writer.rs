@@ -2,6 +2,7 @@
 
 use super::{
     batch::Versions, follower::Follower, halt::Halted, patience::Patience, room::Room, servers::Servers,
+    spool::Spool,
 };
 use crate::{
     directory::{Lock, Witness},
@@ -37,6 +38,8 @@ pub(super) struct Writer {
     pub(super) follower: Option<Follower>,
     /// What the server says about the node's room.
     pub(super) room: Room,
+    /// What takes updates while too few servers answer; `None` where the operator did not choose that, and before the backup says so.
+    pub(super) spool: Option<Spool>,
     /// Held for the life of the run.
     pub(super) _lock: Lock,
 }
@@ -68,11 +71,14 @@ impl Writer {
             .statements
             .iter()
             .any(|statement| statement.starts_with(MIGRATION));
-        self.append(Content::Batch(batch)).await?;
+        let version = std::mem::replace(&mut self.version, versions.after);
+        if let Err(halted) = self.append(Content::Batch(batch)).await {
+            self.version = version;
+            return Err(halted);
+        }
         if migrates {
             self.node.directory.set_migrated(true)?;
         }
-        self.version = versions.after;
         Ok(())
     }
 
@@ -102,16 +108,22 @@ impl Writer {
         {
             several.look_again();
         }
-        let roll_up = self
-            .servers
-            .append(&record, &mut self.room, &self.patience, &self.node.network_dir)
-            .await?;
+        let roll_up = match &self.spool {
+            Some(spool) => spool.append(&record, self.version, &mut self.room).await?,
+            None => {
+                self.servers
+                    .append(&record, &mut self.room, &self.patience, &self.node.network_dir)
+                    .await?
+            }
+        };
+        // A snapshot rests on a record that the servers hold.
+        let may_roll_up = !self.is_spooling();
         let bytes = record.sealed;
         self.head = head;
         self.opens_run = false;
         if let Some(follower) = &self.follower {
             follower.follow(head, content, bytes);
-            if (roll_up || follower.wants_roll_up()) && follower.roll_up(head) {
+            if may_roll_up && (roll_up || follower.wants_roll_up()) && follower.roll_up(head) {
                 // A reader of the snapshot begins with the next record.
                 self.sealer.restart();
             }
@@ -121,6 +133,14 @@ impl Writer {
 
     /// What this directory may remember as acknowledged.
     pub(super) fn witness(&self) -> Witness {
-        Witness::new(self.timeline, self.head, self.version)
+        match &self.spool {
+            Some(spool) => spool.acknowledged(),
+            None => Witness::new(self.timeline, self.head, self.version),
+        }
+    }
+
+    /// Whether there are updates that no server is known to have.
+    pub(super) fn is_spooling(&self) -> bool {
+        self.spool.as_ref().is_some_and(Spool::is_spooling)
     }
 }

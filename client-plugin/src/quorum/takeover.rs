@@ -73,6 +73,45 @@ impl<D: Door> Takeover<D> {
         })
     }
 
+    /// Appends the node's own sealed records, which only an old disk held, behind the newest head, at every server that is there.
+    /// Sent again they change nothing.
+    pub async fn append(&mut self, records: &[Bytes]) -> Result<(), RemoteError> {
+        let Some(goal) = self.held.first().map(|(held, _)| held.account.head) else {
+            return Err(RemoteError::Key);
+        };
+        let (mut there, mut failed) = (0, None);
+        for (held, url) in &mut self.held {
+            if held.account.head != goal && self.behind.iter().any(|(behind, _)| behind == url) {
+                continue;
+            }
+            let appended = async {
+                for record in records {
+                    held.session.append(record.clone()).await?;
+                }
+                held.session.account().await
+            };
+            match appended.await {
+                Ok(account) => {
+                    held.account = account;
+                    there += 1;
+                }
+                Err(error) => {
+                    self.behind.push((url.clone(), error.clone().into()));
+                    failed = failed.or(Some(error));
+                }
+            }
+        }
+        // What is read from then on is read from one that has them.
+        let accounts = self.held.iter().map(|(held, _)| &held.account).enumerate();
+        if let Some((best, _)) = newest(accounts) {
+            self.held.swap(0, best);
+        }
+        match failed {
+            Some(error) if there < self.needed => Err(error),
+            _ => Ok(()),
+        }
+    }
+
     /// The epoch at which every other writer was fenced off.
     pub fn epoch(&self) -> u64 {
         self.epoch

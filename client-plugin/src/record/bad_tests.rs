@@ -171,6 +171,18 @@ fn wrong_content_of_a_gap_or_policy_is_refused_by_name() {
     assert_eq!(policy(1, 1, b"\xff"), Err(field("server URL").into()));
     assert_eq!(policy(1, 1, b""), Err(field("server URL").into()));
     assert_eq!(policy(1, 1, b"a\n"), Err(field("server URL").into()));
+    let spooling = |spool: &[u8]| {
+        let mut content = vec![0];
+        content.extend_from_slice(&[9; 16]);
+        content.extend_from_slice(&[1, 1, 1, b'u']);
+        content.extend_from_slice(&[4; 32]);
+        content.extend_from_slice(spool);
+        open(RecordKind::Policy, &wrap(&content)).map(|_| ())
+    };
+    assert_eq!(spooling(&[60]), Ok(()));
+    assert_eq!(spooling(&[0]), Err(field("seconds of a spool").into()));
+    assert_eq!(spooling(&[0x91, 0x1c]), Err(field("seconds of a spool").into()));
+    assert_eq!(spooling(&[60, 0]), Err(Malformed::Trailing(1).into()));
 }
 
 #[test]

@@ -46,6 +46,9 @@ pub struct Policy {
     pub servers: Vec<PolicyServer>,
     /// How many of them must acknowledge a record.
     pub require: Require,
+    /// For how many seconds after the last request that enough servers confirmed the node may go on against a spool on its own disk, at most
+    /// [`Policy::SPOOL_SECONDS_MAX`]; 0: never.
+    pub spool_seconds: u64,
     /// Which machine and directory states it, for a machine that was taken over: at most [`Policy::BY_MAX`] bytes without control
     /// characters; empty where that is not known.
     pub by: String,
@@ -264,14 +267,13 @@ impl Gap {
     }
 }
 
-/// What stands between a policy's servers and the name of the machine.
-const RESERVED: u64 = 0;
-
 impl Policy {
     /// Most servers.
     pub const SERVERS_MAX: usize = 16;
     /// Longest URL, bytes.
     pub const URL_MAX: usize = 512;
+    /// The longest spool, seconds.
+    pub const SPOOL_SECONDS_MAX: u64 = 3600;
     /// Longest name of a machine and directory, bytes.
     pub const BY_MAX: usize = 512;
 
@@ -298,6 +300,9 @@ impl Policy {
         if self.by.len() > Self::BY_MAX || self.by.chars().any(char::is_control) {
             return Err(Malformed::Field("name of the machine"));
         }
+        if self.spool_seconds > Self::SPOOL_SECONDS_MAX {
+            return Err(Malformed::Field("seconds of a spool"));
+        }
         Ok(())
     }
 
@@ -309,8 +314,11 @@ impl Policy {
             out.extend_from_slice(server.url.as_bytes());
             out.extend_from_slice(&server.key.0);
         }
+        // The second field stands behind the first.
+        if self.spool_seconds > 0 || !self.by.is_empty() {
+            number::push(out, self.spool_seconds);
+        }
         if !self.by.is_empty() {
-            number::push(out, RESERVED);
             number::push_len(out, self.by.len());
             out.extend_from_slice(self.by.as_bytes());
         }
@@ -335,20 +343,22 @@ impl Policy {
                 key: ServerKey(reader.array()?),
             });
         }
-        let mut by = String::new();
-        let more = reader.rest().len();
-        if count > 0 && more > 0 {
-            let reserved = number::read(&mut reader)?;
-            let len = if reader.rest().is_empty() {
-                0
+        let (mut spool_seconds, mut by) = (0, String::new());
+        if count > 0 && !reader.rest().is_empty() {
+            spool_seconds = number::read(&mut reader)?;
+            if reader.rest().is_empty() {
+                if spool_seconds == 0 {
+                    return Err(Malformed::Field("seconds of a spool"));
+                }
             } else {
-                number::read_len(&mut reader)?
-            };
-            if reserved != RESERVED || len == 0 {
-                return Err(Malformed::Trailing(more));
+                let more = reader.rest().len();
+                let len = number::read_len(&mut reader)?;
+                if len == 0 {
+                    return Err(Malformed::Trailing(more));
+                }
+                let text = String::from_utf8(reader.take(len)?.to_vec());
+                by = text.map_err(|_| Malformed::Field("name of the machine"))?;
             }
-            let text = String::from_utf8(reader.take(len)?.to_vec());
-            by = text.map_err(|_| Malformed::Field("name of the machine"))?;
         }
         reader.end()?;
         let policy = Self {
@@ -356,6 +366,7 @@ impl Policy {
             opens_run: preamble.opens_run,
             servers,
             require,
+            spool_seconds,
             by,
         };
         policy.check()?;

@@ -37,6 +37,7 @@ fn policy(urls: &[&str]) -> Content {
         opens_run: false,
         servers,
         require: Require::Majority,
+        spool_seconds: 0,
         by: urls
             .last()
             .map_or_else(String::new, |_| "host, /there".to_owned()),

@@ -47,6 +47,7 @@ fn policy() -> Content {
             key: ServerKey([4; 32]),
         }],
         require: Require::All,
+        spool_seconds: 0,
         by: String::new(),
     })
 }

@@ -221,6 +221,8 @@ impl Place {
         let keys = servers.iter().map(|server| server.key);
         directory.write_stated(&Stated::new(require, keys))?;
         directory.write_taken_at(taken.state.epoch)?;
+        let declared = restored.policy.as_ref().map_or(0, |policy| policy.spool_seconds);
+        directory.write_declared_spool(declared)?;
         directory.write_instance(taken.instance)?;
         // No record of an earlier run can be missing from the database: it is the backup's own state.
         directory.reset_runs()?;
@@ -249,7 +251,8 @@ impl Place {
             database: (self.database != self.node.net().join("lightningd.sqlite3"))
                 .then(|| self.database.clone()),
             files: FileName::defaults(),
-            outage: OutageConfig::through(args.proxy.as_deref()),
+            // The operator's choice outlives the machine.
+            outage: OutageConfig::through(args.proxy.as_deref()).spooling(declared),
             shadow: ShadowConfig::default(),
             grant: taken.grant.clone(),
             servers,

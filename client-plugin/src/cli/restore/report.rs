@@ -2,7 +2,7 @@
 
 use super::place::{HsmSecretRest, Rest};
 use crate::{
-    cli::{Here, history::held},
+    cli::{Here, history::held, outage::may_be_missing},
     plugin::Utc,
     restore::Restored,
 };
@@ -96,6 +96,18 @@ pub(super) fn restored(out: &mut dyn Write, restored: &Restored, state: &Account
     writeln!(
         out,
         "Fenced    the machine that wrote this backup until now is refused from here on"
+    )
+}
+
+/// Says what may not have been restored.
+pub(super) fn missing(out: &mut dyn Write, restored: &Restored) -> io::Result<()> {
+    let Some(missing) = may_be_missing(restored.policy.as_ref()) else {
+        return Ok(());
+    };
+    writeln!(
+        out,
+        "MISSING?  {missing}.\n          If that disk can be read and has the file, do not start this node: move {} away and type the same again with          --spool",
+        restored.database.display()
     )
 }
 

@@ -56,6 +56,10 @@ pub(super) async fn run(
     place.make()?;
     let servers = Chosen::at(account, &reader, &state).await?;
     let needed = servers.survey(out, args.fewer_servers).await?;
+    let seen = (&reader.session, &state);
+    servers
+        .allow(account.keys, seen, args.old_node_is_off, None)
+        .await?;
     let rng = &account.ambient.rng;
     let (instance, run) = (place.instance(rng), RunId(rng.array()));
     let taken = servers.take_over(instance, run, needed, out).await?;

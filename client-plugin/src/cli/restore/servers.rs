@@ -65,6 +65,16 @@ impl Chosen {
         }
     }
 
+    /// The way to each.
+    pub(super) fn doors(&self) -> &[ServerDoor] {
+        &self.doors
+    }
+
+    /// How many must be asked to be sure of the newest state.
+    pub(super) fn needed(&self) -> usize {
+        self.rule.to_take_over()
+    }
+
     /// For the restored node's configuration.
     pub(super) fn servers(&self) -> Vec<ServerConfig> {
         self.doors.iter().map(|door| door.server.clone()).collect()

@@ -2,9 +2,11 @@
 
 use super::*;
 use crate::cli::prompt::{PromptError, Terminal};
+use anyhow::Context as _;
 use backstop_protocol::{id::Network, session::IdentitySecret};
 use clap::Parser as _;
 use rand_core::{TryCryptoRng, TryRng};
+use std::os::unix::fs::MetadataExt as _;
 use std::{cell::Cell, convert::Infallible, io, path::Path};
 use zeroize::Zeroizing;
 

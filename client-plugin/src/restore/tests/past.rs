@@ -142,6 +142,7 @@ fn a_node_that_began_with_a_gap_has_no_state_before_its_snapshot() {
             url: "http://server".to_owned(),
             key: SERVER,
         }],
+        spool_seconds: 0,
     }));
     assert_eq!(world.history().oldest, Some(1));
     let first = world

@@ -177,6 +177,7 @@ fn the_last_policy_is_found_in_the_log_or_in_the_manifest() {
             key: SERVER,
         }],
         require: Require::All,
+        spool_seconds: 0,
         by: String::new(),
     };
     world.append(&Content::Policy(policy("https://one")));
@@ -211,6 +212,7 @@ fn an_account_without_a_batch_has_nothing_to_restore() {
             key: SERVER,
         }],
         require: Require::All,
+        spool_seconds: 0,
         by: String::new(),
     }));
     assert!(matches!(world.refuses(), RestoreError::Nothing));
