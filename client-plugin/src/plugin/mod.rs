@@ -28,7 +28,7 @@ mod watch;
 mod writer;
 
 pub(crate) use halt::Utc;
-pub(crate) use outside::{Seen, look, newest_version};
+pub(crate) use outside::{Seen, look, newest_run, newest_version};
 pub(crate) use watch::unprotected;
 
 use crate::{
