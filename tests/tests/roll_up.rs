@@ -207,6 +207,7 @@ fn a_backup_that_cannot_be_restored_is_told_and_replaced_by_a_start_that_compare
     scene.check()
 }
 
+/// V20
 #[test]
 fn a_backup_that_cannot_be_restored_is_told_at_any_start_and_replaced_by_the_next() -> Result<()> {
     let mut scene = grown(13, &[])?;
@@ -230,6 +231,7 @@ fn a_backup_that_cannot_be_restored_is_told_at_any_start_and_replaced_by_the_nex
     scene.check()
 }
 
+/// V21
 #[test]
 fn without_a_shadow_a_roll_up_waits_for_the_next_start() -> Result<()> {
     let mut scene = Scene::with(10, Journal::Delete, ROLL_UP_OFTEN)?;
