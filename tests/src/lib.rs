@@ -18,7 +18,7 @@
 //! | [`caller`] | a client of the server that can say anything |
 //! | [`compare`] | two databases, row by row |
 //! | [`figures`] | numbers for people |
-//! | [`rng`] | chance that can be repeated |
+//! | [`rng`], [`seeds`] | chance that can be repeated, and many tries of it |
 //! | [`binaries`] | where the programs under test are |
 //! | [`tools`] | which other programs tests start, and where they are |
 //! | [`mod@bench`] | what all of it costs |
@@ -44,6 +44,7 @@ pub mod replayer;
 pub mod rng;
 pub mod scene;
 pub mod schema;
+pub mod seeds;
 pub mod servers;
 pub mod several;
 pub mod signer;
