@@ -26,10 +26,10 @@ const ANSWERS: &[&[u8]] = &[
     b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-type: application/json\r\n\r\n{}",
     b"HTTP/1.1 204 No Content\r\n\r\n",
     b"HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:9/\r\ncontent-length: 0\r\n\r\n",
-    b"HTTP/1.1 409 Conflict\r\ncontent-type: application/problem+json\r\ncontent-length: 100\r\n\r\n\
-      {\"type\":\"urn:backstop:problem:fenced\",\"title\":\"x\",\"status\":409,\"code\":\"fenced\",\"epoch\":99}         ",
-    b"HTTP/1.1 409 Conflict\r\ncontent-type: application/problem+json\r\ncontent-length: 102\r\n\r\n\
-      {\"type\":\"urn:backstop:problem:not_next\",\"title\":\"x\",\"status\":409,\"code\":\"not_next\",\"epoch\":99}       ",
+    b"HTTP/1.1 409 Conflict\r\ncontent-type: application/problem+json\r\ncontent-length: 90\r\n\r\n\
+      {\"type\":\"urn:backstop:problem:fenced\",\"title\":\"x\",\"status\":409,\"code\":\"fenced\",\"epoch\":99}",
+    b"HTTP/1.1 409 Conflict\r\ncontent-type: application/problem+json\r\ncontent-length: 94\r\n\r\n\
+      {\"type\":\"urn:backstop:problem:not_next\",\"title\":\"x\",\"status\":409,\"code\":\"not_next\",\"epoch\":99}",
 ];
 
 #[test]

@@ -220,10 +220,14 @@ impl History {
 
     /// A short life that ends in order, with all servers at its end.
     fn rest(&mut self) -> Result<()> {
-        let lightningd = self.start()?;
+        let mut lightningd = self.start()?;
         let begun = Instant::now();
         while !self.is_level()? {
-            ensure!(begun.elapsed() < PATIENCE, "a server stays behind");
+            ensure!(
+                begun.elapsed() < PATIENCE,
+                "a server stays behind\n{}",
+                lightningd.plugin().says()
+            );
             std::thread::sleep(Duration::from_millis(100));
         }
         let (status, says) = lightningd.stop(0)?;
@@ -314,13 +318,15 @@ impl History {
 
 fn history(seed: u64, servers: usize) -> Result<()> {
     let mut history = History::new(seed, servers)?;
-    for number in 0..STEPS {
+    let mut taken = Vec::new();
+    for _ in 0..STEPS {
         let step = *history.rng.pick(&ALL).context("some")?;
-        history
-            .step(step)
-            .with_context(|| format!("step {number}, {step:?}"))?;
+        taken.push(step);
+        history.step(step).with_context(|| format!("{taken:?}"))?;
     }
-    history.step(Step::Restore).context("the last restore")?;
+    history
+        .step(Step::Restore)
+        .with_context(|| format!("{taken:?}, and a restore"))?;
     let mut lightningd = history.start()?;
     lightningd.pay()?;
     lightningd.stop(0)?;

@@ -10,9 +10,11 @@ use backstop_tests::{
     node::Node,
     plugin::Program,
     scene::Scene,
+    seeds::{Budget, many_seeds},
     wallet::{Journal, version_of},
     watch::stop,
 };
+use std::time::Duration;
 
 /// What one of the two machines does after the takeover.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,67 +68,65 @@ fn refused(node: &Node, scene: &Scene) -> Result<()> {
     Ok(())
 }
 
-#[test]
-fn in_every_order_of_write_and_restart_after_a_takeover_the_loser_hears_no_continue() -> Result<()> {
-    let mut scene = Scene::new(300, Journal::Delete)?;
-    let mut running = Some(scene.start(1)?);
-    // The first one's directory goes when it does.
-    let _first = keep_first(&mut scene)?;
-    for (round, order) in orders(&ACTS).into_iter().enumerate() {
-        // The winner of the round before is the old machine of this one; it runs while it is taken over, every second time.
-        let old_node = scene.node.at(scene.node.lightning_dir())?;
-        let mut old = match running.take() {
-            Some(mut old) => {
-                old.pay()?;
-                if round % 2 == 0 {
-                    Some(old)
-                } else {
-                    drop(old.kill()?);
-                    None
+/// A takeover of a machine that runs or was just killed, and then these acts in this order.
+fn fight(seed: u64, order: &[Act]) -> Result<()> {
+    let mut scene = Scene::new(300 + seed, Journal::Delete)?;
+    let mut lightningd = scene.start(1)?;
+    lightningd.pay()?;
+    let mut old = Some(lightningd);
+    if seed % 2 == 1 {
+        drop(old.take().context("it runs")?.kill()?);
+    }
+    let old_node = keep_first(&mut scene)?;
+    let restored = scene.restore("new")?;
+    scene.oracle.check(&restored)?;
+    scene.node = scene
+        .node
+        .at(restored.ancestors().nth(2).context("a directory")?)?;
+    let mut new = None;
+    for act in order {
+        match act {
+            Act::OldWrites | Act::OldRestarts => match old.take() {
+                Some(mut running) if *act == Act::OldWrites => {
+                    ensure!(running.pay().is_err(), "it went on");
+                    drop(running.kill()?);
                 }
+                running => {
+                    running.map(Lightningd::kill).transpose()?;
+                    refused(&old_node, &scene)?;
+                }
+            },
+            Act::NewWrites => {
+                let mut running = match new.take() {
+                    Some(running) => running,
+                    None => scene.start_or_restart(seed)?,
+                };
+                running.pay()?;
+                new = Some(running);
             }
-            None => None,
-        };
-        let restored = scene.restore(&format!("round-{round}"))?;
-        scene.oracle.check(&restored)?;
-        scene.node = scene
-            .node
-            .at(restored.ancestors().nth(2).context("a directory")?)?;
-        for act in &order {
-            let context = || format!("round {round}: {act:?} of {order:?}");
-            match act {
-                Act::OldWrites => match old.take() {
-                    Some(mut old) => {
-                        ensure!(old.pay().is_err(), "{}: it went on", context());
-                        drop(old.kill()?);
-                    }
-                    None => refused(&old_node, &scene).with_context(context)?,
-                },
-                Act::OldRestarts => {
-                    if let Some(old) = old.take() {
-                        drop(old.kill()?);
-                    }
-                    refused(&old_node, &scene).with_context(context)?;
-                }
-                Act::NewWrites => {
-                    let mut new = match running.take() {
-                        Some(new) => new,
-                        None => scene.start(round as u64).with_context(context)?,
-                    };
-                    new.pay().with_context(context)?;
-                    running = Some(new);
-                }
-                Act::NewRestarts => {
-                    if let Some(new) = running.take() {
-                        drop(new.kill()?);
-                    }
-                    running = Some(scene.start_or_restart(round as u64).with_context(context)?);
-                }
+            Act::NewRestarts => {
+                new.take().map(Lightningd::kill).transpose()?;
+                new = Some(scene.start_or_restart(seed)?);
             }
         }
     }
-    stop(running.context("nobody runs")?)?;
+    drop(new.context("it runs")?.kill()?);
     scene.check()
+}
+
+#[test]
+fn in_every_order_of_write_and_restart_after_a_takeover_the_loser_hears_no_continue() -> Result<()> {
+    let orders = orders(&ACTS);
+    let all = orders.len() as u64;
+    let budget = Budget {
+        time: Duration::ZERO,
+        least: all,
+        most: all,
+    };
+    many_seeds(budget, |seed| {
+        let order = &orders[usize::try_from(seed)?];
+        fight(seed, order).with_context(|| format!("{order:?}"))
+    })
 }
 
 #[test]
