@@ -228,7 +228,8 @@ impl History {
                 "a server stays behind\n{}",
                 lightningd.plugin().says()
             );
-            std::thread::sleep(Duration::from_millis(100));
+            // Each look opens sessions, of which a server allows a node two in a second.
+            std::thread::sleep(Duration::from_secs(1));
         }
         let (status, says) = lightningd.stop(0)?;
         ensure!(status == 0, "{says}");
