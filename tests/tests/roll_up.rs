@@ -273,11 +273,25 @@ fn a_shadow_that_cannot_be_written_stops_roll_ups_and_nothing_else() -> Result<(
 fn a_line_that_is_cut_at_any_byte_of_a_roll_up_delays_it_and_no_more() -> Result<()> {
     let mut scene = Scene::with(13, Journal::Delete, ROLL_UP_OFTEN)?;
     let mut lightningd = scene.start(1)?;
-    for bytes in [0, 100, 2_000, 9_000, 20_000, 40_000] {
+    let cut = |lightningd: &mut Lightningd, way, bytes| -> Result<()> {
+        let before = scene.proxy.cuts();
+        scene.proxy.set(Weather::Cut(way, bytes));
+        scene.proxy.release();
+        pay_until(lightningd, "a cut", |_| scene.proxy.cuts() > before)
+    };
+    for bytes in [0, 100, 2_000, 5_000] {
         for way in [Direction::ToServer, Direction::ToClient] {
-            scene.proxy.set(Weather::Cut(way, bytes));
-            lightningd.pay()?;
+            cut(&mut lightningd, way, bytes)?;
         }
+    }
+    // From the first byte of what the roll-up sends, and of what it is answered.
+    for (way, bytes) in [(Direction::ToServer, 700), (Direction::ToClient, 100)] {
+        scene.proxy.stop_at(Step {
+            request: "PUT /v1/packs/",
+            moment: Moment::Asked,
+        });
+        pay_until(&mut lightningd, "a roll-up", |_| scene.proxy.has_stopped())?;
+        cut(&mut lightningd, way, bytes)?;
     }
     scene.proxy.set(Weather::Clear);
     pay_until_said(&mut lightningd, "Rolled up")?;

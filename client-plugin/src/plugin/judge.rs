@@ -194,4 +194,6 @@ pub(super) fn against_witness(witness: &Witness, timeline: TimelineId, server: H
 }
 
 #[cfg(test)]
+mod model_tests;
+#[cfg(test)]
 mod tests;
