@@ -13,6 +13,7 @@ use backstop_tests::{
     rng::Rng,
     scene::ROLL_UP_OFTEN,
     seeds::{Budget, many_seeds},
+    servers::Server,
     several::Several,
     sql,
     watch::PATIENCE,
@@ -89,6 +90,10 @@ impl History {
         Ok(history)
     }
 
+    fn server(&mut self, at: usize) -> Result<&mut Server> {
+        self.several.servers.get_mut(at).context("no such server")
+    }
+
     fn name(&mut self, what: &str) -> String {
         self.made += 1;
         format!("{what}-{}", self.made)
@@ -161,13 +166,13 @@ impl History {
             Step::Live => self.live(),
             Step::LiveWithServerAway if servers > 1 => {
                 let away = self.rng.index(servers);
-                self.several.servers[away].kill()?;
+                self.server(away)?.kill()?;
                 self.live()?;
-                self.several.servers[away].restart()
+                self.server(away)?.restart()
             }
             Step::LiveWithServerAway => {
-                self.several.servers[0].kill()?;
-                self.several.servers[0].restart()?;
+                self.server(0)?.kill()?;
+                self.server(0)?.restart()?;
                 self.live()
             }
             Step::KeepServer => {
@@ -175,7 +180,8 @@ impl History {
                     std::fs::remove_dir_all(self.place.path().join(format!("server-{at}")))?;
                 }
                 let at = self.rng.index(servers);
-                self.several.servers[at].keep(&self.place.path().join(format!("server-{at}")))?;
+                let copy = self.place.path().join(format!("server-{at}"));
+                self.server(at)?.keep(&copy)?;
                 self.kept = Some((at, self.takeovers));
                 Ok(())
             }
@@ -247,8 +253,8 @@ impl History {
             .map(|server| server.pointer("/account/head"));
         let heads: Vec<_> = heads.collect();
         Ok(heads
-            .windows(2)
-            .all(|pair| pair[0].is_some() && pair[0] == pair[1]))
+            .iter()
+            .all(|head| head.is_some() && Some(head) == heads.first()))
     }
 
     /// A server goes back to its older copy, while nothing else is wrong. Whoever put it there says so, or not: but where the
@@ -260,11 +266,11 @@ impl History {
         self.rest()?;
         let copy = self.place.path().join(format!("server-{at}"));
         let servers = self.several.servers.len();
-        self.several.servers[at].go_back(&copy)?;
+        self.server(at)?.go_back(&copy)?;
         std::fs::remove_dir_all(copy)?;
         let is_marked = servers == 1 && takeovers != self.takeovers || self.rng.one_in(2);
         if is_marked {
-            self.several.servers[at].mark_restored()?;
+            self.server(at)?.mark_restored()?;
         }
         if servers == 1 {
             self.do_as_told(is_marked)?;

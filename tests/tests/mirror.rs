@@ -10,7 +10,6 @@ use backstop_tests::{
     node::{Node, restored_database},
     rng::Rng,
     scene::Scene,
-    servers::Server,
     signer::Signer,
     wallet::Journal,
 };

@@ -16,10 +16,10 @@ pub(crate) fn untested(spec: &str, tests: &[(String, String)]) -> Vec<String> {
     let mut tested = BTreeSet::new();
     for (path, text) in tests {
         let lines: Vec<&str> = text.lines().map(str::trim).collect();
-        for pair in lines.windows(2) {
-            let mark = pair[0].strip_prefix("/// ").filter(|mark| is_row(mark));
+        for (line, next) in lines.iter().zip(lines.iter().skip(1)) {
+            let mark = line.strip_prefix("/// ").filter(|mark| is_row(mark));
             let Some(mark) = mark else { continue };
-            if pair[1] != "#[test]" {
+            if *next != "#[test]" {
                 faults.push(format!("{path}: {mark} stands above no test"));
             } else if rows.contains(mark) {
                 tested.insert(mark);

@@ -33,6 +33,7 @@ const PLACES: [Place; 6] = [
 ];
 
 #[derive(Clone, Copy, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "one for each word of the table")]
 struct Server {
     other_timeline: bool,
     place: Place,
