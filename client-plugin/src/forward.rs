@@ -122,7 +122,10 @@ async fn readable_records(
         let records = records_to_head(session, from, head).await?;
         let Some(first) = records.first() else { break };
         let first = opener.peek(first)?;
-        if first.context_seq == from && first.data_version.is_some_and(|version| version <= database) {
+        // The log of a node that was new begins with nothing.
+        let begins = database == 0 && from == 1;
+        let is_there = first.data_version.is_some_and(|version| version <= database);
+        if begins || first.context_seq == from && is_there {
             return Ok(records);
         }
         // Each step goes back by one whole context, so the tail is fetched few times.

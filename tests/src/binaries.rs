@@ -72,7 +72,7 @@ fn build() -> Result<()> {
         "--bin",
         "backstop-server",
     ]);
-    command.args(["--bin", "stand-in", "--bin", "yes-plugin"]);
+    command.args(["--bin", "stand-in", "--bin", "yes-plugin", "--bin", "wrong-clock"]);
     if !cfg!(debug_assertions) {
         command.arg("--release");
     }

@@ -1,4 +1,4 @@
-//! A bad network between a client and a server: it cuts, holds and delays, and never invents or repeats a byte.
+//! A bad network between a client and a server: it cuts, holds and delays, repeats pieces and invents answers.
 
 mod trap;
 
@@ -35,6 +35,10 @@ pub enum Weather {
     Cut(Direction, u64),
     /// Every piece takes this much longer.
     Delay(Duration),
+    /// So many more pieces that way come twice; then it is clear again.
+    Twice(Direction, u64),
+    /// Instead of so many more pieces of answers this comes; then it is clear again.
+    Instead(&'static [u8], u64),
 }
 
 struct Sky {
@@ -43,6 +47,8 @@ struct Sky {
     generation: u64,
     /// How often a cut has happened.
     cuts: u64,
+    /// How many pieces came twice or were replaced.
+    faults: u64,
     /// How many connections were refused.
     refusals: u64,
     /// No more connections are taken.
@@ -75,6 +81,8 @@ struct Line {
 
 /// What happens to a piece of bytes.
 struct Verdict {
+    /// What goes on before it.
+    first: Vec<u8>,
     /// How many of them go on.
     pass: usize,
     /// How much later.
@@ -98,6 +106,7 @@ impl ChaosProxy {
             weather: Weather::Clear,
             generation: 0,
             cuts: 0,
+            faults: 0,
             refusals: 0,
             closed: false,
             open: Vec::new(),
@@ -181,6 +190,11 @@ impl ChaosProxy {
         look(&self.sky).traffic.count(beginning)
     }
 
+    /// How many pieces came twice or were replaced.
+    pub fn faults(&self) -> u64 {
+        look(&self.sky).faults
+    }
+
     /// How often connections were cut after a count of bytes.
     pub fn cuts(&self) -> u64 {
         look(&self.sky).cuts
@@ -253,7 +267,9 @@ fn pump(mut from: TcpStream, mut to: TcpStream, way: Direction, sky: &(Mutex<Sky
         if let Some(delay) = verdict.delay {
             std::thread::sleep(delay);
         }
-        let wrote = to.write_all(piece.get(..verdict.pass).unwrap_or_default());
+        let wrote = to
+            .write_all(&verdict.first)
+            .and_then(|()| to.write_all(piece.get(..verdict.pass).unwrap_or_default()));
         if verdict.end || wrote.is_err() {
             break;
         }
@@ -275,12 +291,14 @@ fn judge(sky: &(Mutex<Sky>, Condvar), way: Direction, piece: &[u8], line: Line) 
     }
     if guard.generation != line.generation {
         return Verdict {
+            first: Vec::new(),
             pass: 0,
             delay: None,
             end: true,
         };
     }
     let all = Verdict {
+        first: Vec::new(),
         pass: len,
         delay: None,
         end: false,
@@ -301,11 +319,36 @@ fn judge(sky: &(Mutex<Sky>, Condvar), way: Direction, piece: &[u8], line: Line) 
             // This connection ends by itself, behind its last bytes.
             Verdict {
                 pass: usize::try_from(left).unwrap_or(len),
-                delay: None,
                 end: true,
+                ..all
+            }
+        }
+        Weather::Twice(twice, left) if twice == way => {
+            guard.weather = spent(left, |left| Weather::Twice(twice, left));
+            guard.faults += 1;
+            Verdict {
+                first: piece.to_vec(),
+                ..all
+            }
+        }
+        Weather::Instead(answer, left) if way == Direction::ToClient => {
+            guard.weather = spent(left, |left| Weather::Instead(answer, left));
+            guard.faults += 1;
+            Verdict {
+                first: answer.to_vec(),
+                pass: 0,
+                ..all
             }
         }
         _ => all,
+    }
+}
+
+/// The weather after one more of its pieces.
+fn spent(left: u64, rest: impl FnOnce(u64) -> Weather) -> Weather {
+    match left {
+        0 | 1 => Weather::Clear,
+        _ => rest(left - 1),
     }
 }
 
@@ -388,6 +431,26 @@ mod tests {
             assert_eq!(back, request);
         }
         assert_eq!(proxy.requests("PUT /v1/packs/"), 2);
+    }
+
+    #[test]
+    fn a_piece_comes_twice_or_another_one_in_its_place_as_often_as_was_asked() {
+        let proxy = ChaosProxy::start(&echo()).unwrap();
+        let mut stream = TcpStream::connect(proxy.address).unwrap();
+        let mut say = |expected: &[u8]| {
+            stream.write_all(b"hello").unwrap();
+            let mut back = vec![0; expected.len()];
+            stream.read_exact(&mut back).unwrap();
+            assert_eq!(back, expected);
+        };
+        proxy.set(Weather::Twice(Direction::ToServer, 1));
+        say(b"hellohello");
+        say(b"hello");
+        proxy.set(Weather::Instead(b"no", 2));
+        say(b"no");
+        say(b"no");
+        say(b"hello");
+        assert_eq!(proxy.faults(), 3);
     }
 
     #[test]

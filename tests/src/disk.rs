@@ -95,6 +95,13 @@ pub fn copy_database(from: &Path, into: &Path) -> Result<PathBuf> {
     Ok(to)
 }
 
+/// Copies a directory with everything in it under a new name, which must be free.
+pub fn copy_directory(from: &Path, to: &Path) -> Result<()> {
+    let done = Command::new("cp").arg("-a").arg(from).arg(to).status()?;
+    anyhow::ensure!(done.success(), "cp -a {} {}", from.display(), to.display());
+    Ok(())
+}
+
 /// The words before a command that give it, and nobody else, a file system of its own at `directory` with room for so many
 /// bytes. `None` where this machine does not allow that.
 #[must_use]

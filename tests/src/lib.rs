@@ -10,6 +10,7 @@
 //! | [`replayer`] | batches back into a database, written independently of the product's |
 //! | [`heard`] | what a plugin that always agrees was told |
 //! | [`oracle`] | what the node acted on, for whatever is lost and found again |
+//! | [`halted`] | the last word of a node that does not start, and what a person types then |
 //! | [`golden`] | transcripts of the plugin's streams |
 //! | [`node`], [`servers`], [`chaos_proxy`] | a node's directory, a real server, a bad network |
 //! | [`signer`], [`device`], [`socks_proxy`] | the node's signature, another device with a mirror, a way to onion services |
@@ -17,7 +18,7 @@
 //! | [`caller`] | a client of the server that can say anything |
 //! | [`compare`] | two databases, row by row |
 //! | [`figures`] | numbers for people |
-//! | [`rng`] | chance that can be repeated |
+//! | [`rng`], [`seeds`] | chance that can be repeated, and many tries of it |
 //! | [`binaries`] | where the programs under test are |
 //! | [`tools`] | which other programs tests start, and where they are |
 //! | [`mod@bench`] | what all of it costs |
@@ -32,6 +33,7 @@ pub mod disk;
 pub mod figures;
 pub mod fixtures;
 pub mod golden;
+pub mod halted;
 pub mod heard;
 pub mod json_rpc;
 pub mod lightningd;
@@ -42,6 +44,7 @@ pub mod replayer;
 pub mod rng;
 pub mod scene;
 pub mod schema;
+pub mod seeds;
 pub mod servers;
 pub mod several;
 pub mod signer;

@@ -1,6 +1,6 @@
 //! A node's directory and what a person types about it.
 
-use crate::binaries;
+use crate::{binaries, disk};
 use anyhow::{Context, Result, ensure};
 use backstop_protocol::{
     hash::hkdf_sha256,
@@ -8,7 +8,7 @@ use backstop_protocol::{
 };
 use secp256k1::{PublicKey, SecretKey};
 use std::{
-    os::unix::fs::PermissionsExt,
+    os::unix::fs::{MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
@@ -57,6 +57,23 @@ impl Node {
             std::fs::write(node.hsm_secret(), node.secret)?;
         }
         Ok(node)
+    }
+
+    /// A copy of its whole lightning-dir under another name, as somebody makes one by hand.
+    pub fn copied(&self, to: &Path) -> Result<Self> {
+        disk::copy_directory(&self.directory, to)?;
+        self.at(to)
+    }
+
+    /// The same as a clone of the whole disk: even its inodes are those of the original.
+    pub fn cloned(&self, to: &Path) -> Result<Self> {
+        let clone = self.copied(to)?;
+        let runs = clone.network_dir().join("backstop/runs");
+        let mut content: serde_json::Value = serde_json::from_slice(&std::fs::read(&runs)?)?;
+        let place = content.pointer_mut("/place/inode").context("no inode")?;
+        *place = std::fs::metadata(&runs)?.ino().into();
+        std::fs::write(&runs, serde_json::to_vec(&content)?)?;
+        Ok(clone)
     }
 
     /// `<lightning-dir>`.

@@ -85,6 +85,24 @@ impl Scene {
             .with_context(|| format!("the second start, after {first}"))
     }
 
+    /// A life in which no backup listens: it ends in order.
+    pub fn live_without_backup(&mut self, seed: u64) -> Result<()> {
+        let mut yes = Program::new(binaries::binary("yes-plugin")?);
+        let heard = self.node.lightning_dir().join("heard");
+        yes.variables
+            .push(("YES_PLUGIN_LOG".to_owned(), heard.display().to_string()));
+        let backstop = std::mem::replace(&mut self.options.program, yes);
+        let lived = self
+            .start(seed)
+            .map_err(anyhow::Error::from)
+            .and_then(|mut life| {
+                life.pay()?;
+                Ok(life.stop(0)?)
+            });
+        self.options.program = backstop;
+        lived.map(|_| ())
+    }
+
     /// Restores from the secret alone into an empty directory; the database there.
     pub fn restore(&self, name: &str) -> Result<PathBuf> {
         let to = self.restored.path().join(name);

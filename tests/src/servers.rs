@@ -145,6 +145,41 @@ impl Server {
         Ok(())
     }
 
+    /// Its operator says that its data are a copy of an earlier time.
+    pub fn mark_restored(&self) -> Result<()> {
+        let said = Command::new(binaries::binary("backstop-server")?)
+            .args(["restored", "--data"])
+            .arg(&self.data)
+            .output()?;
+        anyhow::ensure!(said.status.success(), "{said:?}");
+        Ok(())
+    }
+
+    /// Stops it, and keeps a copy of its data under a name that is free.
+    pub fn keep(&mut self, to: &Path) -> Result<()> {
+        self.stop()?;
+        crate::disk::copy_directory(&self.data, to)?;
+        self.restart()
+    }
+
+    /// Stops it, and starts it again on data that were kept.
+    pub fn go_back(&mut self, to: &Path) -> Result<()> {
+        self.kill()?;
+        std::fs::remove_dir_all(&self.data)?;
+        crate::disk::copy_directory(to, &self.data)?;
+        self.restart()
+    }
+
+    /// Loses everything but its identity.
+    pub fn lose_everything(&mut self) -> Result<()> {
+        self.stop()?;
+        let database = self.data.join("backstop.sqlite3");
+        for suffix in ["", "-wal", "-shm"] {
+            crate::disk::remove(&crate::disk::beside(&database, suffix))?;
+        }
+        self.restart()
+    }
+
     /// The packs that it keeps, in the order of their names.
     pub fn packs(&self) -> Result<Vec<PathBuf>> {
         let mut packs = files_under(&self.data.join("packs"))?;

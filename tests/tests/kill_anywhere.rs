@@ -8,54 +8,17 @@ use backstop_tests::{
     lightningd::{Death, Fault, Lightningd, Moment, Victim},
     rng::Rng,
     scene::Scene,
+    seeds::{Budget, many_seeds},
     wallet::Journal,
+    watch::pay_until,
 };
-use std::{
-    sync::atomic::{AtomicU64, Ordering},
-    time::{Duration, Instant},
+use std::time::Duration;
+
+const BUDGET: Budget = Budget {
+    time: Duration::from_mins(1),
+    least: 6,
+    most: 400,
 };
-
-/// No new seed is begun after this.
-const BUDGET: Duration = Duration::from_mins(1);
-/// However slow the machine is, so many are run.
-const LEAST: u64 = 6;
-/// However fast it is, no more.
-const MOST: u64 = 400;
-
-/// Runs `scenario` with one seed after another on both cores.
-#[expect(
-    clippy::print_stderr,
-    reason = "seeds are told, so that a failure can be repeated"
-)]
-fn many_seeds(scenario: impl Fn(u64) -> Result<()> + Sync) -> Result<()> {
-    if let Ok(seed) = std::env::var("BACKSTOP_SEED") {
-        return scenario(seed.parse()?);
-    }
-    let (next, started) = (AtomicU64::new(0), Instant::now());
-    let worker = || -> Result<()> {
-        loop {
-            let seed = next.fetch_add(1, Ordering::Relaxed);
-            if seed >= MOST || (seed >= LEAST && started.elapsed() > BUDGET) {
-                return Ok(());
-            }
-            scenario(seed).with_context(|| format!("seed {seed}"))?;
-        }
-    };
-    std::thread::scope(|scope| {
-        let workers = [scope.spawn(worker), scope.spawn(worker)];
-        workers.into_iter().try_for_each(|worker| {
-            worker
-                .join()
-                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        })
-    })?;
-    eprintln!(
-        "{} seeds in {:?}",
-        next.load(Ordering::Relaxed),
-        started.elapsed()
-    );
-    Ok(())
-}
 
 fn journal(rng: &mut Rng) -> Journal {
     if rng.one_in(3) {
@@ -90,7 +53,7 @@ fn finish(mut scene: Scene, seed: u64) -> Result<()> {
 
 #[test]
 fn a_process_killed_at_any_moment_loses_nothing_that_was_acknowledged() -> Result<()> {
-    many_seeds(|seed| {
+    many_seeds(BUDGET, |seed| {
         let mut rng = Rng::new(seed);
         let mut scene = Scene::new(seed, journal(&mut rng))?;
         let mut orphans = Vec::new();
@@ -127,7 +90,7 @@ fn a_process_killed_at_any_moment_loses_nothing_that_was_acknowledged() -> Resul
 
 #[test]
 fn a_server_killed_or_cut_off_at_any_byte_is_waited_for_and_nothing_is_doubled() -> Result<()> {
-    many_seeds(|seed| {
+    many_seeds(BUDGET, |seed| {
         let mut rng = Rng::new(seed ^ 0x5e4e);
         let mut scene = Scene::new(seed, journal(&mut rng))?;
         let mut lightningd = scene.start(seed)?;
@@ -137,13 +100,15 @@ fn a_server_killed_or_cut_off_at_any_byte_is_waited_for_and_nothing_is_doubled()
             } else {
                 Direction::ToClient
             };
-            let bytes = rng.below(if way == Direction::ToServer { 60_000 } else { 6000 });
+            // Less than one payment sends: it is a batch, or the answer to one, that is cut.
+            let bytes = rng.below(if way == Direction::ToServer { 6000 } else { 3000 });
+            let before = scene.proxy.cuts();
             scene.proxy.set(Weather::Cut(way, bytes));
             if rng.one_in(2) {
                 scene.server.kill()?;
                 scene.server.restart()?;
             }
-            lightningd.pay()?;
+            pay_until(&mut lightningd, "a cut", |_| scene.proxy.cuts() > before)?;
         }
         scene.proxy.set(Weather::Clear);
         let (status, says) = lightningd.stop(0)?;

@@ -10,7 +10,6 @@ use backstop_tests::{
     node::{Node, restored_database},
     rng::Rng,
     scene::Scene,
-    servers::Server,
     signer::Signer,
     wallet::Journal,
 };
@@ -328,22 +327,6 @@ fn a_grant_is_signed_by_hand_too_and_by_the_node_alone() -> Result<()> {
     Ok(())
 }
 
-/// A copy of a server's data at this moment, while it is stopped.
-fn copy(from: &Path, to: &Path) -> Result<()> {
-    let done = Command::new("cp").arg("-a").arg(from).arg(to).status()?;
-    ensure!(done.success(), "cp failed");
-    Ok(())
-}
-
-fn mark_restored(server: &Server) -> Result<()> {
-    let said = Command::new(backstop_tests::binaries::binary("backstop-server")?)
-        .args(["restored", "--data"])
-        .arg(server.data())
-        .output()?;
-    ensure!(said.status.success(), "{said:?}");
-    Ok(())
-}
-
 #[test]
 fn a_server_that_lost_records_holds_the_node_until_its_owner_goes_on_and_a_mirror_keeps_what_was_lost()
 -> Result<()> {
@@ -354,7 +337,7 @@ fn a_server_that_lost_records_holds_the_node_until_its_owner_goes_on_and_a_mirro
     let device = Device::granted(&scene.node)?;
     let kept = tempfile::tempdir()?;
     scene.server.stop()?;
-    copy(scene.server.data(), &kept.path().join("old"))?;
+    disk::copy_directory(scene.server.data(), &kept.path().join("old"))?;
     scene.server.restart()?;
     let mut lightningd = scene.start(2)?;
     lightningd.pay()?;
@@ -365,8 +348,8 @@ fn a_server_that_lost_records_holds_the_node_until_its_owner_goes_on_and_a_mirro
     // The operator brings back the copy, and says so.
     scene.server.stop()?;
     std::fs::remove_dir_all(scene.server.data())?;
-    copy(&kept.path().join("old"), scene.server.data())?;
-    mark_restored(&scene.server)?;
+    disk::copy_directory(&kept.path().join("old"), scene.server.data())?;
+    scene.server.mark_restored()?;
     scene.server.restart()?;
     let status = scene.node.command(&["status"])?;
     ensure!(status.stdout.contains("restored from a copy"), "{status:?}");
@@ -427,62 +410,6 @@ fn a_server_that_lost_records_holds_the_node_until_its_owner_goes_on_and_a_mirro
         "{said:?}"
     );
     Ok(())
-}
-
-#[test]
-fn a_server_that_was_restored_and_lost_nothing_is_adopted_and_goes_on() -> Result<()> {
-    let mut scene = Scene::new(36, Journal::Delete)?;
-    let mut lightningd = scene.start(1)?;
-    lightningd.pay()?;
-    mark_restored(&scene.server)?;
-    ensure!(lightningd.pay().is_err(), "a held node committed");
-    lightningd.kill()?;
-    scene.server.kill()?;
-    scene.server.restart()?;
-    ensure!(scene.start(2).is_err(), "a held node started");
-    let said = scene
-        .node
-        .command(&["adopt", "--server-lost-records"])?
-        .failure()?;
-    ensure!(said.stderr.contains("lost nothing"), "{said:?}");
-    let said = scene.node.command(&["adopt"])?.success()?;
-    ensure!(said.stdout.contains("last heard from"), "{said:?}");
-    let mut lightningd = scene.start(3)?;
-    lightningd.pay()?;
-    lightningd.stop(0)?;
-    scene.check()
-}
-
-#[test]
-fn a_server_that_lost_everything_gets_it_anew() -> Result<()> {
-    let mut scene = Scene::new(32, Journal::Delete)?;
-    let mut lightningd = scene.start(1)?;
-    lightningd.pay()?;
-    lightningd.stop(0)?;
-    scene.server.stop()?;
-    let database = scene.server.data().join("backstop.sqlite3");
-    for file in [
-        database.clone(),
-        database.with_extension("sqlite3-wal"),
-        database.with_extension("sqlite3-shm"),
-    ] {
-        if file.exists() {
-            std::fs::remove_file(file)?;
-        }
-    }
-    scene.server.restart()?;
-    ensure!(
-        scene.start(2).is_err(),
-        "the node started on a server that lost its records"
-    );
-    scene
-        .node
-        .command(&["adopt", "--server-lost-records"])?
-        .success()?;
-    let mut lightningd = scene.start(3)?;
-    lightningd.pay()?;
-    lightningd.stop(0)?;
-    scene.check()
 }
 
 #[test]

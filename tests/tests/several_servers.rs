@@ -9,9 +9,10 @@ use backstop_tests::{
     rng::Rng,
     scene::ROLL_UP_OFTEN,
     several::Several,
-    watch::{PATIENCE, pay_until},
+    watch::{PATIENCE, lines, pay_until},
 };
 use nix::sys::signal::{Signal, kill};
+use std::time::{Duration, Instant};
 
 /// A batch reaches one server, nobody hears of it, and the plugin dies.
 fn kill_once_it_is_there(lightningd: &mut Lightningd, proxy: &ChaosProxy) -> Result<()> {
@@ -172,6 +173,86 @@ fn with_two_of_three_away_the_node_waits_and_goes_on_once_one_is_back() -> Resul
     })?;
     stop(lightningd)?;
     several.check(2, "checked")?;
+    Ok(())
+}
+
+#[test]
+fn whichever_two_of_three_fail_in_whichever_order_the_node_waits_and_goes_on_with_whichever_comes_back_first()
+-> Result<()> {
+    let mut round = 0;
+    for first in 0..3 {
+        for second in (0..3).filter(|second| *second != first) {
+            round += 1;
+            let mut several = Several::new(40 + round, 3, "majority", &[])?;
+            let mut lightningd = several.start(1)?;
+            several.servers[first].kill()?;
+            lightningd.pay()?;
+            several.servers[second].kill()?;
+            let (back, later) = if round % 2 == 0 {
+                (first, second)
+            } else {
+                (second, first)
+            };
+            let third = 3 - first - second;
+            let before = several.oracle.version();
+            std::thread::scope(|scope| -> Result<()> {
+                let paid = scope.spawn(|| lightningd.pay());
+                // The one that is left has the batch, and it is not acknowledged for that.
+                let records = || several.proxies[third].requests("POST /v1/records");
+                let sent = records();
+                let begun = Instant::now();
+                while records() == sent {
+                    ensure!(begun.elapsed() < PATIENCE, "no batch came to the third");
+                    std::thread::sleep(Duration::from_millis(10));
+                }
+                ensure!(!paid.is_finished(), "it did not wait");
+                assert_eq!(several.oracle.version(), before, "one of three was enough");
+                several.servers[back].restart()?;
+                paid.join()
+                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+                Ok(())
+            })?;
+            several.servers[later].restart()?;
+            lightningd.pay()?;
+            drop(lightningd.kill()?);
+            several
+                .check(later, "checked")
+                .with_context(|| format!("{first}, then {second}; {back} came back first"))?;
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn one_of_three_that_goes_back_to_an_older_copy_gets_from_the_others_what_it_lost() -> Result<()> {
+    for said in [false, true] {
+        let mut several = Several::new(60 + u64::from(said), 3, "majority", &[])?;
+        let kept = tempfile::tempdir()?;
+        let old = kept.path().join("old");
+        let mut lightningd = several.start(1)?;
+        several.servers[1].keep(&old)?;
+        lightningd.pay()?;
+        stop(lightningd)?;
+        several.servers[1].go_back(&old)?;
+        if said {
+            several.servers[1].mark_restored()?;
+        }
+        // The two others hold everything: nobody is halted.
+        let mut lightningd = several.start(2)?;
+        lightningd.pay()?;
+        let is_held = lines(&mut lightningd, "restored from a copy");
+        ensure!(said != is_held.is_empty(), "{}", lightningd.plugin().says());
+        stop(lightningd)?;
+        if said {
+            several.node.command(&["adopt"])?.success()?;
+        }
+        // From here on the one that went back is needed.
+        let mut lightningd = several.start(3)?;
+        several.servers[2].kill()?;
+        lightningd.pay()?;
+        stop(lightningd)?;
+        several.check(1, "checked")?;
+    }
     Ok(())
 }
 

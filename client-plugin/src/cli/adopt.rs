@@ -119,6 +119,10 @@ async fn allow(node: &Node, args: &Args) -> anyhow::Result<()> {
     outage::allow(&opened, &node.keys, args.old_node_is_off).await
 }
 
+/// The way on where this database cannot be brought forward.
+const UNCHANGED: &str =
+    "nothing was changed, here or at the server. `backstop restore` makes a new database from the backup";
+
 async fn adopt(node: &Node, out: &mut dyn Write) -> anyhow::Result<()> {
     let path = node.database();
     ensure!(
@@ -142,15 +146,24 @@ async fn adopt(node: &Node, out: &mut dyn Write) -> anyhow::Result<()> {
     }
     let mut replay = Replay::open(&path, Durability::Full)
         .with_context(|| format!("{} cannot be opened", path.display()))?;
-    let database = replay
-        .data_version()
-        .context("this database holds no node yet: start lightningd instead")?;
-    check(node, &reader, &before, database).await?;
+    let database = replay.data_version().with_context(|| {
+        format!(
+            "{} holds no node, and the backup has one: nothing was changed. Remove it, and `backstop restore` makes a new \
+             database from the backup",
+            path.display()
+        )
+    })?;
+    let newest = check(node, &reader, &before, database).await?;
 
     // Before anybody is fenced off: where this fails, whoever writes now goes on.
     prove_equal(node, &reader, before.head, &replay, database)
         .await
-        .context("nothing was changed, here or at the server. `backstop restore` makes a new database from the backup")?;
+        .context(UNCHANGED)?;
+    if database < newest {
+        missing_batches(node, &reader, before.head, database, |_| true)
+            .await
+            .context(UNCHANGED)?;
+    }
     writeln!(out, "This database is what the backup had at version {database}.")?;
 
     let instance = InstanceId(node.ambient.rng.array());
@@ -248,8 +261,9 @@ async fn check(node: &Node, session: &Session, account: &AccountState, database:
         .context("the backup holds no database yet")?;
     ensure!(
         database <= backup,
-        "this database is newer than the backup (version {database}, the backup {backup}): nothing was changed. Keep it, and \
-         see both with `backstop status`"
+        "this database is newer than the backup (version {database}, the backup {backup}): nothing was changed. Keep it. If no \
+         other machine ran this node since, type: backstop adopt --server-lost-records. If one did, its state is the one to go \
+         on with: `backstop restore` makes a new database from the backup"
     );
     Ok(backup)
 }

@@ -46,7 +46,8 @@ impl Halted {
                 format!(
                     "The server holds {has} of this node, but record {} was acknowledged: the server lost data or serves \
                      an old copy of it. Nothing is lost here: this database is complete. Do not delete it. Ask whoever runs \
-                     the server to bring its data back, then start the node again.",
+                     the server to bring its data back, then start lightningd again. If they are gone for good, type: \
+                     backstop adopt {dir} --server-lost-records",
                     witness.seq
                 )
             }
@@ -69,9 +70,17 @@ impl Halted {
                 "This database is {by} update(s) older than the backup: starting on it would lose channel funds. Nothing is \
                  lost: the backup has the newer state. To bring this directory forward, type: backstop adopt {dir}"
             ),
-            Halt::NewerThanForeign { by } => format!(
-                "This database is {by} update(s) newer than the backup, and the backup does not end where this directory \
-                 last saw it end. Nothing is changed on either side. To see both, type: backstop status {dir}"
+            Halt::Empty { by } => format!(
+                "There is no database here, and the backup has one of version {by}: a new one in its place would lose \
+                 channel funds. Nothing is lost. Remove the empty file that lightningd just made, and to get the database \
+                 back type: {}",
+                Restore(network_dir)
+            ),
+            Halt::Newer { by } => format!(
+                "This database is {by} update(s) newer than the backup, which does not end where this directory last saw it \
+                 acknowledged: lightningd went on without the backup, or the server lost what came after. Nothing is lost: \
+                 this database is the complete one. Do not delete it. To go on from it, type: backstop adopt {dir} \
+                 --server-lost-records"
             ),
         })
     }
@@ -116,6 +125,10 @@ impl Halted {
                 "Another machine or directory took this node over{since}. This one must not act any more: it would lose \
                  channel funds. Nothing is lost: the other one holds the newest state. Leave this one off; only if the \
                  other one is gone for good, type: backstop adopt {dir}"
+            ),
+            ProblemCode::ServerRestored => format!(
+                "{url} says that its own data were restored from a copy{since}: it may lack records of this node. The node is \
+                 halted; nothing is lost. To compare the two and go on, type: backstop adopt {dir}"
             ),
             ProblemCode::GrantRevoked
             | ProblemCode::GrantExpired
@@ -172,6 +185,22 @@ impl fmt::Display for Where<'_> {
             f,
             "--lightning-dir {} --network {network}",
             lightning_dir.display()
+        )
+    }
+}
+
+/// The command that brings this directory's database back.
+struct Restore<'a>(&'a Path);
+
+impl fmt::Display for Restore<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let network = self.0.file_name().unwrap_or_default().to_string_lossy();
+        let lightning_dir = self.0.parent().unwrap_or(Path::new("."));
+        write!(
+            f,
+            "backstop restore --server URL --to {} --network {network} --hsm-secret {}",
+            lightning_dir.display(),
+            self.0.join("hsm_secret").display()
         )
     }
 }
@@ -242,7 +271,8 @@ mod tests {
             Halt::UnknownWriter { server: head },
             Halt::Behind { by: 2 },
             Halt::Older { by: 2 },
-            Halt::NewerThanForeign { by: 2 },
+            Halt::Empty { by: 2 },
+            Halt::Newer { by: 2 },
         ];
         for halt in halts {
             let text = Halted::judged(halt, Path::new("/n/regtest")).to_string();

@@ -32,7 +32,7 @@ mod writer;
 
 pub(crate) use batch::predecessor;
 pub(crate) use halt::Utc;
-pub(crate) use outside::{Seen, look, newest_version};
+pub(crate) use outside::{Seen, look, newest_run, newest_version};
 pub(crate) use watch::unprotected;
 
 use crate::{

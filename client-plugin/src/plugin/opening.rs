@@ -52,7 +52,8 @@ pub(super) async fn open(
         Some(lock) => lock,
         None => wait_for_lock(&node.directory).await.map_err(|error| {
             Halted::new(format!(
-                "{error}: is another lightningd running on this directory? The node is halted; nothing is lost."
+                "{error}: is another lightningd running on this directory? The node is halted; nothing is lost. Stop the other one, \
+                 and start lightningd again."
             ))
         })?,
     };
@@ -106,7 +107,7 @@ pub(super) async fn open(
     let judgement = judge(&facts);
     if let Judgement::Halt(halt) = judgement {
         return Err(match (halt, recovery) {
-            (Halt::Behind { by }, Recovery::Impossible(reason)) => {
+            (Halt::Behind { by } | Halt::Empty { by }, Recovery::Impossible(reason)) => {
                 Halted::not_recovered(by, reason, &node.network_dir)
             }
             _ => Halted::judged(halt, &node.network_dir),

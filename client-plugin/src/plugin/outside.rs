@@ -10,7 +10,7 @@ use crate::{
     record::Opener,
     remote::{RemoteError, Session},
 };
-use backstop_protocol::api::AccountState;
+use backstop_protocol::{api::AccountState, id::RunId};
 
 /// What a look at a server shows.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,14 +61,24 @@ pub(crate) async fn look(
     })
 }
 
-/// The version of the database that the newest batch or bridged gap leads to.
+/// The run that wrote the newest record, and the version of the database that the newest batch or bridged gap leads to.
+pub(crate) async fn newest_run(
+    node: &Node,
+    session: &Session,
+    account: &AccountState,
+) -> anyhow::Result<Option<(RunId, Option<u64>)>> {
+    match newest::last(session, &Opener::new(&node.keys.record), account).await? {
+        Ok(last) => Ok(last.map(|last| (last.run, last.data_version))),
+        Err(halt) => anyhow::bail!("{halt}"),
+    }
+}
+
+/// The version alone.
 pub(crate) async fn newest_version(
     node: &Node,
     session: &Session,
     account: &AccountState,
 ) -> anyhow::Result<Option<u64>> {
-    match newest::last(session, &Opener::new(&node.keys.record), account).await? {
-        Ok(last) => Ok(last.and_then(|last| last.data_version)),
-        Err(halt) => anyhow::bail!("{halt}"),
-    }
+    let newest = newest_run(node, session, account).await?;
+    Ok(newest.and_then(|(_, version)| version))
 }

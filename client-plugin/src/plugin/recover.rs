@@ -90,9 +90,8 @@ pub(super) async fn recover(network_dir: &Path, ambient: &Ambient) -> (Recovery,
 async fn bring_forward(node: &Node, runs: &Runs) -> Result<u64, Halted> {
     let failed = |error: &dyn std::fmt::Display| Halted::new(error.to_string());
     let mut replay = Replay::open(&node.database(), Durability::Full).map_err(|error| failed(&error))?;
-    let Some(database) = replay.data_version() else {
-        return Ok(0);
-    };
+    // Before lightningd's very first commit there is nothing at all.
+    let database = replay.data_version().unwrap_or(0);
     let witness = node.directory.witness().map_err(|error| failed(&error))?;
     if runs.clean && witness.is_some_and(|witness| witness.data_version == database) {
         return Ok(0);
@@ -120,6 +119,10 @@ async fn bring_forward(node: &Node, runs: &Runs) -> Result<u64, Halted> {
         return Ok(0);
     }
     let by = backup - database;
+    if database == 0 && (runs.clean || by > POWER_CUT) {
+        // That was no power cut: the database is gone. The first batch is refused with the way to get it back.
+        return Ok(0);
+    }
     let work = async {
         let confirmed = if node.config.servers.len() > 1 {
             Some(confirm(node).await?)

@@ -6,6 +6,7 @@ mod dependencies;
 mod documents;
 mod key_types;
 mod migrations;
+mod rows;
 mod source;
 mod tree;
 
@@ -150,6 +151,17 @@ fn every_section_that_a_comment_cites_is_in_the_specification() {
         tree.files(".rs")
             .flat_map(|file| documents::uncited_sections(&file.path, &file.text, &spec)),
     );
+}
+
+#[test]
+fn every_row_of_the_table_of_starts_has_a_test_of_its_own() {
+    let tree = Tree::of_project();
+    let tests: Vec<_> = tree
+        .files(".rs")
+        .filter(|file| file.path.starts_with("tests/tests/"))
+        .map(|file| (file.path, file.text))
+        .collect();
+    assert_clean(rows::untested(&tree.read("protocol/SPEC.md"), &tests));
 }
 
 #[test]

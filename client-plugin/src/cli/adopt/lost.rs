@@ -8,14 +8,15 @@
 use crate::{
     directory::Witness,
     node::Node,
-    plugin::{Utc, newest_version},
+    plugin::{Utc, newest_run, newest_version},
     quorum::{Takeover, Who},
     remote::Session,
     replay::{Durability, Replay},
 };
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, ensure};
 use backstop_protocol::{
     api::{AccountState, ProofReport},
+    head::Head,
     id::{InstanceId, RunId},
 };
 use std::{cmp::Ordering, io::Write};
@@ -26,17 +27,16 @@ pub(super) async fn adopt(node: &Node, out: &mut dyn Write) -> anyhow::Result<()
     let database = judge(node, &reader, &before).await?;
     writeln!(
         out,
-        "{} ends at record {}, and record {} was acknowledged here: it lost what came after.{}",
+        "{} ends at record {} and lacks what came after; this database has it.{}",
         reader.url(),
         before.head.seq,
-        node.directory.witness()?.map_or(0, |witness| witness.head.seq),
         before.writer_seen_at.map_or_else(String::new, |seen| format!(
             " It last heard from this node's writer {} s ago ({}).",
             before.time.millis_since(seen) / 1000,
             Utc(seen)
         ))
     )?;
-    let witness = node.directory.witness()?.context("the witness is gone")?;
+    let acknowledged = node.directory.witness()?.map_or(0, |witness| witness.head.epoch);
     let instance = InstanceId(node.ambient.rng.array());
     let who = Who {
         instance,
@@ -46,7 +46,7 @@ pub(super) async fn adopt(node: &Node, out: &mut dyn Write) -> anyhow::Result<()
     };
     // Above the epochs of what was lost, so that nobody takes those records for newer.
     let needed = node.config.rule().to_take_over();
-    let taken = Takeover::begin(&node.doors(), who, needed, witness.head.epoch)
+    let taken = Takeover::begin(&node.doors(), who, needed, acknowledged)
         .await
         .context("this directory cannot take over; nothing was changed here")?;
     let (session, account) = (taken.session()?, taken.account()?);
@@ -83,16 +83,12 @@ pub(super) async fn adopt(node: &Node, out: &mut dyn Write) -> anyhow::Result<()
     Ok(())
 }
 
-/// Whether the server lost records that this directory saw acknowledged, and this database holds what they said; its version.
+/// Whether the server lost records that this directory wrote, and this database holds what they said; its version.
 async fn judge(node: &Node, session: &Session, account: &AccountState) -> anyhow::Result<u64> {
-    let Some(witness) = node.directory.witness()? else {
-        bail!(
-            "nothing was ever acknowledged here, so nothing of this directory can be lost: type backstop adopt without --server-lost-records"
-        );
-    };
-    if let Some(runs) = node.directory.runs()? {
+    let (witness, runs) = (node.directory.witness()?, node.directory.runs()?);
+    if let Some(runs) = &runs {
         ensure!(
-            !node.directory.is_copied(&runs)?,
+            !node.directory.is_copied(runs)?,
             "this directory is a copy, and its database may be older than the one that the server lost. Nothing was changed. \
              Do this in the original, or where that is gone use backstop restore or backstop adopt"
         );
@@ -100,7 +96,8 @@ async fn judge(node: &Node, session: &Session, account: &AccountState) -> anyhow
     ensure!(
         account
             .timeline
-            .is_none_or(|timeline| timeline == witness.timeline),
+            .zip(witness)
+            .is_none_or(|(timeline, witness)| timeline == witness.timeline),
         "{} shows another history of this node than the one that was acknowledged here: nothing was changed",
         session.url()
     );
@@ -114,15 +111,16 @@ async fn judge(node: &Node, session: &Session, account: &AccountState) -> anyhow
         .with_context(|| format!("{} cannot be opened", path.display()))?;
     let database = replay.data_version().context("this database holds no node yet")?;
     replay.close()?;
-    let lost = match account.head.cmp_place(&witness.head) {
+    let newest = newest_run(node, session, account).await?;
+    let is_newer = newest.is_none_or(|(_, backup)| backup.is_none_or(|backup| backup < database));
+    let is_ours = newest.zip(runs).is_some_and(|((run, _), runs)| runs.knows(run));
+    let acknowledged = witness.map_or(Head::EMPTY, |witness| witness.head);
+    let lost = match account.head.cmp_place(&acknowledged) {
         Ordering::Less => true,
         // This very command was cut off after it wrote its witness, or typed again before lightningd was started.
-        Ordering::Equal if account.held_since.is_some() && account.head == witness.head => {
-            newest_version(node, session, account)
-                .await?
-                .is_none_or(|backup| backup < database)
-        }
-        _ => false,
+        Ordering::Equal => account.held_since.is_some() && account.head == acknowledged && is_newer,
+        // The witness lags behind what was lost; or lightningd went on without the backup.
+        Ordering::Greater => is_ours && is_newer,
     };
     ensure!(
         lost,
@@ -131,14 +129,14 @@ async fn judge(node: &Node, session: &Session, account: &AccountState) -> anyhow
          --server-lost-records",
         session.url(),
         account.head,
-        witness.head
+        acknowledged
     );
+    let least = witness.map_or(0, |witness| witness.data_version);
     ensure!(
-        database >= witness.data_version,
-        "this database is at version {database}, and version {} was acknowledged: both have lost records, and a node that is \
+        database >= least,
+        "this database is at version {database}, and version {least} was acknowledged: both have lost records, and a node that is \
          started so can lose its channels. Nothing was changed. Look for another server, a mirror or another disk that holds \
-         them",
-        witness.data_version
+         them"
     );
     Ok(database)
 }
