@@ -25,6 +25,22 @@ const READ_ALONE: &[(&str, &str)] = &[
         "three servers: tests/several_servers.rs",
     ),
     (
+        "backstop server replace https://a.example https://d.example --network bitcoin",
+        "as above: tests/server_changes.rs",
+    ),
+    (
+        "backstop server add https://e.example --network bitcoin",
+        "as above",
+    ),
+    (
+        "backstop server remove https://b.example --network bitcoin",
+        "as above",
+    ),
+    (
+        "backstop-server copy --data /var/lib/backstop-server --to-database 'postgres://backstop@db.example.org/backstop?sslmode=verify-full' --to-packs s3://my-bucket/backstop",
+        "no such database or bucket: tests/moving.rs moves a server to real ones",
+    ),
+    (
         "backstop import --network bitcoin --backup-py /mnt/backup/lightningd.bkp",
         "no file of backup.py is here: the client's tests of import have some",
     ),
@@ -111,11 +127,18 @@ fn pages() -> Result<Vec<String>> {
 /// The lines of a page's blocks of commands.
 fn commands(page: &str, text: &str) -> Vec<Line> {
     let mut inside = false;
-    let mut lines = Vec::new();
+    let mut lines: Vec<Line> = Vec::new();
     for (number, line) in text.lines().enumerate() {
         let line = line.trim();
         if line.starts_with("```") {
             inside = line == "```console";
+        } else if let Some(before) = lines
+            .last_mut()
+            .filter(|before| inside && before.text.ends_with(" \\"))
+        {
+            // One command over several lines.
+            before.text.truncate(before.text.len() - 1);
+            before.text.push_str(line);
         } else if inside && !line.is_empty() {
             lines.push(Line {
                 page: page.to_owned(),
@@ -217,6 +240,7 @@ impl Scratch {
             "/new/lightning-dir" => self.path("new"),
             "/srv/mirror" => self.path("mirror"),
             "/tmp/then" => self.path("then"),
+            "/tmp/now.sqlite3" => self.path("now.sqlite3"),
             "/etc/backstop-server/config.toml" => self.path("config.toml"),
             // Last Tuesday, when the node of this test was not born.
             "2026-11-22T17:00:00Z" => {

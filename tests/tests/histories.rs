@@ -5,7 +5,7 @@
 //!
 //! `BACKSTOP_SEED` runs one seed alone; a failure names its seed.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use backstop_tests::{
     halted::{last_word, type_it},
     lightningd::{Fault, Lightningd, Moment, Victim},
@@ -120,7 +120,9 @@ impl History {
     fn live(&mut self) -> Result<()> {
         let mut lightningd = self.start()?;
         for _ in 0..self.rng.between(1, 2) {
-            lightningd.pay()?;
+            if let Err(death) = lightningd.pay() {
+                bail!("{death}\n{}", lightningd.plugin().says());
+            }
         }
         match self.rng.below(6) {
             0 | 1 => {

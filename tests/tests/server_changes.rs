@@ -408,7 +408,7 @@ fn a_machine_that_was_taken_over_says_when_and_by_which_directory_on_every_start
         ensure!(adopted.stdout.contains("last heard from"), "{adopted:?}");
         let _old = std::mem::replace(&mut several.node, new);
         let refused = several.start(6).err().context("it started")?;
-        ensure!(refused.to_string().contains("The other one is: "), "{refused}");
+        ensure!(refused.to_string().contains(", by "), "{refused}");
     }
     Ok(())
 }

@@ -4,6 +4,7 @@
 //! end with the next step. Secrets are typed at a terminal or read from a file descriptor, never arguments (I11).
 
 mod accept;
+mod account;
 mod adopt;
 mod bars;
 mod delete_backup;

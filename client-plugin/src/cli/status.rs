@@ -2,7 +2,11 @@
 
 mod spool;
 
-use super::{Here, NodeArgs, room};
+use super::{
+    Here, NodeArgs,
+    account::{age, proof},
+    room,
+};
 use crate::{
     cln::{
         NodeDir, Rpc,
@@ -368,39 +372,5 @@ impl ServerStatus {
             }
         }
         (found, wrong)
-    }
-}
-
-/// What the last comparison found, as a person says it.
-fn proof(account: &AccountState) -> String {
-    match account.proof {
-        None => "  proof    none yet: the next start of lightningd compares the backup with the database"
-            .to_owned(),
-        Some(proof) => format!(
-            "  proof    {} the database at record {}, {} ago",
-            if proof.equal { "equal to" } else { "DIFFERENT from" },
-            proof.seq,
-            ago(account.time.millis_since(proof.at) / 1000)
-        ),
-    }
-}
-
-/// When the head arrived, as a person says it.
-fn age(account: &AccountState) -> String {
-    match account.head_received_at {
-        None => "nothing received yet".to_owned(),
-        Some(at) => {
-            let ago = ago(account.time.millis_since(at) / 1000);
-            format!("received {ago} ago ({})", Utc(at))
-        }
-    }
-}
-
-fn ago(seconds: u64) -> String {
-    match seconds {
-        0..=119 => format!("{seconds} s"),
-        120..=7_199 => format!("{} min", seconds / 60),
-        7_200..=172_799 => format!("{} h", seconds / 3600),
-        _ => format!("{} days", seconds / 86_400),
     }
 }

@@ -154,7 +154,8 @@ impl Halted {
     /// With what the machine that took the node over says of itself, where it does.
     pub(super) fn by(self, machine: Option<&str>) -> Self {
         let text = match machine {
-            Some(machine) => format!("{} The other one is: {machine}", self.text),
+            // Behind the first sentence, which says that and when: the last one is what to type.
+            Some(machine) => self.text.replacen(". ", &format!(", by {machine}. "), 1),
             None => self.text,
         };
         Self { text, taken: false }

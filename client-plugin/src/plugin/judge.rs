@@ -19,6 +19,8 @@ pub(super) struct Last {
     pub(super) run: RunId,
     /// The version of the database after the newest batch or bridged gap; `None` where there is neither yet.
     pub(super) data_version: Option<u64>,
+    /// The run that wrote that batch or gap; of the record itself where there is neither.
+    pub(super) wrote: RunId,
     /// Whether it is a gap whose snapshot is not complete.
     pub(super) unbridged: bool,
 }
@@ -154,7 +156,7 @@ pub(super) fn judge(facts: &Facts<'_>) -> Judgement {
         Ordering::Less if facts.database == 0 => Judgement::Halt(Halt::Empty { by: backup }),
         Ordering::Less => {
             let by = backup - facts.database;
-            let ours = facts.runs.contains(&last.run);
+            let ours = facts.runs.contains(&last.wrote);
             Judgement::Halt(if ours {
                 Halt::Behind { by }
             } else {

@@ -47,16 +47,17 @@ pub(super) async fn last(
                 .is_some_and(|snapshot| snapshot.base_seq >= gap.header.seq)
         };
         let unbridged = newest.header.kind == RecordKind::Gap && !bridged(newest);
-        let version = peeked.iter().find_map(|peek| match peek.header.kind {
-            RecordKind::Batch => peek.data_version,
-            RecordKind::Gap if bridged(peek) => peek.data_version,
+        let batch = peeked.iter().find_map(|peek| match peek.header.kind {
+            RecordKind::Batch => Some((peek.data_version?, peek.run)),
+            RecordKind::Gap if bridged(peek) => Some((peek.data_version?, peek.run)),
             _ => None,
         });
-        if version.is_some() || from <= account.first_seq.max(1) {
+        if batch.is_some() || from <= account.first_seq.max(1) {
             return Ok(Ok(Some(Last {
                 head,
                 run: newest.run,
-                data_version: version,
+                data_version: batch.map(|(version, _)| version),
+                wrote: batch.map_or(newest.run, |(_, run)| run),
                 unbridged,
             })));
         }

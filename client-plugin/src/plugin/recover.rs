@@ -114,7 +114,7 @@ async fn bring_forward(node: &Node, runs: &Runs) -> Result<u64, Halted> {
     let Some(backup) = last.data_version.filter(|backup| *backup > database) else {
         return Ok(0);
     };
-    if foreign || !runs.knows(last.run) {
+    if foreign || !runs.knows(last.wrote) {
         // The first batch is refused with the reason.
         return Ok(0);
     }

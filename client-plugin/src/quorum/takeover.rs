@@ -150,8 +150,12 @@ impl<D: Door> Takeover<D> {
     }
 
     /// Says behind the newest head which machine took the node over, with the servers and the rule as they are: sealed, for whoever was the
-    /// writer until now. What goes wrong with it takes nothing from the takeover. The run must be one of those that the directory knows.
+    /// writer until now. What goes wrong with it takes nothing from the takeover. Where the node may have spooled, nothing is said: an old
+    /// disk's spool fits behind the head alone, and may turn up later (SPEC 8.10). The run must be one of those that the directory knows.
     pub async fn sign(&self, keys: &Keys, policy: &Policy, run: RunId, by: String, rng: &mut dyn CryptoRng) {
+        if policy.spool_seconds > 0 {
+            return;
+        }
         let Ok(account) = self.account() else { return };
         let Some(timeline) = account.timeline else { return };
         let place = Place {

@@ -153,9 +153,9 @@ fn wrong_content_of_a_gap_or_policy_is_refused_by_name() {
     assert_eq!(named(b"\x00\x01m"), Ok(()));
     assert_eq!(named(b"\x00\x01\n"), Err(field("name of the machine").into()));
     assert_eq!(named(b"\x00\x01\xff"), Err(field("name of the machine").into()));
-    assert_eq!(named(b"\x00"), Err(Malformed::Trailing(1).into()));
-    assert_eq!(named(b"\x00\x00"), Err(Malformed::Trailing(2).into()));
-    assert_eq!(named(b"\x01\x01m"), Err(Malformed::Trailing(3).into()));
+    assert_eq!(named(b"\x00"), Err(field("seconds of a spool").into()));
+    assert_eq!(named(b"\x00\x00"), Err(Malformed::Trailing(1).into()));
+    assert_eq!(named(b"\x01\x01m"), Ok(()));
     assert_eq!(named(b"\x00\x01mm"), Err(Malformed::Trailing(1).into()));
     assert_eq!(
         policy(0, 1, b"u"),

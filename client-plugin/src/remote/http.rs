@@ -173,6 +173,14 @@ impl Http {
         }
     }
 
+    /// For how long the server asked to be left alone still; the next call waits for it.
+    pub(super) fn rest_left(&self) -> Duration {
+        let until = *self.rests_until.lock().unwrap_or_else(PoisonError::into_inner);
+        until.map_or(Duration::ZERO, |until| {
+            until.saturating_duration_since(Instant::now())
+        })
+    }
+
     /// Remembers that the server asked for a rest.
     fn hear(&self, status: StatusCode, headers: &header::HeaderMap) {
         if status != StatusCode::TOO_MANY_REQUESTS {

@@ -58,6 +58,11 @@ pub struct Session {
     renewing: tokio::sync::Mutex<()>,
 }
 
+/// How often an opening is tried where the server asks for a moment's patience.
+const OPENINGS: u32 = 6;
+/// The longest moment; who is asked for more patience is told.
+const MOMENT: Duration = Duration::from_secs(3);
+
 struct Token {
     text: String,
     key: SessionKey,
@@ -102,8 +107,17 @@ impl Session {
             token: std::sync::RwLock::new(Arc::new(unopened)),
             renewing: tokio::sync::Mutex::new(()),
         };
-        let account = session.renew().await?;
-        Ok((session, account))
+        let mut account = session.renew().await;
+        for _ in 1..OPENINGS {
+            // One person's command may open a dozen sessions; a server that wants a moment gets it.
+            let moment = matches!(&account, Err(error) if error.code() == Some(ProblemCode::TooManyRequests))
+                && session.http.rest_left() <= MOMENT;
+            if !moment {
+                break;
+            }
+            account = session.renew().await;
+        }
+        account.map(|account| (session, account))
     }
 
     /// The URL of the server.

@@ -2,7 +2,7 @@
 
 use super::{AccountId, Append, InviteId, Refusal, Removing, Tail, Terms, Told, Writer, watch};
 use backstop_protocol::{
-    api::{AccountState, Appended, Proof, ProofReport, SnapshotInfo},
+    api::{AccountState, Appended, Proof, SnapshotInfo},
     clock::UnixMillis,
     head::Head,
     id::{Network, NodeId, RecordHash, TimelineId},
@@ -238,35 +238,6 @@ impl Account {
         if let Some(seat) = &mut self.seat {
             seat.seen_at = append.now;
         }
-    }
-
-    /// Takes in what a comparison found. A failed one holds everything from the first time on, and one that succeeds
-    /// later does not let go: only a person's word does.
-    pub fn prove(&mut self, writer: &Writer, report: ProofReport, now: UnixMillis) -> Result<(), Refusal> {
-        self.check_writer(writer)?;
-        if report.seq > self.head.seq {
-            return Err(Refusal::BadProof("it speaks of a record beyond the head"));
-        }
-        let ProofReport { seq, equal } = report;
-        self.proof = Some(Proof { at: now, seq, equal });
-        if !equal {
-            self.held_since.get_or_insert(now);
-        }
-        Ok(())
-    }
-
-    /// Lets go of what a failed comparison holds.
-    pub fn accept(&mut self, writer: &Writer) -> Result<(), Refusal> {
-        self.check_writer(writer)?;
-        self.held_since = None;
-        Ok(())
-    }
-
-    /// Asks for a roll-up with every append from now on, until a snapshot is committed.
-    pub fn order_roll_up(&mut self, writer: &Writer) -> Result<(), Refusal> {
-        self.check_writer(writer)?;
-        self.tail.ordered = true;
-        Ok(())
     }
 
     /// What an append is answered.

@@ -50,6 +50,12 @@ impl Server {
         Some(Last {
             head: newest.head,
             run: newest.run,
+            wrote: self
+                .log
+                .iter()
+                .rev()
+                .find(|record| !matches!(record.content, Content::Policy | Content::Gap(None)))
+                .map_or(newest.run, |record| record.run),
             data_version: self.restored().map(|database| version(&database)),
             unbridged: matches!(newest.content, Content::Gap(None)),
         })

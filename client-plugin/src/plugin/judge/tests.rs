@@ -38,6 +38,7 @@ struct Server {
     other_timeline: bool,
     place: Place,
     ours: bool,
+    batch_ours: bool,
     has_batch: bool,
     unbridged: bool,
 }
@@ -85,6 +86,7 @@ impl Case {
             },
             run: if server.ours { OURS } else { FOREIGN },
             data_version: server.has_batch.then_some(BACKUP),
+            wrote: if server.batch_ours { OURS } else { FOREIGN },
             unbridged: server.unbridged,
         };
         let timeline = |server: Server| TimelineId([1 + u8::from(server.other_timeline); 16]);
@@ -288,10 +290,10 @@ const ROWS: [Row; 19] = [
         [
             "V16",
             "`L` known",
-            "`D < B`, `L`'s run in `runs`",
+            "`D < B`, `B`'s run in `runs`",
             "halt; the next start rolls forward (8.4)",
         ],
-        |case| case.database < BACKUP && case.server(|server| server.ours),
+        |case| case.database < BACKUP && case.server(|server| server.batch_ours),
         Outcome::Behind,
     ),
     row(
@@ -369,13 +371,14 @@ fn cases() -> Vec<Case> {
     let mut servers = vec![None];
     for other_timeline in [false, true] {
         for place in PLACES {
-            for bits in 0..8 {
+            for bits in 0..16 {
                 servers.push(Some(Server {
                     other_timeline,
                     place,
                     ours: bits & 1 != 0,
                     has_batch: bits & 2 != 0,
                     unbridged: bits & 4 != 0,
+                    batch_ours: bits & 8 != 0,
                 }));
             }
         }
