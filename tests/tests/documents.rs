@@ -41,6 +41,10 @@ const READ_ALONE: &[(&str, &str)] = &[
         "no such database or bucket: tests/moving.rs moves a server to real ones",
     ),
     (
+        "backstop-server copy --data /var/lib/backstop-server --abandon",
+        "nothing is handed over here: the server's tests of moving break one off",
+    ),
+    (
         "backstop import --network bitcoin --backup-py /mnt/backup/lightningd.bkp",
         "no file of backup.py is here: the client's tests of import have some",
     ),

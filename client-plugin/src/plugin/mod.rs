@@ -63,7 +63,7 @@ use writer::Writer;
 const WITNESS_EVERY: Duration = Duration::from_secs(5);
 /// How often the loop looks around after `shutdown`.
 const LEAVE_CHECK: Duration = Duration::from_millis(200);
-/// How long after the last batch the plugin stays once lightningd shuts down and no other plugin lives.
+/// How long after `shutdown`, and after the last batch, the plugin stays although no other plugin lives.
 const LEAVE_QUIET: Duration = Duration::from_secs(2);
 /// How long it stays at most: lightningd cuts plugins off after 30 s.
 const LEAVE_LATEST: Duration = Duration::from_secs(25);
@@ -293,7 +293,7 @@ impl Plugin {
     fn may_leave(&self) -> bool {
         let Some(since) = self.leaving else { return false };
         since.elapsed() >= LEAVE_LATEST
-            || (self.last_batch.elapsed() >= LEAVE_QUIET && !siblings::any_alive())
+            || (self.last_batch.max(since).elapsed() >= LEAVE_QUIET && !siblings::any_alive())
     }
 
     /// Lets the shadow last; lightningd waits for the end of its plugins for a while.
