@@ -87,6 +87,8 @@ fn a_server_that_is_dead_for_good_is_replaced_and_what_it_held_leads_to_the_othe
     // With the new one there are two.
     several.servers[0].kill()?;
     goes_on(&mut several, 3)?;
+    // The beginning of the log names those that are gone, its end the two that are there.
+    several.check(2, "from the one that stayed")?;
     several.servers[0].restart()?;
     several.servers[1].restart()?;
     // The one that is back knows of nothing: the others, which it names, do.

@@ -246,12 +246,25 @@ async fn whole(
     let mut fenced_at = None;
     // Each time the node went on with other servers, and named them at the old ones.
     for _ in 0..POLICIES {
-        let needed = servers.survey(out, args.fewer_servers).await?;
-        let seen = (&reader.session, &state);
-        servers
-            .allow(account.keys, seen, args.old_node_is_off, fenced_at)
-            .await?;
-        let mut takeover = servers.take_over(instance, run, needed, out).await?;
+        let begun: anyhow::Result<_> = async {
+            let needed = servers.survey(out, args.fewer_servers).await?;
+            let seen = (&reader.session, &state);
+            servers
+                .allow(account.keys, seen, args.old_node_is_off, fenced_at)
+                .await?;
+            servers.take_over(instance, run, needed, out).await
+        }
+        .await;
+        let mut takeover = match begun {
+            Ok(takeover) => takeover,
+            Err(error) => match servers.newer(account, &reader, &state).await? {
+                Some(newer) => {
+                    servers = newer;
+                    continue;
+                }
+                None => return Err(error),
+            },
+        };
         fenced_at = Some(takeover.epoch());
         if let Some(old) = &old_spool {
             old.bring(&mut takeover, out).await?;

@@ -35,7 +35,7 @@ pub(super) fn last_heard(out: &mut dyn Write, state: &AccountState) -> io::Resul
     match state.writer_seen_at {
         Some(seen) => writeln!(
             out,
-            "Writer    last heard from {} s ago ({}); it is refused from now on",
+            "Writer    last heard from {} s ago ({})",
             state.time.millis_since(seen) / 1000,
             Utc(seen)
         ),

@@ -54,7 +54,10 @@ pub(super) async fn run(
         );
     }
     place.make()?;
-    let servers = Chosen::at(account, &reader, &state).await?;
+    let quick = Chosen::at(account, &reader, &state).await?;
+    // A log that cannot be read is why one comes here.
+    let newer = quick.newer(account, &reader, &state).await.unwrap_or_default();
+    let servers = newer.unwrap_or(quick);
     let needed = servers.survey(out, args.fewer_servers).await?;
     let seen = (&reader.session, &state);
     servers

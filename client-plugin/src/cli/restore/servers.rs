@@ -33,6 +33,21 @@ impl Chosen {
         Ok(Self::by(stated, account, reader))
     }
 
+    /// The same by the last policy in the log, where that asks for others than these: what is quick to read may be of before.
+    pub(super) async fn newer(
+        &self,
+        account: &Account<'_>,
+        reader: &Reader,
+        state: &AccountState,
+    ) -> anyhow::Result<Option<Self>> {
+        let stated = policy::policy(&reader.session, account.keys, state, Depth::Full).await?;
+        let other = stated.filter(|stated| {
+            let known = self.policy.as_ref();
+            known.is_none_or(|known| !policy::same(known, stated))
+        });
+        Ok(other.map(|other| Self::by(Some(other), account, reader)))
+    }
+
     /// Those that this policy names.
     pub(super) fn by(policy: Option<Policy>, account: &Account<'_>, reader: &Reader) -> Self {
         let typed = ServerConfig {
