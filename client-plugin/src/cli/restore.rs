@@ -257,12 +257,13 @@ async fn whole(
         .await;
         let mut takeover = match begun {
             Ok(takeover) => takeover,
-            Err(error) => match servers.newer(account, &reader, &state).await? {
-                Some(newer) => {
+            // Where the log cannot be read either, the first reason says more.
+            Err(error) => match servers.newer(account, &reader, &state).await {
+                Ok(Some(newer)) => {
                     servers = newer;
                     continue;
                 }
-                None => return Err(error),
+                Ok(None) | Err(_) => return Err(error),
             },
         };
         fenced_at = Some(takeover.epoch());
