@@ -147,6 +147,19 @@ impl Caller {
         })
     }
 
+    /// One of any number of nodes, whose keys follow from `number`; it knows the server already.
+    pub fn numbered(address: &str, server: ServerKey, number: u64) -> Result<Self> {
+        let key = |of: u8| sha256(&[&[of][..], &number.to_be_bytes()].concat());
+        Ok(Self {
+            address: address.to_owned(),
+            server,
+            node_key: SecretKey::from_secret_bytes(key(0))?,
+            access: IdentitySecret::from_bytes(&key(1))?,
+            session: None,
+            counter: 0,
+        })
+    }
+
     /// Its name.
     pub fn node(&self) -> NodeId {
         NodeId(self.node_key.public_key().serialize())

@@ -13,6 +13,7 @@
 //! | [`halted`] | the last word of a node that does not start, and what a person types then |
 //! | [`golden`] | transcripts of the plugin's streams |
 //! | [`node`], [`servers`], [`chaos_proxy`] | a node's directory, a real server, a bad network |
+//! | [`cluster`] | a real PostgreSQL |
 //! | [`signer`], [`device`], [`socks_proxy`] | the node's signature, another device with a mirror, a way to onion services |
 //! | [`scene`], [`several`], [`watch`] | all of these together, with one server or several, and what a test waits for there |
 //! | [`caller`] | a client of the server that can say anything |
@@ -21,12 +22,21 @@
 //! | [`rng`], [`seeds`] | chance that can be repeated, and many tries of it |
 //! | [`binaries`] | where the programs under test are |
 //! | [`tools`] | which other programs tests start, and where they are |
+//! | [`shim`], [`callgrind`] | what programs do, counted; and flushes that are slower |
 //! | [`mod@bench`] | what all of it costs |
 
 pub mod bench;
 pub mod binaries;
 pub mod caller;
+pub mod callgrind;
 pub mod chaos_proxy;
+#[expect(
+    clippy::unwrap_used,
+    clippy::missing_panics_doc,
+    clippy::must_use_candidate,
+    reason = "a helper of tests fails as a test does"
+)]
+pub mod cluster;
 pub mod compare;
 pub mod device;
 pub mod disk;
@@ -47,6 +57,7 @@ pub mod schema;
 pub mod seeds;
 pub mod servers;
 pub mod several;
+pub mod shim;
 pub mod signer;
 pub mod socks_proxy;
 pub mod statement;

@@ -72,12 +72,24 @@ impl Server {
 
     /// Starts one on data that are there.
     pub fn start_on(data: &Path) -> Result<Self> {
-        let (child, address) = spawn("127.0.0.1:0", data, &[])?;
+        Self::start_on_with(data, &[])
+    }
+
+    /// The same with more arguments.
+    pub fn start_on_with(data: &Path, arguments: &[&str]) -> Result<Self> {
+        let command = Command::new(binaries::binary("backstop-server")?);
+        Self::start_as(command, data, arguments)
+    }
+
+    /// The same by a command that lacks only the server's own arguments.
+    pub fn start_as(command: Command, data: &Path, arguments: &[&str]) -> Result<Self> {
+        let arguments: Vec<String> = arguments.iter().map(|&argument| argument.to_owned()).collect();
+        let (child, address) = spawn_as(command, "127.0.0.1:0", data, &arguments)?;
         Ok(Self {
             child,
             address,
             data: data.to_owned(),
-            arguments: Vec::new(),
+            arguments,
             _own: None,
         })
     }
@@ -90,6 +102,11 @@ impl Server {
     /// `ADDRESS:PORT`.
     pub fn address(&self) -> &str {
         &self.address
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// Its data directory.

@@ -25,12 +25,20 @@ fn the_benchmark_measures_everything_it_promises() -> Result<()> {
     let report: serde_json::Value = serde_json::from_slice(&std::fs::read(json)?)?;
     let rows = report["rows"].as_array().cloned().unwrap_or_default();
     for name in [
-        "hook: median",
-        "hook: p99",
+        "hook (SQLite): median",
+        "hook (SQLite): p99",
+        "hook (PostgreSQL): p99",
         "plugin: ",
         "restore",
         "bytes: ",
-        "server: ",
+        "server (SQLite): appends",
+        "server (SQLite): lone writer",
+        "server (PostgreSQL): appends",
+        "slow flushes (SQLite): appends, 16 nodes",
+        "slow flushes (PostgreSQL): lone writer",
+        "sessions: ",
+        "crowd (SQLite): ",
+        "crowd (PostgreSQL): ",
         "size of ",
         "first snapshot: ",
         "packs: ",

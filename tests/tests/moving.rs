@@ -8,12 +8,12 @@
 use anyhow::{Context, Result, ensure};
 use backstop_tests::{
     binaries::binary,
+    cluster::Cluster,
     scene::{ROLL_UP_OFTEN, Scene},
     servers::Server,
     wallet::Journal,
     watch::pay_until,
 };
-use cluster::Cluster;
 use serde_json::Value;
 use std::{
     io::{BufRead as _, BufReader},
@@ -22,8 +22,6 @@ use std::{
 };
 use storage::{KEY_ID, SECRET, Storage};
 
-#[path = "../../server/tests/http/support/cluster.rs"]
-mod cluster;
 #[path = "../../server/tests/http/support/storage.rs"]
 mod storage;
 

@@ -1,12 +1,11 @@
 //! The bare parts of an append: a flush, an HTTP call, a durable insert, each with nothing around it.
 
-use super::bare_server::BareServer;
+use super::{
+    bare_server::BareServer,
+    database::{BareDatabase, Kind},
+};
 use anyhow::{Context, Result, ensure};
 use backstop_protocol::api;
-use sqlx::{
-    ConnectOptions as _, Connection as _, SqliteConnection,
-    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous},
-};
 use std::{
     fs::File,
     io::Write,
@@ -15,24 +14,20 @@ use std::{
 };
 use tokio::runtime::Runtime;
 
-const TABLES: &str = "
-    CREATE TABLE records (seq INTEGER PRIMARY KEY, sealed BLOB NOT NULL) STRICT;
-    CREATE TABLE heads (account INTEGER PRIMARY KEY, seq INTEGER NOT NULL) STRICT;
-    INSERT INTO heads VALUES (1, 0);";
-
 /// The three, ready to be timed.
 pub struct Bare {
     runtime: Runtime,
     file: File,
     client: reqwest::Client,
     url: String,
-    sqlite: SqliteConnection,
-    seq: i64,
+    database: BareDatabase,
+    seq: i32,
 }
 
 impl Bare {
-    /// Files go to `scratch`, calls to `server`.
-    pub fn new(scratch: &Path, server: &BareServer) -> Result<Self> {
+    /// Files go to `scratch`, which is made, rows to a database of this kind, calls to `server`.
+    pub fn new(kind: Kind, scratch: &Path, server: &BareServer) -> Result<Self> {
+        std::fs::create_dir_all(scratch)?;
         // As the plugin's.
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -44,24 +39,13 @@ impl Bare {
             .http1_only()
             .tcp_nodelay(true)
             .build()?;
-        let options = SqliteConnectOptions::new()
-            .filename(scratch.join("bare.sqlite3"))
-            .create_if_missing(true)
-            .page_size(4096)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
-            .disable_statement_logging();
-        let sqlite = runtime.block_on(async {
-            let mut connection = options.connect().await?;
-            sqlx::raw_sql(TABLES).execute(&mut connection).await?;
-            anyhow::Ok(connection)
-        })?;
+        let database = runtime.block_on(BareDatabase::open(kind, scratch))?;
         Ok(Self {
             runtime,
             file: File::create(scratch.join("bare.log"))?,
             client,
             url: format!("http://{}{}", server.address(), api::RECORDS),
-            sqlite,
+            database,
             seq: 0,
         })
     }
@@ -90,22 +74,9 @@ impl Bare {
     /// One row with these bytes and the row that says which is the newest, in one durable transaction.
     pub fn insert(&mut self, bytes: &[u8]) -> Result<Duration> {
         self.seq += 1;
-        let (seq, sqlite) = (self.seq, &mut self.sqlite);
         let began = Instant::now();
         self.runtime
-            .block_on(async {
-                let mut transaction = sqlite.begin().await?;
-                sqlx::query("INSERT INTO records (seq, sealed) VALUES (?, ?)")
-                    .bind(seq)
-                    .bind(bytes)
-                    .execute(&mut *transaction)
-                    .await?;
-                sqlx::query("UPDATE heads SET seq = ? WHERE account = 1")
-                    .bind(seq)
-                    .execute(&mut *transaction)
-                    .await?;
-                transaction.commit().await
-            })
+            .block_on(self.database.insert(self.seq, bytes))
             .context("the bare insert")?;
         Ok(began.elapsed())
     }

@@ -1,7 +1,7 @@
 //! Bytes that a server keeps for each byte of SQL.
 
 use super::{
-    hook::DATABASE,
+    database,
     input::Input,
     report::{Bar, Report, Unit},
 };
@@ -17,7 +17,7 @@ pub fn measure(server: &Server, input: &Input, sizes: &[usize], report: &mut Rep
     let sql = float(input.sql_bytes());
     let sealed = sizes.iter().map(|len| *len as u64).sum();
     report.compare("bytes: records (bare: SQL)", Unit::Bytes, float(sealed), sql, BAR);
-    let path = server.data().join(DATABASE);
+    let path = server.data().join(database::FILE);
     // What the log of SQLite's own holds belongs to the file.
     Connection::open(&path)?.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
     let file = std::fs::metadata(&path)?.len();

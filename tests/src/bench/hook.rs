@@ -3,19 +3,17 @@
 use super::{
     bare::Bare,
     bare_server::BareServer,
+    database::{Log, Store},
     input::Input,
     process::PluginProcess,
     report::{Bar, Report, Unit},
     samples::Samples,
 };
-use crate::{node::Node, replayer::Replayer, servers::Server};
-use anyhow::{Context, Result};
+use crate::{node::Node, replayer::Replayer};
+use anyhow::Result;
 use backstop_protocol::record::RECORD_MIN;
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::Connection;
 use std::{fs::File, path::Path};
-
-/// The server's database in its data directory.
-pub(super) const DATABASE: &str = "backstop.sqlite3";
 
 #[derive(Default)]
 struct Times {
@@ -28,17 +26,17 @@ struct Times {
 /// Backs the input up from the first batch, the way a new node does. Returns the length of every record.
 pub fn measure(
     node: &Node,
-    server: &Server,
+    store: &Store,
     bare_server: &BareServer,
     input: &Input,
     scratch: &Path,
     report: &mut Report,
 ) -> Result<Vec<usize>> {
-    let mut bare = Bare::new(scratch, bare_server)?;
+    let mut bare = Bare::new(store.kind, scratch, bare_server)?;
     // Before the first batch lightningd's file is there and empty.
     File::create(node.database())?;
     let mut wallet = Replayer::new(Connection::open(node.database())?)?;
-    let log = ServerLog::open(server)?;
+    let mut log = Log::open(store)?;
     let (mut times, mut sizes) = (Times::default(), Vec::new());
     let (mut memory, mut most) = (0, 0);
     // Until something is sealed the bare parts get as many bytes as a small record has.
@@ -67,31 +65,36 @@ pub fn measure(
         (memory, most) = (now.0, most.max(now.1));
         plugin.stop()?;
     }
-    times.report(report);
+    let kind = store.kind.name();
+    times.report(kind, report);
     let float = |bytes: u64| u32::try_from(bytes).map_or(f64::MAX, f64::from);
-    let bar = Some(Bar::AtMost(f64::from(30 << 20)));
     report.ours(
-        "plugin: memory after the last batch",
+        &format!("plugin ({kind}): memory after the last batch"),
         Unit::Bytes,
         float(memory),
         None,
     );
-    report.ours("plugin: most memory", Unit::Bytes, float(most), bar);
+    report.ours(
+        &format!("plugin ({kind}): most memory"),
+        Unit::Bytes,
+        float(most),
+        Some(Bar::AtMost(f64::from(30 << 20))),
+    );
     Ok(sizes)
 }
 
 impl Times {
-    fn report(&self, report: &mut Report) {
+    fn report(&self, kind: &str, report: &mut Report) {
         let (ours, bare) = (&self.hook, self.post.plus(&self.insert));
         report.compare(
-            "hook: median (bare: call + insert)",
+            &format!("hook ({kind}): median (bare: call + insert)"),
             Unit::Seconds,
             ours.median(),
             bare.median(),
             Some(Bar::RatioAtMost(1.5)),
         );
         report.compare(
-            "hook: p99",
+            &format!("hook ({kind}): p99"),
             Unit::Seconds,
             ours.p99(),
             bare.p99(),
@@ -106,25 +109,5 @@ impl Times {
             report.bare(&format!("  {name}: median"), Unit::Seconds, times.median());
             report.bare(&format!("  {name}: p99"), Unit::Seconds, times.p99());
         }
-    }
-}
-
-/// The server's log, read beside it.
-struct ServerLog(Connection);
-
-impl ServerLog {
-    fn open(server: &Server) -> Result<Self> {
-        let path = server.data().join(DATABASE);
-        let connection = Connection::open_with_flags(&path, OpenFlags::SQLITE_OPEN_READ_ONLY)
-            .with_context(|| path.display().to_string())?;
-        Ok(Self(connection))
-    }
-
-    /// The bytes of the newest record.
-    fn newest(&self) -> Result<Vec<u8>> {
-        let mut statement = self
-            .0
-            .prepare("SELECT sealed FROM records ORDER BY place DESC LIMIT 1")?;
-        Ok(statement.query_row([], |row| row.get(0))?)
     }
 }

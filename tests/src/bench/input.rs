@@ -9,6 +9,12 @@ use crate::{
     workload::Workload,
 };
 use anyhow::Result;
+use backstop::{
+    keys::{Keys, Root},
+    random::SharedRng,
+    record::{self, Content, Place, Sealer},
+};
+use backstop_protocol::id::{RecordHash, RunId, TimelineId};
 
 /// Batches of a simulated node where nothing says how many.
 const SIMULATED: usize = 5000;
@@ -22,6 +28,19 @@ pub struct Batch {
     pub data_version: u64,
     /// The statements.
     pub writes: Vec<Vec<u8>>,
+}
+
+impl Batch {
+    /// What its record holds.
+    fn content(&self, opens_run: bool) -> Content {
+        Content::Batch(record::Batch {
+            run: RunId([u8::try_from(self.run % 251).unwrap_or(0); 16]),
+            opens_run,
+            outside_transaction: self.writes.iter().all(|write| write.starts_with(b"PRAGMA")),
+            data_version: self.data_version,
+            statements: self.writes.clone(),
+        })
+    }
 }
 
 /// Batches in order, from a node's first one.
@@ -60,6 +79,29 @@ impl Input {
     /// The batches of each start of lightningd.
     pub fn runs(&self) -> impl Iterator<Item = &[Batch]> {
         self.batches.chunk_by(|a, b| a.run == b.run)
+    }
+
+    /// The length of each batch's record, sealed as the plugin does.
+    pub fn sealed_sizes(&self) -> Result<Vec<usize>> {
+        let keys = Keys::derive(&Root::from_bytes([6; 32]));
+        let (mut sealer, mut rng) = (Sealer::new(&keys.record), SharedRng::system());
+        let (mut seq, mut prev, mut sizes) = (0, RecordHash::NONE, Vec::new());
+        for run in self.runs() {
+            let mut opens_run = true;
+            for batch in run {
+                seq += 1;
+                let place = Place {
+                    timeline: TimelineId([1; 16]),
+                    epoch: batch.run,
+                    seq,
+                    prev,
+                };
+                let sealed = sealer.seal(place, &batch.content(opens_run), &mut rng)?;
+                (prev, opens_run) = (sealed.hash, false);
+                sizes.push(sealed.bytes.len());
+            }
+        }
+        Ok(sizes)
     }
 
     /// Bytes of all statements.

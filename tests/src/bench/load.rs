@@ -1,212 +1,208 @@
-//! Many nodes append at once: durable appends for each second, beside the bare HTTP server under the same requests.
+//! Many nodes append at once, on as few threads and with as little work as that takes: the load shares the machine with the
+//! server.
 
-use super::{
-    Effort,
-    bare_server::BareServer,
-    report::{Bar, Report, Unit},
-    samples::Samples,
-};
-use crate::{caller::Caller, servers::Server};
+use super::{load_node::Wire, samples::Samples};
 use anyhow::{Context, Result, ensure};
-use backstop_protocol::{
-    api,
-    id::{RecordHash, TimelineId},
-    record::{RecordHeader, RecordKind, record_hash},
-};
 use std::{
+    net::TcpStream,
     sync::{Arc, Barrier},
     time::{Duration, Instant},
 };
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
-};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 /// Threads that make the load.
 const THREADS: usize = 2;
 
-/// Appends in rounds, each once to the server and once to the bare one. Records have the lengths `sizes`, in turn.
-pub fn measure(
-    server: &Server,
-    bare_server: &BareServer,
-    sizes: &[usize],
-    effort: Effort,
-    report: &mut Report,
-) -> Result<()> {
-    let mut nodes = (1..=effort.sessions)
-        .map(|byte| LoadNode::open(server, byte))
-        .collect::<Result<Vec<_>>>()?;
-    let (mut ours, mut bare) = (Loads::default(), Loads::default());
-    for _ in 0..effort.rounds {
-        // Everything is made beforehand, so that the load costs as little as it can.
-        let requests = nodes
-            .iter_mut()
-            .map(|node| node.requests(sizes, effort.appends))
-            .collect::<Result<Vec<_>>>()?;
-        let requests = Arc::new(requests);
-        ours.add(run(server.address(), &requests)?);
-        bare.add(run(bare_server.address(), &requests)?);
+/// One answered request.
+#[derive(Clone, Copy, Debug)]
+struct Answered {
+    /// Since the load began.
+    at: Duration,
+    /// Since the request was due.
+    took: Duration,
+}
+
+/// What became of a load.
+#[derive(Clone, Debug, Default)]
+pub struct Load {
+    /// Of each session, in order.
+    sessions: Vec<Vec<Answered>>,
+}
+
+impl Load {
+    /// While every session was still at it: the time of the first one's last answer.
+    fn together(&self) -> Duration {
+        let ends = self.sessions.iter().filter_map(|answers| answers.last());
+        ends.map(|answered| answered.at).min().unwrap_or_default()
     }
-    report.compare(
-        &format!("server: appends, {} sessions (bare: HTTP)", effort.sessions),
-        Unit::PerSecond,
-        ours.paces.median(),
-        bare.paces.median(),
-        Some(Bar::RatioAtLeast(1.0 / 6.0)),
-    );
-    report.compare(
-        "  an append: median",
-        Unit::Seconds,
-        ours.times.median(),
-        bare.times.median(),
-        None,
-    );
-    report.compare(
-        "  an append: p99",
-        Unit::Seconds,
-        ours.times.p99(),
-        bare.times.p99(),
-        None,
-    );
-    Ok(())
-}
 
-#[derive(Default)]
-struct Loads {
-    paces: Samples,
-    times: Samples,
-}
+    /// Answers of each session within that time.
+    fn counts(&self) -> Vec<f64> {
+        let together = self.together();
+        let within = |answers: &Vec<Answered>| answers.iter().filter(|a| a.at <= together).count();
+        let float = |count: usize| u32::try_from(count).map_or(f64::MAX, f64::from);
+        self.sessions.iter().map(within).map(float).collect()
+    }
 
-impl Loads {
-    fn add(&mut self, (pace, times): (f64, Samples)) {
-        self.paces.push_value(pace);
-        self.times.extend(&times);
+    /// Answers for each second, of all sessions together.
+    pub fn pace(&self) -> f64 {
+        self.counts().iter().sum::<f64>() / self.together().as_secs_f64()
+    }
+
+    /// Answers of the session that got the fewest, over the mean: 1 where all got the same.
+    pub fn fewest(&self) -> f64 {
+        let counts = self.counts();
+        let mean = counts.iter().sum::<f64>() / f64::from(u32::try_from(counts.len()).unwrap_or(u32::MAX));
+        counts.iter().copied().fold(f64::MAX, f64::min) / mean
+    }
+
+    /// How long each took.
+    pub fn times(&self) -> Samples {
+        let mut times = Samples::default();
+        for answered in self.sessions.iter().flatten() {
+            times.push(answered.took);
+        }
+        times
     }
 }
 
-/// A node with an open session, and the end of its chain.
-struct LoadNode {
-    caller: Caller,
-    seq: u64,
-    prev: RecordHash,
-}
-
-impl LoadNode {
-    fn open(server: &Server, byte: u8) -> Result<Self> {
-        let mut caller = Caller::new(server.address(), byte)?;
-        caller.open(caller.opening(0))?;
-        Ok(Self {
-            caller,
-            seq: 0,
-            prev: RecordHash::NONE,
-        })
+/// Every session sends its requests one after the other, all sessions at once: as fast as they are answered, or `pace` of all
+/// together for each second. A request that is due while the one before it waits is timed from when it was due.
+pub fn run(address: &str, requests: &Arc<Vec<Vec<Wire>>>, pace: Option<f64>) -> Result<Load> {
+    let gate = Arc::new(Barrier::new(THREADS));
+    let sessions = f64::from(u32::try_from(requests.len())?);
+    let every = pace.map(|pace| Duration::from_secs_f64(sessions / pace));
+    // Each thread has the sessions from its own number on, in steps.
+    let mut shares: Vec<Vec<_>> = (0..THREADS).map(|_| Vec::new()).collect();
+    for (place, share) in (0..requests.len()).zip((0..THREADS).cycle()) {
+        if let Some(share) = shares.get_mut(share) {
+            share.push((place, connect(address)?));
+        }
     }
-
-    /// The next appends, as the bytes that go over the wire.
-    fn requests(&mut self, sizes: &[usize], count: usize) -> Result<Vec<Vec<u8>>> {
-        (0..count).map(|_| self.request(sizes)).collect()
-    }
-
-    fn request(&mut self, sizes: &[usize]) -> Result<Vec<u8>> {
-        self.seq += 1;
-        let header = RecordHeader {
-            kind: RecordKind::Batch,
-            timeline: TimelineId([7; 16]),
-            epoch: 1,
-            seq: self.seq,
-            prev: self.prev,
-            nonce: [0; 24],
-        };
-        let mut sealed = header.encode();
-        // Every node is at another place of the input.
-        let place = usize::try_from(self.seq)? + 97 * usize::from(self.caller.access.access_key().0[0]);
-        sealed.resize(sizes.get(place % sizes.len()).copied().context("no sizes")?, 0xa5);
-        self.prev = record_hash(&sealed);
-        let authorization = self.caller.authorization("POST", api::RECORDS, &sealed)?;
-        let mut request = format!(
-            "POST {} HTTP/1.1\r\nHost: {}\r\nAuthorization: {authorization}\r\nContent-Length: {}\r\n\r\n",
-            api::RECORDS,
-            self.caller.address,
-            sealed.len()
-        )
-        .into_bytes();
-        request.extend_from_slice(&sealed);
-        Ok(request)
-    }
-}
-
-/// Every session sends its requests one after the other, all sessions at once. Requests for each second, and the time
-/// of each.
-fn run(address: &str, requests: &Arc<Vec<Vec<Vec<u8>>>>) -> Result<(f64, Samples)> {
-    let gate = Arc::new(Barrier::new(THREADS + 1));
-    let threads: Vec<_> = (0..THREADS)
-        .map(|thread| {
-            let (requests, gate, address) = (requests.clone(), gate.clone(), address.to_owned());
-            std::thread::spawn(move || some_sessions(&address, &requests, thread, &gate))
+    let threads: Vec<_> = shares
+        .into_iter()
+        .map(|share| {
+            let (requests, gate) = (requests.clone(), gate.clone());
+            std::thread::spawn(move || some_sessions(share, &requests, every, &gate))
         })
         .collect();
-    gate.wait();
-    let began = Instant::now();
-    let mut times = Samples::default();
+    let mut load = Load::default();
     for thread in threads {
         let done = thread
             .join()
             .map_err(|_| anyhow::anyhow!("a thread of the load broke"))?;
-        times.extend(&done?);
+        load.sessions.extend(done?);
     }
-    let pace = f64::from(u32::try_from(times.len())?) / began.elapsed().as_secs_f64();
-    Ok((pace, times))
+    Ok(load)
 }
 
-/// The sessions of one thread: every [`THREADS`]th from the first.
-fn some_sessions(address: &str, requests: &[Vec<Vec<u8>>], first: usize, gate: &Barrier) -> Result<Samples> {
+/// The sessions of one thread, each with its place among all.
+fn some_sessions(
+    share: Vec<(usize, TcpStream)>,
+    requests: &Arc<Vec<Vec<Wire>>>,
+    every: Option<Duration>,
+    gate: &Barrier,
+) -> Result<Vec<Vec<Answered>>> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     let local = tokio::task::LocalSet::new();
     local.block_on(&runtime, async {
-        let mut connections = Vec::new();
-        for _ in requests.iter().skip(first).step_by(THREADS) {
-            let connection = TcpStream::connect(address).await?;
-            connection.set_nodelay(true)?;
-            connections.push(connection);
-        }
         gate.wait();
-        let sessions: Vec<_> = requests
-            .iter()
-            .skip(first)
-            .step_by(THREADS)
-            .cloned()
-            .zip(connections)
-            .map(|(requests, connection)| tokio::task::spawn_local(session(connection, requests)))
+        let began = Instant::now();
+        let sessions: Vec<_> = share
+            .into_iter()
+            .map(|(place, connection)| {
+                let requests = requests.clone();
+                // Spread evenly over the time between two requests of one session.
+                let share = f64::from(u32::try_from(place).unwrap_or(0))
+                    / f64::from(u32::try_from(requests.len()).unwrap_or(1));
+                let pace = every.map(|every| (every.mul_f64(share), every));
+                tokio::task::spawn_local(async move {
+                    let requests = requests.get(place).map(Vec::as_slice).unwrap_or_default();
+                    session(Exchange::over(connection)?, requests, began, pace).await
+                })
+            })
             .collect();
-        let mut times = Samples::default();
+        let mut answers = Vec::new();
         for session in sessions {
-            for time in session.await?? {
-                times.push(time);
-            }
+            answers.push(session.await??);
         }
-        Ok(times)
+        Ok(answers)
     })
 }
 
-async fn session(mut connection: TcpStream, requests: Vec<Vec<u8>>) -> Result<Vec<Duration>> {
-    let mut times = Vec::with_capacity(requests.len());
-    let mut answer = Vec::new();
+/// `pace`: when the first request is due, and how long after it the next.
+async fn session(
+    mut exchange: Exchange,
+    requests: &[Wire],
+    began: Instant,
+    pace: Option<(Duration, Duration)>,
+) -> Result<Vec<Answered>> {
+    let mut answers = Vec::with_capacity(requests.len());
+    let mut due = pace.map(|(first, _)| began + first);
     for request in requests {
-        let began = Instant::now();
-        connection.write_all(&request).await?;
-        answer.clear();
-        while !is_whole(&answer)? {
+        let mut sent = Instant::now();
+        if let (Some(due), Some((_, every))) = (&mut due, pace) {
+            if *due > sent {
+                tokio::time::sleep_until((*due).into()).await;
+                // The runtime's clock ticks once a millisecond: that is no time of the server's.
+                sent = Instant::now();
+            } else {
+                sent = *due;
+            }
+            *due += every;
+        }
+        exchange.ask(request).await?;
+        let now = Instant::now();
+        answers.push(Answered {
+            at: now - began,
+            took: now - sent,
+        });
+    }
+    Ok(answers)
+}
+
+/// A connection that a runtime can take.
+fn connect(address: &str) -> Result<TcpStream> {
+    let connection = TcpStream::connect(address)?;
+    connection.set_nodelay(true)?;
+    connection.set_nonblocking(true)?;
+    Ok(connection)
+}
+
+/// A connection on which one request follows the answer to another.
+pub struct Exchange {
+    connection: tokio::net::TcpStream,
+    answer: Vec<u8>,
+}
+
+impl Exchange {
+    /// A new connection, for the runtime that runs.
+    pub fn to(address: &str) -> Result<Self> {
+        Self::over(connect(address)?)
+    }
+
+    fn over(connection: TcpStream) -> Result<Self> {
+        Ok(Self {
+            connection: tokio::net::TcpStream::from_std(connection)?,
+            answer: Vec::with_capacity(1024),
+        })
+    }
+
+    /// Sends a request, which must succeed, and takes its whole answer.
+    pub async fn ask(&mut self, request: &[u8]) -> Result<()> {
+        self.connection.write_all(request).await?;
+        self.answer.clear();
+        while !is_whole(&self.answer)? {
             ensure!(
-                connection.read_buf(&mut answer).await? > 0,
+                self.connection.read_buf(&mut self.answer).await? > 0,
                 "the server hung up: {}",
-                String::from_utf8_lossy(&answer)
+                String::from_utf8_lossy(&self.answer)
             );
         }
-        times.push(began.elapsed());
+        Ok(())
     }
-    Ok(times)
 }
 
 /// Whether a success is there to its last byte.
@@ -226,4 +222,26 @@ fn is_whole(answer: &[u8]) -> Result<bool> {
         .find(|(name, _)| name.eq_ignore_ascii_case("content-length"))
         .context("an answer without a length")?;
     Ok(answer.len() >= end + 4 + len.1.parse::<usize>()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_load_is_judged_by_the_time_in_which_all_were_at_it() {
+        let answers = |times: &[u64]| {
+            let answered = |&at| Answered {
+                at: Duration::from_millis(at),
+                took: Duration::from_millis(10),
+            };
+            times.iter().map(answered).collect()
+        };
+        let load = Load {
+            sessions: vec![answers(&[100, 200, 300, 400]), answers(&[400, 800, 1200, 1600])],
+        };
+        assert!((load.pace() - 5.0 / 0.4).abs() < 1e-9);
+        assert!((load.fewest() - 1.0 / 2.5).abs() < 1e-9);
+        assert_eq!(load.times().len(), 8);
+    }
 }

@@ -23,7 +23,11 @@ pub struct PluginProcess {
 impl PluginProcess {
     /// Starts it and asks for its manifest. Also returns the time from the start to the manifest's last byte.
     pub fn start(node: &Node) -> Result<(Self, Duration)> {
-        let mut command = Command::new(binaries::binary("backstop")?);
+        Self::start_as(Command::new(binaries::binary("backstop")?), node)
+    }
+
+    /// The same by a command that runs it.
+    pub fn start_as(mut command: Command, node: &Node) -> Result<(Self, Duration)> {
         command
             .current_dir(node.network_dir())
             .env("LIGHTNINGD_PLUGIN", "1")
@@ -54,15 +58,9 @@ impl PluginProcess {
         Ok(time)
     }
 
-    /// Memory now and at most: `VmRSS` and `VmHWM`, bytes.
+    /// Memory now and at most, bytes.
     pub fn memory(&self) -> Result<(u64, u64)> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let field = |name: &str| -> Result<u64> {
-            let line = status.lines().find_map(|line| line.strip_prefix(name));
-            let kib = line.and_then(|line| line.trim_start_matches(':').trim().strip_suffix(" kB"));
-            Ok(kib.context("no such field")?.parse::<u64>()? << 10)
-        };
-        Ok((field("VmRSS")?, field("VmHWM")?))
+        memory(self.child.id())
     }
 
     /// Ends it as lightningd's own end does: `shutdown`, then it leaves by itself.
@@ -105,6 +103,17 @@ impl PluginProcess {
             }
         }
     }
+}
+
+/// Memory of a process now and at most: `VmRSS` and `VmHWM`, bytes.
+pub fn memory(pid: u32) -> Result<(u64, u64)> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let field = |name: &str| -> Result<u64> {
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        let kib = line.and_then(|line| line.trim_start_matches(':').trim().strip_suffix(" kB"));
+        Ok(kib.context("no such field")?.parse::<u64>()? << 10)
+    };
+    Ok((field("VmRSS")?, field("VmHWM")?))
 }
 
 impl Drop for PluginProcess {

@@ -1,9 +1,12 @@
 //! The figures as a table for people and as JSON for programs.
 
-use super::input::Input;
+use super::{input::Input, samples::Samples};
 use anyhow::{Context, Result};
 use serde::Serialize;
-use std::fmt;
+use std::{fmt, io::Write as _, path::Path, time::Instant};
+
+/// From this load average on, before anything is measured, the figures are doubtful.
+const BUSY: f64 = 0.5;
 
 /// In what a row is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -15,6 +18,8 @@ pub enum Unit {
     Bytes,
     /// Pace.
     PerSecond,
+    /// A part of something.
+    Share,
 }
 
 impl Unit {
@@ -26,6 +31,7 @@ impl Unit {
             Self::Bytes if value < 1e4 => format!("{value:.0} B"),
             Self::Bytes => format!("{:.1} MiB", value / f64::from(1 << 20)),
             Self::PerSecond => format!("{value:.0}/s"),
+            Self::Share => format!("{value:.2}"),
         }
     }
 }
@@ -40,6 +46,8 @@ pub enum Bar {
     RatioAtLeast(f64),
     /// Ours is at most this, in the row's unit.
     AtMost(f64),
+    /// Ours is at least this, in the row's unit.
+    AtLeast(f64),
 }
 
 /// One figure.
@@ -68,6 +76,7 @@ impl Row {
             Bar::RatioAtMost(most) => ratio.map(|ratio| ratio <= most),
             Bar::RatioAtLeast(least) => ratio.map(|ratio| ratio >= least),
             Bar::AtMost(most) => ours.map(|ours| ours <= most),
+            Bar::AtLeast(least) => ours.map(|ours| ours >= least),
         });
         Self {
             name: name.to_owned(),
@@ -86,6 +95,7 @@ impl Row {
             Some(Bar::RatioAtMost(most)) => format!("<= {most:.2}"),
             Some(Bar::RatioAtLeast(least)) => format!(">= {least:.3}"),
             Some(Bar::AtMost(most)) => format!("<= {}", self.unit.show(most)),
+            Some(Bar::AtLeast(least)) => format!(">= {}", self.unit.show(least)),
         }
     }
 }
@@ -95,6 +105,12 @@ impl Row {
 pub struct Machine {
     /// Processors that this program may use.
     pub cores: usize,
+    /// The system's release.
+    pub kernel: String,
+    /// What the processors call themselves.
+    pub processor: String,
+    /// Seconds that appending 4 KiB to a file and flushing it takes where the measured files lie, median.
+    pub flush: f64,
     /// Processes that wanted to run in the last minute, before the measurement.
     pub load_before: f64,
     /// The same, at the end; the measurement itself counts.
@@ -104,16 +120,36 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// This machine, now.
-    pub fn now() -> Result<Self> {
+    /// This machine, now; its disk is that of `scratch`.
+    pub fn now(scratch: &Path) -> Result<Self> {
         let load = load_average()?;
+        let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease")?;
+        let processors = std::fs::read_to_string("/proc/cpuinfo")?;
+        let model = processors.lines().find(|line| line.starts_with("model name"));
         Ok(Self {
             cores: std::thread::available_parallelism()?.get(),
+            kernel: kernel.trim().to_owned(),
+            processor: model
+                .and_then(|line| line.split_once(": "))
+                .map_or_else(|| "unnamed".to_owned(), |(_, name)| name.to_owned()),
+            flush: flush(scratch)?,
             load_before: load,
             load_after: load,
             optimised: !cfg!(debug_assertions),
         })
     }
+}
+
+fn flush(scratch: &Path) -> Result<f64> {
+    let mut file = tempfile::tempfile_in(scratch)?;
+    let mut times = Samples::default();
+    for _ in 0..100 {
+        let began = Instant::now();
+        file.write_all(&[0xa5; 4096])?;
+        file.sync_data()?;
+        times.push(began.elapsed());
+    }
+    Ok(times.median())
 }
 
 /// Processes that wanted to run, on average over the last minute.
@@ -170,21 +206,36 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Machine {
             cores,
+            kernel,
+            processor,
+            flush,
             load_before,
             load_after,
             optimised,
-        } = self.machine;
+        } = &self.machine;
         writeln!(
             f,
-            "{}: {} batches, {} of SQL; {cores} cores, load {load_before:.1} before and {load_after:.1} after{}\n",
+            "{}: {} batches, {} of SQL{}",
             self.source,
             self.batches,
             Unit::Bytes.show(u32::try_from(self.sql_bytes).map_or(f64::MAX, f64::from)),
-            if optimised { "" } else { "; NOT optimised" },
+            if *optimised { "" } else { "; NOT optimised" },
         )?;
+        writeln!(
+            f,
+            "{cores} cores of {processor}, Linux {kernel}, 4 KiB flushed in {}, load {load_before:.1} before and {load_after:.1} after",
+            Unit::Seconds.show(*flush),
+        )?;
+        if *load_before > BUSY {
+            writeln!(
+                f,
+                "WARNING: this machine was busy with other things: measure again when it is not"
+            )?;
+        }
+        writeln!(f)?;
         let title = ["", "ours", "bare parts", "ratio", "bar", ""];
         let row = |f: &mut fmt::Formatter<'_>, [name, ours, bare, ratio, bar, met]: [&str; 6]| {
-            let line = format!("{name:<52} {ours:>11} {bare:>11} {ratio:>7}  {bar:<12} {met}");
+            let line = format!("{name:<66} {ours:>11} {bare:>11} {ratio:>7}  {bar:<12} {met}");
             writeln!(f, "{}", line.trim_end())
         };
         row(f, title)?;
@@ -217,6 +268,8 @@ mod tests {
         assert_eq!(met(1.0, Some(4.0), Bar::RatioAtLeast(0.25)), Some(true));
         assert_eq!(met(0.9, Some(4.0), Bar::RatioAtLeast(0.25)), Some(false));
         assert_eq!(met(0.02, None, Bar::AtMost(0.02)), Some(true));
+        assert_eq!(met(0.8, None, Bar::AtLeast(0.8)), Some(true));
+        assert_eq!(met(0.7, None, Bar::AtLeast(0.8)), Some(false));
         assert_eq!(met(1.0, Some(0.0), Bar::RatioAtMost(1.5)), None, "no bare part");
     }
 }

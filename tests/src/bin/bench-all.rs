@@ -1,14 +1,16 @@
 //! `cargo bench-all`: what Backstop costs, beside the bare parts, in one run. Prints a table and writes `bench.json`
 //! into the target directory.
 //!
-//! `--quick` measures just enough to see that everything runs; `--no-build` takes the programs as they are;
-//! `--json FILE` writes there instead.
+//! `--only NAMES` measures some parts alone, as `--only hook,server`; `--batches N` lets so many batches through the hook instead
+//! of all; `--quick` measures just enough to see that everything runs; `--no-build` takes the programs as they are; `--json
+//! FILE` writes there instead.
 #![expect(clippy::print_stdout, reason = "a program that a person looks at")]
 
 use anyhow::{Context, Result, bail, ensure};
 use backstop_tests::{
-    bench::{self, Effort, bare_server},
+    bench::{self, Effort, bare_server, group::Group},
     binaries::cargo,
+    shim::{Count, Shim},
 };
 use std::{
     env,
@@ -18,6 +20,7 @@ use std::{
 
 struct Arguments {
     effort: Effort,
+    groups: Vec<Group>,
     build: bool,
     json: Option<PathBuf>,
 }
@@ -38,16 +41,24 @@ fn run() -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let arguments = parse(env::args().skip(1))?;
-    if arguments.build {
-        return build_and_go_on();
-    }
+    let Some(shim) = Shim::inherited()? else {
+        if arguments.build {
+            build()?;
+        }
+        return go_on();
+    };
     // `target/<profile>`, which is on a disk where a directory for temporary files may not be.
     let programs = env::current_exe()?;
     let programs = programs.parent().context("this program lies nowhere")?;
     let scratch = tempfile::tempdir_in(programs)?;
-    let report = bench::measure(arguments.effort, scratch.path(), |what| {
-        println!("bench-all: {what}");
-    })?;
+    let progress = |what: &str| println!("bench-all: {what}");
+    let report = bench::measure(
+        arguments.effort,
+        &arguments.groups,
+        scratch.path(),
+        &shim,
+        progress,
+    )?;
     println!("\n{report}");
     let json = match arguments.json {
         Some(json) => json,
@@ -64,23 +75,34 @@ fn run() -> Result<ExitCode> {
 fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Arguments> {
     let mut parsed = Arguments {
         effort: Effort::FULL,
+        groups: Group::NAMES.map(|(_, group)| group).to_vec(),
         build: true,
         json: None,
     };
+    let mut batches = None;
     while let Some(argument) = arguments.next() {
+        let mut value = || {
+            arguments
+                .next()
+                .with_context(|| format!("{argument} needs a value"))
+        };
         match argument.as_str() {
             "--quick" => parsed.effort = Effort::QUICK,
+            "--only" => parsed.groups = Group::parse(&value()?)?,
+            "--batches" => batches = Some(value()?.parse().context("--batches needs a number")?),
             "--no-build" => parsed.build = false,
-            "--json" => parsed.json = Some(arguments.next().context("--json needs a file")?.into()),
-            other => bail!("{other} is not known; known are --quick, --no-build and --json FILE"),
+            "--json" => parsed.json = Some(value()?.into()),
+            other => bail!(
+                "{other} is not known; known are --only NAMES, --batches N, --quick, --no-build and --json FILE"
+            ),
         }
     }
+    parsed.effort.batches = batches.or(parsed.effort.batches);
     Ok(parsed)
 }
 
-/// Builds the programs as a user does, with no features but their own, and measures in a process that does not know
-/// of cargo: nothing is built again meanwhile.
-fn build_and_go_on() -> Result<ExitCode> {
+/// Builds the programs as a user does, with no features but their own.
+fn build() -> Result<()> {
     println!("bench-all: building");
     let mut build = cargo();
     build.args(["build", "--quiet", "-p", "backstop", "-p", "backstop-server"]);
@@ -88,9 +110,15 @@ fn build_and_go_on() -> Result<ExitCode> {
         build.arg("--release");
     }
     ensure!(build.status()?.success(), "the programs do not build");
+    Ok(())
+}
+
+/// Measures in a process that runs under the shim and does not know of cargo: nothing is built again meanwhile.
+fn go_on() -> Result<ExitCode> {
+    let shim = Shim::compile(Count::Flushes)?;
     let status = Command::new(env::current_exe()?)
         .args(env::args_os().skip(1))
-        .arg("--no-build")
+        .envs(shim.variables())
         .env_remove("CARGO")
         .status()?;
     Ok(if status.success() {

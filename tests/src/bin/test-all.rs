@@ -43,6 +43,11 @@ const NEEDS: &[Need] = &[
         reason: "is one of the server's databases: tests start clusters of their own",
     },
     Need {
+        programs: &["valgrind"],
+        package: "valgrind",
+        reason: "counts what programs execute",
+    },
+    Need {
         programs: &["python3"],
         package: "python3-venv",
         reason: "runs the fuzzer that reads the server's OpenAPI document",

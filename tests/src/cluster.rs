@@ -1,10 +1,12 @@
-//! A private PostgreSQL cluster, made from the installed binaries for one test program and gone with it, however that
-//! ends. It listens on a socket in its own directory and has nothing to do with what else runs on the machine.
+//! A private PostgreSQL cluster, made from the installed binaries for one program and gone with it, however that ends.
+//! It listens on a socket in its own directory and has nothing to do with what else runs on the machine. Where it does not
+//! start, these functions panic: no test is skipped for that.
 
 use nix::unistd::Uid;
 use std::{
+    ffi::{OsStr, OsString},
     fs,
-    os::unix::process::CommandExt as _,
+    os::{fd::OwnedFd, unix::net::UnixStream, unix::process::CommandExt as _},
     path::PathBuf,
     process::{Child, Command, Stdio},
     sync::{
@@ -24,13 +26,16 @@ logging_collector = off
 ";
 
 /// A cluster that runs.
-pub(crate) struct Cluster {
+pub struct Cluster {
     bin: PathBuf,
     /// Where it lies, with its socket.
-    pub(crate) dir: PathBuf,
+    pub dir: PathBuf,
+    variables: Vec<(String, OsString)>,
     databases: AtomicU32,
     /// Ends the cluster when its input ends, which it does with this program.
     _guard: Child,
+    /// That input: a socket, because a plugin takes a child with a pipe for another plugin.
+    _alive: UnixStream,
 }
 
 /// The directory of the newest version's programs.
@@ -50,7 +55,7 @@ fn bin() -> PathBuf {
 }
 
 /// A program as a user that PostgreSQL does not refuse.
-pub(crate) fn unprivileged(program: impl Into<PathBuf>) -> Command {
+pub fn unprivileged(program: impl Into<PathBuf>) -> Command {
     let program: PathBuf = program.into();
     let mut command = if Uid::effective().is_root() {
         let mut command = Command::new("runuser");
@@ -72,20 +77,30 @@ fn output(command: &mut Command) -> String {
 
 impl Cluster {
     /// The one that all tests of this program share, each in a database of its own.
-    pub(crate) fn shared() -> &'static Self {
+    pub fn shared() -> &'static Self {
         static SHARED: OnceLock<Cluster> = OnceLock::new();
         SHARED.get_or_init(Self::start)
     }
 
     /// One more, for a test that stops it or changes its settings.
-    pub(crate) fn start() -> Self {
+    pub fn start() -> Self {
+        Self::start_with("", [])
+    }
+
+    /// The same with more lines of configuration, and with variables in its environment.
+    pub fn start_with<'v>(settings: &str, variables: impl IntoIterator<Item = (&'v str, &'v OsStr)>) -> Self {
+        let variables = variables
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect();
         let bin = bin();
         let dir = PathBuf::from(output(unprivileged("mktemp").args(["-d", "-p", "/tmp"])));
         let script = "read -r _; \"$0/pg_ctl\" -s -D \"$1/data\" stop -m immediate; rm -rf \"$1\"";
+        let (alive, theirs) = UnixStream::pair().unwrap();
         let guard = unprivileged("sh")
             .args(["-c", script])
             .args([&bin, &dir])
-            .stdin(Stdio::piped())
+            .stdin(Stdio::from(OwnedFd::from(theirs)))
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             // What interrupts the test must not interrupt the clearing up.
@@ -95,8 +110,10 @@ impl Cluster {
         let cluster = Self {
             bin,
             dir,
+            variables,
             databases: AtomicU32::new(0),
             _guard: guard,
+            _alive: alive,
         };
         let data = cluster.dir.join("data");
         let mut initdb = unprivileged(cluster.bin.join("initdb"));
@@ -109,25 +126,27 @@ impl Cluster {
         ]);
         output(initdb.arg(&data));
         cluster.set(SETTINGS);
+        cluster.set(settings);
         cluster.set(&format!("unix_socket_directories = '{}'", cluster.dir.display()));
         cluster.control(&["start"]);
         cluster
     }
 
     /// Adds lines to the configuration, which the next start or reload reads.
-    pub(crate) fn set(&self, lines: &str) {
+    pub fn set(&self, lines: &str) {
         let file = self.dir.join("data/postgresql.conf");
         let found = fs::read_to_string(&file).unwrap();
         fs::write(file, format!("{found}\n{lines}\n")).unwrap();
     }
 
     /// `pg_ctl` and its arguments; returns when it is done.
-    pub(crate) fn control(&self, args: &[&str]) {
+    pub fn control(&self, args: &[&str]) {
         let mut command = unprivileged(self.bin.join("pg_ctl"));
         command.args(["-s", "-w"]).args(args);
         command.arg("-D").arg(self.dir.join("data"));
         command.arg("-l").arg(self.dir.join("log"));
         let status = command
+            .envs(self.variables.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .status()
@@ -136,7 +155,7 @@ impl Cluster {
     }
 
     /// Runs statements as a superuser; answers what they print.
-    pub(crate) fn sql(&self, database: &str, statements: &str) -> String {
+    pub fn sql(&self, database: &str, statements: &str) -> String {
         let mut psql = Command::new(self.bin.join("psql"));
         psql.arg("-h")
             .arg(&self.dir)
@@ -145,7 +164,7 @@ impl Cluster {
     }
 
     /// Makes an empty database; its name.
-    pub(crate) fn database(&self) -> String {
+    pub fn database(&self) -> String {
         let number = self.databases.fetch_add(1, Ordering::Relaxed);
         let name = format!("test{number}");
         self.sql("postgres", &format!("CREATE DATABASE {name}"));
@@ -153,7 +172,8 @@ impl Cluster {
     }
 
     /// How a client names one of its databases.
-    pub(crate) fn url(&self, database: &str) -> String {
+    #[must_use]
+    pub fn url(&self, database: &str) -> String {
         format!(
             "postgres://postgres@localhost/{database}?host={}",
             self.dir.display()
