@@ -53,12 +53,38 @@ impl<'a> Group<'a> {
 
     /// Judges an append against the account as the ones before it in the group left it. A refused one changes nothing.
     pub(super) async fn judge(&mut self, log: &mut impl Log, append: &'a Append) -> Result<(), StoreError> {
-        let outcome = self.outcome(log, append).await?;
-        self.judged.push((append, outcome));
+        if !self.judge_alone(append) {
+            let outcome = self.ask(log, append).await?;
+            self.judged.push((append, outcome));
+        }
         Ok(())
     }
 
-    async fn outcome(
+    /// Judges an append for which its account tells enough, as it does for all but a few; false where the log must be asked,
+    /// and where the account is not here.
+    pub(super) fn judge_alone(&mut self, append: &'a Append) -> bool {
+        let Some(account) = self.accounts.get_mut(&append.account) else {
+            return false;
+        };
+        let outcome = match account.place(append) {
+            Ok(Placement::Refused | Placement::Replaces) => return false,
+            Ok(Placement::Same) => Ok(()),
+            // The last thing that a quota refuses (I13), and never what is there already.
+            Ok(Placement::Next) => account
+                .take(append.sealed.len(), Load::Record, self.terms)
+                .map(|()| {
+                    account.advance(append, 0);
+                    self.waiting.push(append);
+                    self.changed.insert(append.account);
+                }),
+            Err(refusal) => Err(refusal),
+        };
+        self.judged.push((append, outcome));
+        true
+    }
+
+    /// What becomes of an append that is not simply the next, or the last one again.
+    async fn ask(
         &mut self,
         log: &mut impl Log,
         append: &'a Append,
@@ -66,39 +92,25 @@ impl<'a> Group<'a> {
         let Some(account) = self.accounts.get_mut(&append.account) else {
             return Ok(Err(Refusal::NotFound));
         };
-        let placement = match account.place(append) {
-            Ok(placement) => placement,
-            Err(refusal) => return Ok(Err(refusal)),
-        };
-        // The last thing that a quota refuses (I13), and never what is there already.
-        if matches!(placement, Placement::Next | Placement::Replaces)
-            && let Err(refusal) = account.take(append.sealed.len(), Load::Record, self.terms)
-        {
-            return Ok(Err(refusal));
-        }
-        // The log in the database must be the one against which the next append is judged.
-        if matches!(placement, Placement::Refused | Placement::Replaces) && !self.waiting.is_empty() {
+        let replaces = matches!(account.place(append), Ok(Placement::Replaces));
+        // The log in the database must be the one against which this one is judged.
+        if !self.waiting.is_empty() {
             log.write(&self.waiting).await?;
             self.waiting.clear();
         }
-        let replaced = match placement {
-            Placement::Same => return Ok(Ok(())),
-            Placement::Next => 0,
-            Placement::Refused => {
-                if log.holds(append).await? {
-                    return Ok(Ok(()));
-                }
-                // A branch that never counted gives way to what the writer copies from other servers.
-                if !account.may_fork(append) || !log.holds_before(append).await? {
-                    return Ok(Err(account.not_next()));
-                }
-                if let Err(refusal) = account.take(append.sealed.len(), Load::Record, self.terms) {
-                    return Ok(Err(refusal));
-                }
-                log.set_aside(account, append).await?
+        if !replaces {
+            if log.holds(append).await? {
+                return Ok(Ok(()));
             }
-            Placement::Replaces => log.set_aside(account, append).await?,
-        };
+            // A branch that never counted gives way to what the writer copies from other servers.
+            if !account.may_fork(append) || !log.holds_before(append).await? {
+                return Ok(Err(account.not_next()));
+            }
+        }
+        if let Err(refusal) = account.take(append.sealed.len(), Load::Record, self.terms) {
+            return Ok(Err(refusal));
+        }
+        let replaced = log.set_aside(account, append).await?;
         account.advance(append, replaced);
         self.waiting.push(append);
         self.changed.insert(append.account);
@@ -113,18 +125,18 @@ impl<'a> Group<'a> {
             .collect()
     }
 
+    /// The accounts as the group leaves them.
+    pub(super) fn into_accounts(self) -> HashMap<AccountId, Account> {
+        self.accounts
+    }
+
     /// What became of each, in their order: every success answers with the head as the transaction left it.
-    pub(super) fn outcomes(self) -> Vec<Outcome> {
-        let Self {
-            accounts,
-            judged,
-            terms,
-            ..
-        } = self;
+    pub(super) fn outcomes(&mut self) -> Vec<Outcome> {
+        let judged = std::mem::take(&mut self.judged);
         let with_head = |(append, outcome): (&Append, Result<(), Refusal>)| {
             outcome.and_then(|()| {
-                let account = accounts.get(&append.account).ok_or(Refusal::NotFound)?;
-                Ok(account.appended(terms, append.now))
+                let account = self.accounts.get(&append.account).ok_or(Refusal::NotFound)?;
+                Ok(account.appended(self.terms, append.now))
             })
         };
         judged.into_iter().map(with_head).collect()

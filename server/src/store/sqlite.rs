@@ -15,6 +15,7 @@ mod devices;
 mod files;
 mod gauges;
 mod history;
+mod known;
 mod opening;
 pub mod operator;
 mod packs;
@@ -68,6 +69,9 @@ const QUEUE: usize = 1024;
 /// Pages that a connection may keep in memory, in KiB, as SQLite writes it: ids are random, and so are the pages that chunks
 /// and their indexes touch.
 const CACHE: &str = "-16384";
+/// Pages of SQLite's own log after which a commit moves them into the file and waits for two flushes more. An append of another
+/// node writes another page of the index, so that the default of 1000 comes after a few hundred appends.
+const WAL_PAGES: &str = "8192";
 /// To how many bytes the log of SQLite's own is cut back once it was longer.
 const WAL_KEPT: &str = "67108864";
 /// Bytes of a database page.
@@ -104,6 +108,7 @@ impl SqliteStore {
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(BUSY_WAIT)
             .pragma("journal_size_limit", WAL_KEPT)
+            .pragma("wal_autocheckpoint", WAL_PAGES)
             // What a statement would have to undo is a few pages for each append; a file for them would cost every group.
             .pragma("temp_store", "memory")
             .pragma("cache_size", CACHE)

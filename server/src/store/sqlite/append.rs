@@ -1,11 +1,13 @@
 //! Appending to logs, a group in one transaction.
 //!
-//! A group takes two calls of the database however large it is: one reads its accounts, one writes its records and
-//! its accounts and commits. Each call costs two changes of the thread, which is more than most of the work in it.
+//! A group whose accounts are [`Known`] takes one call of the database however large it is: it writes the group's records and
+//! accounts and commits, unless somebody else changed the database meanwhile. Other groups take two: the first reads
+//! their accounts. Each call costs two changes of the thread, which is more than most of the work in it.
 
 use super::{
     accounts,
     cells::{self, Query, int, length, nulls, rows},
+    known::Known,
     tail,
 };
 pub(super) use crate::store::group::{GROUP_MAX, Outcome};
@@ -13,7 +15,7 @@ use crate::store::{
     Account, AccountId, Append, StoreError, Terms,
     group::{Group, Log},
 };
-use sqlx::SqliteConnection;
+use sqlx::{Row as _, SqliteConnection};
 use std::{collections::HashMap, sync::LazyLock};
 
 /// The columns of a record, in the order in which [`bind`] binds them.
@@ -45,7 +47,13 @@ struct Statements {
     insert: String,
     /// Writes records and accounts, and commits.
     commit: String,
+    /// All of a transaction that does the same where the database is in the state that is bound last of each statement, and
+    /// else nothing. Answers how many accounts it wrote.
+    at_once: String,
 }
+
+/// Holds for the state of the database that is bound here. SQLite gives it another number at each commit of another connection.
+const UNCHANGED: &str = "(SELECT data_version FROM pragma_data_version) = ?";
 
 impl Statements {
     fn new(size: usize) -> Self {
@@ -54,13 +62,18 @@ impl Statements {
             COLUMNS.join(", "),
             rows(size, COLUMNS.len()),
         );
+        let update = accounts::update(size);
         Self {
             size,
             begin: format!(
-                "BEGIN IMMEDIATE; SELECT * FROM accounts WHERE account IN {}",
+                "BEGIN IMMEDIATE; SELECT data_version FROM pragma_data_version; \
+                 SELECT * FROM accounts WHERE account IN {}",
                 rows(1, size)
             ),
-            commit: format!("{insert}; {}; COMMIT", accounts::update(size)),
+            commit: format!("{insert}; {update}; COMMIT"),
+            at_once: format!(
+                "BEGIN IMMEDIATE; {insert} AND {UNCHANGED}; {update} AND {UNCHANGED}; SELECT changes(); COMMIT"
+            ),
             insert,
         }
     }
@@ -77,62 +90,122 @@ impl Statements {
 struct Logs<'c>(&'c mut SqliteConnection);
 
 /// Judges each append, writes what is good, and commits. An error of the database is the whole group's, and leaves the
-/// transaction to the caller; refusals are each append's own, and wrote nothing. At most [`GROUP_MAX`] appends.
+/// transaction to the caller, who forgets what was known; refusals are each append's own, and wrote nothing. At most
+/// [`GROUP_MAX`] appends.
 pub(super) async fn group(
     connection: &mut SqliteConnection,
     appends: &[Box<Append>],
     terms: &Terms,
+    known: &mut Known,
 ) -> Result<Vec<Outcome>, StoreError> {
-    let mut group = Group::new(begin(connection, appends).await?, terms);
+    if let Some(mut group) = ahead(appends, terms, known) {
+        if commit_at_once(connection, &group, known.data_version()).await? {
+            let outcomes = group.outcomes();
+            known.left(group.into_accounts());
+            return Ok(outcomes);
+        }
+        known.forget();
+    }
+    let (data_version, accounts) = begin(connection, appends).await?;
+    let mut group = Group::new(accounts, terms);
     let mut logs = Logs(connection);
     for append in appends {
         group.judge(&mut logs, append).await?;
     }
     commit(connection, &group).await?;
-    Ok(group.outcomes())
+    let outcomes = group.outcomes();
+    known.read(data_version, group.into_accounts());
+    Ok(outcomes)
 }
 
+/// The group judged by what is known of its accounts; `None` where that does not suffice, and where nothing is to be written, so
+/// that nothing would tell whether it still holds.
+fn ahead<'a>(appends: &'a [Box<Append>], terms: &'a Terms, known: &Known) -> Option<Group<'a>> {
+    let accounts = known.of(appends.iter().map(|append| append.account))?;
+    let mut group = Group::new(accounts, terms);
+    let judged = appends.iter().all(|append| group.judge_alone(append));
+    (judged && !group.waiting.is_empty()).then_some(group)
+}
+
+/// The accounts, and the state of the database that they belong to.
 async fn begin(
     connection: &mut SqliteConnection,
     appends: &[Box<Append>],
-) -> Result<HashMap<AccountId, Account>, StoreError> {
+) -> Result<(i64, HashMap<AccountId, Account>), StoreError> {
     let query = sqlx::query(Statements::of(appends.len())?.begin.as_str());
     let found = appends
         .iter()
         .fold(query, |query, append| query.bind(append.account.0))
         .fetch_all(connection)
         .await?;
-    found
+    let Some((state, accounts)) = found.split_first() else {
+        return Err(StoreError::corrupt("state of the database"));
+    };
+    let accounts = accounts
         .iter()
-        .map(|row| accounts::read(row).map(|account| (account.id, account)))
-        .collect()
+        .map(|row| accounts::read(row).map(|account| (account.id, account)));
+    Ok((state.try_get(0)?, accounts.collect::<Result<_, _>>()?))
+}
+
+/// Writes and commits a group that was judged by what is known, where the database is still in the state of that name; says
+/// whether it was.
+async fn commit_at_once(
+    connection: &mut SqliteConnection,
+    group: &Group<'_>,
+    data_version: i64,
+) -> Result<bool, StoreError> {
+    let changed = group.changed();
+    let statements = Statements::of(group.waiting.len().max(changed.len()))?;
+    let query = records(
+        sqlx::query(statements.at_once.as_str()),
+        statements.size,
+        &group.waiting,
+    )?
+    .bind(data_version);
+    let query = written(query, statements.size, &changed)?.bind(data_version);
+    let answered = query.fetch_all(connection).await?;
+    let written: i64 = match answered.first() {
+        Some(row) => row.try_get(0)?,
+        None => 0,
+    };
+    Ok(usize::try_from(written).is_ok_and(|written| written == changed.len()))
 }
 
 /// Writes what is left to be written and commits.
 async fn commit(connection: &mut SqliteConnection, group: &Group<'_>) -> Result<(), StoreError> {
-    let (records, accounts) = (&group.waiting, group.changed());
-    let statements = Statements::of(records.len().max(accounts.len()))?;
-    let mut query = sqlx::query(statements.commit.as_str());
-    for append in records {
-        query = bind(query, append)?;
-    }
-    query = nulls(query, (statements.size - records.len()) * COLUMNS.len());
-    for account in &accounts {
-        query = accounts::bind(query, account)?;
-    }
-    query = accounts::bind_none(query, statements.size - accounts.len());
-    query.execute(connection).await?;
+    let changed = group.changed();
+    let statements = Statements::of(group.waiting.len().max(changed.len()))?;
+    let query = records(
+        sqlx::query(statements.commit.as_str()),
+        statements.size,
+        &group.waiting,
+    )?;
+    written(query, statements.size, &changed)?
+        .execute(connection)
+        .await?;
     Ok(())
 }
 
+/// Binds so many rows of records, the last of them empty.
+fn records<'q>(query: Query<'q>, size: usize, records: &[&Append]) -> Result<Query<'q>, StoreError> {
+    let query = records
+        .iter()
+        .try_fold(query, |query, append| bind(query, append))?;
+    Ok(nulls(query, size.saturating_sub(records.len()) * COLUMNS.len()))
+}
+
+/// Binds so many rows of accounts, the last of them empty.
+fn written<'q>(query: Query<'q>, size: usize, changed: &[&Account]) -> Result<Query<'q>, StoreError> {
+    let query = changed
+        .iter()
+        .try_fold(query, |query, account| accounts::bind(query, account))?;
+    Ok(accounts::bind_none(query, size.saturating_sub(changed.len())))
+}
+
 impl Log for Logs<'_> {
-    async fn write(&mut self, records: &[&Append]) -> Result<(), StoreError> {
-        let statements = Statements::of(records.len())?;
-        let mut query = sqlx::query(statements.insert.as_str());
-        for append in records {
-            query = bind(query, append)?;
-        }
-        nulls(query, (statements.size - records.len()) * COLUMNS.len())
+    async fn write(&mut self, waiting: &[&Append]) -> Result<(), StoreError> {
+        let statements = Statements::of(waiting.len())?;
+        records(sqlx::query(statements.insert.as_str()), statements.size, waiting)?
             .execute(&mut *self.0)
             .await?;
         Ok(())

@@ -1,6 +1,6 @@
 //! The conformance suite on SQLite, and what is SQLite's own.
 
-use super::*;
+use super::{known::Known, *};
 use crate::store::{
     Append, GRACE_MS, Office, Refusal, Tail, Terms,
     conformance::{self, Session},
@@ -418,9 +418,14 @@ async fn group(dir: &TempDir, appends: &[Append]) -> Vec<Result<Head, Refusal>> 
     let options = SqliteConnectOptions::new().filename(dir.path().join("store"));
     let mut connection = options.connect().await.unwrap();
     let appends: Vec<_> = appends.iter().cloned().map(Box::new).collect();
-    let outcomes = append::group(&mut connection, &appends, &Terms::default())
-        .await
-        .unwrap();
+    let outcomes = append::group(
+        &mut connection,
+        &appends,
+        &Terms::default(),
+        &mut Known::default(),
+    )
+    .await
+    .unwrap();
     connection.close().await.unwrap();
     let heads = outcomes
         .into_iter()
@@ -435,6 +440,32 @@ async fn log(store: &SqliteStore, session: &Session) -> Vec<Vec<u8>> {
 
 fn bytes_of(appends: &[&Append]) -> Vec<Vec<u8>> {
     appends.iter().map(|append| append.sealed.to_vec()).collect()
+}
+
+#[tokio::test]
+async fn what_another_connection_commits_counts_for_the_very_next_append() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir, None).await.unwrap();
+    let mut session = Session::first(&store, 1).await;
+    for fill in 1..=2 {
+        // The second one is judged by what the first one left.
+        let append = session.next(fill);
+        store.append(append.clone()).await.unwrap();
+        session.assume(&append);
+    }
+    let options = SqliteConnectOptions::new().filename(dir.path().join("store"));
+    let mut operator = options.connect().await.unwrap();
+    let third = session.next(3);
+    for (statement, taken) in [
+        ("UPDATE accounts SET restored_at = 5", false),
+        ("UPDATE accounts SET restored_at = NULL", true),
+    ] {
+        sqlx::query(statement).execute(&mut operator).await.unwrap();
+        let outcome = store.append(third.clone()).await;
+        assert_eq!(outcome.is_ok(), taken, "{statement}: {outcome:?}");
+        let kept = store.records(session.account, 1, usize::MAX).await.unwrap();
+        assert_eq!(kept.len(), if taken { 3 } else { 2 });
+    }
 }
 
 #[tokio::test]

@@ -8,7 +8,9 @@ use super::{
     accounts,
     alarms::{self, AlarmJob},
     append::{self, GROUP_MAX},
-    chunks, files, history, packs, proofs, scrub, snapshots, tenants,
+    chunks, files, history,
+    known::Known,
+    packs, proofs, scrub, snapshots, tenants,
 };
 use crate::store::{
     AccountId, Append, Commit, GroupSizes, HistoryPolicy, Leaving, Move, PackArrival, PackIndex, PutFiles,
@@ -83,6 +85,7 @@ async fn run(
         terms,
         groups,
         connection: Some(connection),
+        known: Known::default(),
     };
     let mut held = None;
     loop {
@@ -99,7 +102,10 @@ async fn run(
                 held = gather(&mut jobs, &mut group);
                 writer.append(group).await;
             }
-            Some(other) => writer.alone(other).await,
+            Some(other) => {
+                writer.known.forget();
+                writer.alone(other).await;
+            }
         }
     }
     if let Some(connection) = writer.connection
@@ -131,6 +137,7 @@ struct Writer {
     groups: GroupSizes,
     /// `None` after a failure: a connection whose transaction broke is not trusted again.
     connection: Option<SqliteConnection>,
+    known: Known,
 }
 
 impl Writer {
@@ -168,7 +175,10 @@ impl Writer {
 
     async fn commit_group(&mut self, appends: &[Box<Append>]) -> Result<Vec<append::Outcome>, StoreError> {
         let mut connection = self.connect().await?;
-        let done = append::group(&mut connection, appends, &self.terms).await;
+        let done = append::group(&mut connection, appends, &self.terms, &mut self.known).await;
+        if done.is_err() {
+            self.known.forget();
+        }
         // A commit that failed has rolled back where it could not be tried again; then this does not succeed.
         if done.is_ok() || sqlx::query("ROLLBACK").execute(&mut connection).await.is_ok() {
             self.connection = Some(connection);
