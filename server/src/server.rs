@@ -1,45 +1,35 @@
 //! A server, from its parts to its end.
 
 mod exposure;
+mod stores;
 
 pub(crate) use exposure::check_exposure;
 use exposure::warn_of_shown_metrics;
+use stores::{open_packs, open_store, sharing};
 
 use crate::{
     config::Config,
-    data_dir::{DataDir, DataDirError, Sharing},
+    data_dir::{DataDir, DataDirError},
     gauges::Gauges,
     housekeeping::{Alarms, Housekeeper, Housekeeping},
     http::{self, App, Arrivals, KnownKeys},
     metrics::{ConnectionMetrics, Metrics},
     operations::{self, Operations},
-    packs::{Bucket, BucketPacks, BucketUrl, DirectoryPacks, PackError, PackStore},
+    packs::{BucketUrl, PackError},
     rates::Limiter,
     scrub::{Schedule, Scrubber},
     sessions::Sessions,
-    store::{
-        PostgresStore, SqliteStore, Store, StoreId,
-        moving::{Database, MoveError, may_serve},
-        postgres,
-        sqlite::{self, OpenError},
-    },
+    store::{moving::MoveError, postgres, sqlite::OpenError},
     transport::{Certificates, Limits, Proxies, TlsError, Transport},
+    web::{self, Passes},
     webhooks::{Post, Webhooks},
 };
-use backstop_protocol::{
-    clock::{Clock, UnixMillis},
-    id::ServerKey,
-    session::IdentitySecret,
-};
+use axum::Router;
+use backstop_protocol::{clock::Clock, id::ServerKey};
 use rand_core::CryptoRng;
-use std::{
-    io,
-    net::SocketAddr,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 use tokio::{net::TcpListener, sync::watch};
+use zeroize::Zeroizing;
 
 /// Connections that an operator's machines may have open.
 const OPERATORS: usize = 64;
@@ -140,6 +130,7 @@ impl Server {
         rng: &mut (dyn CryptoRng + Send),
     ) -> Result<Self, ServerError> {
         let certificates = check_exposure(&config)?.map(Arc::new);
+        let (terms, fleet) = (config.terms(), config.web_admin.is_some());
         let sharing = sharing(&config);
         let mut data = DataDir::open(&config.data, sharing)?;
         let identity = data.identity(rng)?;
@@ -161,6 +152,9 @@ impl Server {
             Some(address) => Some(listen(address, "--metrics").await?),
             None => None,
         };
+        let mut seed = Zeroizing::new([0; 32]);
+        rng.fill_bytes(&mut *seed);
+        let passes = Passes::new(&identity, store.id(), seed, config.web_admin);
         let sessions = Sessions::new(identity, store.id());
         let (housekeeping, wake) = Housekeeping::new();
         let metrics = Metrics::new();
@@ -190,6 +184,8 @@ impl Server {
         let app = Arc::new(App {
             housekeeping,
             sessions,
+            passes,
+            terms,
             store,
             packs,
             clock,
@@ -204,7 +200,7 @@ impl Server {
         });
         let transport = Transport::new(
             listener,
-            http::router(app.clone()),
+            http::router(app.clone(), config.web),
             config.limits,
             certificates.as_deref(),
             app.metrics.connections().clone(),
@@ -217,6 +213,12 @@ impl Server {
                 store: app.store.clone(),
                 stopping: stopped,
             });
+            let pages = if fleet {
+                web::of_operator(&app)
+            } else {
+                Router::new()
+            };
+            let router = router.merge(pages);
             let limits = Limits {
                 connections: OPERATORS,
                 ..config.limits
@@ -317,71 +319,6 @@ impl Server {
         drop(tokio::time::timeout(self.drain, self.post.close()).await);
         self.app.store.close().await;
     }
-}
-
-fn sharing(config: &Config) -> Sharing {
-    match config.database {
-        None => Sharing::Alone,
-        Some(_) => Sharing::Together,
-    }
-}
-
-/// The store, brought up to date where that is allowed.
-async fn open_store(
-    config: &Config,
-    data: &DataDir,
-    identity: &IdentitySecret,
-    rng: &mut (dyn CryptoRng + Send),
-) -> Result<Arc<dyn Store>, ServerError> {
-    let terms = config.terms();
-    if let Some(url) = &config.database {
-        if !config.migrate {
-            postgres::check_current(url.expose()).await?;
-        }
-        let key = identity.server_key();
-        let store = PostgresStore::open(url.expose(), key, terms, rng).await?;
-        may_serve(&Database::Url(url.expose().to_owned())).await?;
-        return Ok(Arc::new(store));
-    }
-    let file = data.database();
-    let failed = |file: &Path, cause| ServerError::Store {
-        file: file.to_owned(),
-        cause,
-    };
-    if !config.migrate {
-        let checked = sqlite::check_current(&file).await;
-        checked.map_err(|cause| failed(&file, cause))?;
-    }
-    let store = SqliteStore::open(&file, config.database_limit, terms, rng).await;
-    let store = store.map_err(|cause| failed(&file, cause))?;
-    may_serve(&Database::File(file)).await?;
-    Ok(Arc::new(store))
-}
-
-/// The packs of a store, where the configuration says that they lie.
-async fn open_packs(
-    bucket: Option<&Bucket>,
-    data: &DataDir,
-    sharing: Sharing,
-    store: StoreId,
-    process: u64,
-    now: UnixMillis,
-) -> Result<Arc<dyn PackStore>, ServerError> {
-    if let Some(bucket) = bucket {
-        let packs = BucketPacks::open(bucket, store, process).await;
-        let bucket = bucket.url.clone();
-        return Ok(Arc::new(
-            packs.map_err(|cause| ServerError::Bucket { bucket, cause })?,
-        ));
-    }
-    let dir = data.packs();
-    let packs = match sharing {
-        Sharing::Alone => DirectoryPacks::open(&dir),
-        Sharing::Together => DirectoryPacks::open_shared(&dir, process, now),
-    };
-    Ok(Arc::new(
-        packs.map_err(|cause| ServerError::Packs { dir, cause })?,
-    ))
 }
 
 async fn listen(listen: SocketAddr, flag: &'static str) -> Result<(TcpListener, SocketAddr), ServerError> {

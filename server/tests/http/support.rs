@@ -1,6 +1,7 @@
 //! A server in this process, and a client that does by hand what SPEC says: no line of the plugin's own client, so that a
 //! mistake of both sides does not hide itself.
 
+mod browser;
 mod client;
 mod cluster;
 mod cut;
@@ -8,6 +9,7 @@ mod node;
 mod storage;
 mod wire;
 
+pub(crate) use browser::Browser;
 pub(crate) use client::{Client, pack};
 pub(crate) use cluster::Cluster;
 pub(crate) use cut::{Fault, Hop};
