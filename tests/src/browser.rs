@@ -6,7 +6,7 @@ use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::TcpStream,
     process::{Child, Command, Stdio},
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tempfile::TempDir;
 
@@ -14,6 +14,8 @@ use tempfile::TempDir;
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 /// How long one step may take; a machine under load starts a browser slowly.
 const PATIENCE: Duration = Duration::from_mins(2);
+/// Between two looks at what the browser has done.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// What the browser says to be shown on.
 #[derive(Clone, Copy, Debug)]
@@ -54,8 +56,8 @@ pub struct Browser {
 
 /// A program that must be there.
 fn program(name: &str) -> Result<Command> {
-    let mut path = std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default());
-    let found = path.any(|folder| folder.join(name).is_file());
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).any(|folder| folder.join(name).is_file());
     ensure!(found, "{name} is not there: `cargo test-all` installs it");
     Ok(Command::new(name))
 }
@@ -215,11 +217,29 @@ impl Browser {
         Ok(())
     }
 
-    /// Clicks, and waits for the page to which that leads.
+    /// Clicks.
     pub fn click(&mut self, selector: &str) -> Result<()> {
         let element = self.element(selector)?;
         self.post(&format!("element/{element}/click"), &json!({}))?;
         Ok(())
+    }
+
+    /// Clicks on what leads to another page, and waits until that is there.
+    pub fn follow(&mut self, selector: &str) -> Result<()> {
+        let before = self.element("html")?;
+        let before = format!("/session/{}/element/{before}/name", self.session);
+        self.click(selector)?;
+        let deadline = Instant::now() + PATIENCE;
+        // What belongs to the page before is gone with it.
+        while self.call("GET", &before, &Value::Null).is_ok() || !self.is_whole()? {
+            ensure!(Instant::now() < deadline, "{selector} leads nowhere");
+            std::thread::sleep(PAUSE);
+        }
+        Ok(())
+    }
+
+    fn is_whole(&mut self) -> Result<bool> {
+        Ok(self.run("return document.readyState")? == Value::from("complete"))
     }
 
     /// What a script of the test finds in the page.

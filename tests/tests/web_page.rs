@@ -40,7 +40,8 @@ const faults = [];
 const all = [...document.querySelectorAll('*')];
 const name = e => e.tagName.toLowerCase() + (e.id ? '#' + e.id : '') + (e.className && e.className.baseVal === undefined ? '.' + e.className : '');
 const shown = e => e.getClientRects().length > 0 && getComputedStyle(e).visibility !== 'hidden';
-if (document.documentElement.scrollWidth > window.innerWidth) faults.push('the page is ' + document.documentElement.scrollWidth + ' wide');
+const width = document.documentElement.clientWidth;
+if (document.documentElement.scrollWidth > width) faults.push('the page is ' + document.documentElement.scrollWidth + ' wide');
 if (document.documentElement.lang !== 'en') faults.push('no language');
 if (!document.title) faults.push('no title');
 for (const one of ['main', 'h1', 'header', 'footer']) if (document.querySelectorAll(one).length !== 1) faults.push('not one ' + one);
@@ -69,7 +70,7 @@ for (const e of document.querySelectorAll('button, input:not([type=hidden]), sel
 }
 for (const e of document.querySelectorAll('section, dl, table, p, pre, h1, h2, form, figure')) {
   const box = e.getBoundingClientRect();
-  if (shown(e) && !e.closest('thead, .skip') && (box.right > window.innerWidth + 1 || box.left < -1)) faults.push(name(e) + ' leaves the screen');
+  if (shown(e) && !e.closest('thead, .skip') && (box.right > width + 1 || box.left < -1)) faults.push(name(e) + ' leaves the screen');
 }
 const parse = text => { const n = text.match(/[\d.]+/g).map(Number); return n.length > 3 ? n : [...n, 1]; };
 const light = ([r, g, b]) => { const f = c => (c /= 255) <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4; return 0.2126 * f(r) + 0.7152 * f(g) + 0.0722 * f(b); };
@@ -155,10 +156,10 @@ fn log_in(browser: &mut Browser, url: &str, node: &str, key: &secp256k1::SecretK
     browser.open(url)?;
     browser.type_into("#node", node)?;
     browser.type_into("#network", "regtest")?;
-    browser.click("form button")?;
+    browser.follow("form button")?;
     let answer = sign(browser, key)?;
     browser.type_into("#signature", &answer)?;
-    browser.click("form button")
+    browser.follow("form button")
 }
 
 /// Moves everything that a server holds of a node into the past, so that it lies some days apart.
@@ -249,12 +250,12 @@ fn an_owner_sees_the_backup_of_a_running_node() -> Result<()> {
     says(&mut browser, "Look at your node's backup")?;
     inspect(&mut browser, "home")?;
     browser.type_into("#node", "03not a node")?;
-    browser.click("form button")?;
+    browser.follow("form button")?;
     says(&mut browser, "That is no node id")?;
     inspect(&mut browser, "home-wrong")?;
     browser.type_into("#node", &id)?;
     browser.type_into("#network", "regtest")?;
-    browser.click("form button")?;
+    browser.follow("form button")?;
     says(&mut browser, "Type this on the node's machine")?;
     inspect(&mut browser, "login")?;
     // A tap on the command selects all of it, and nothing else.
@@ -263,12 +264,12 @@ fn an_owner_sees_the_backup_of_a_running_node() -> Result<()> {
     ensure!(selected == Value::from("all"), "{selected}");
     let wrong = sign(&mut browser, &Node::new(72)?.key()?)?;
     browser.type_into("#signature", &wrong)?;
-    browser.click("form button")?;
+    browser.follow("form button")?;
     says(&mut browser, "That signature is not your node's")?;
     inspect(&mut browser, "login-wrong")?;
     let answer = sign(&mut browser, &key)?;
     browser.type_into("#signature", &answer)?;
-    browser.click("form button")?;
+    browser.follow("form button")?;
     let text = says(&mut browser, "Your node is backed up here")?;
     for shown in [
         &id,
@@ -291,7 +292,7 @@ fn an_owner_sees_the_backup_of_a_running_node() -> Result<()> {
             "no heads of rows on {screen:?}"
         );
     }
-    browser.click("header button")?;
+    browser.follow("header button")?;
     says(&mut browser, "Look at your node's backup")?;
     browser.open(&format!("{url}/backup"))?;
     says(&mut browser, "You are not logged in")?;
@@ -374,10 +375,10 @@ fn the_operator_sees_the_fleet_with_those_in_trouble_first() -> Result<()> {
     says(&mut browser, "Admin token")?;
     inspect(&mut browser, "fleet-login")?;
     browser.type_into("#token", "a guess")?;
-    browser.click("form button")?;
+    browser.follow("form button")?;
     says(&mut browser, "That is not the admin token")?;
     browser.type_into("#token", TOKEN)?;
-    browser.click("form button")?;
+    browser.follow("form button")?;
     let text = says(&mut browser, "held: a proof failed")?;
     for shown in ["over its quota", "near its quota", "never wrote", "backed up"] {
         ensure!(text.contains(shown), "{shown:?} is not on the page:\n{text}");
@@ -392,7 +393,7 @@ fn the_operator_sees_the_fleet_with_those_in_trouble_first() -> Result<()> {
             "not all nodes on {screen:?}"
         );
     }
-    browser.click("header button")?;
+    browser.follow("header button")?;
     says(&mut browser, "Admin token")?;
     // The same machine, and another address: nothing of it is there.
     ensure!(http(server.address(), "GET", "/fleet", &[], b"")?.status == 404);

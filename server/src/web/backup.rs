@@ -2,8 +2,8 @@
 
 use super::{
     failure::Failure,
-    matters::{Grade, Matter, room},
-    page::{Nav, page, table, when},
+    matters::{Grade, Matter},
+    page::{Nav, page, table, typed, when},
     plot::{Plot, Shape},
     visit::Visit,
 };
@@ -54,12 +54,7 @@ pub(super) async fn show(State(app): State<Arc<App>>, visit: Visit) -> Result<Re
         account,
         now,
     };
-    Ok(page(
-        StatusCode::OK,
-        "Your backup",
-        Nav::Owner,
-        &backup.show(&room(&backup.account, &app.terms)),
-    ))
+    Ok(page(StatusCode::OK, "Your backup", Nav::Owner, &backup.show()))
 }
 
 fn fact(name: &str, value: &Markup) -> Markup {
@@ -67,14 +62,14 @@ fn fact(name: &str, value: &Markup) -> Markup {
 }
 
 impl Backup {
-    fn show(&self, room: &str) -> Markup {
+    fn show(&self) -> Markup {
         html! {
             h1 { "Your backup" }
             p.who { "Node " code.long { (self.account.node.to_string()) } " on " (self.account.network.as_str()) }
             (self.verdict())
             section aria-labelledby="now" {
                 h2 #now { "How it stands" }
-                dl.facts { (self.facts(room)) }
+                dl.facts { (self.facts()) }
                 (self.meter())
             }
             section aria-labelledby="growth" {
@@ -90,6 +85,10 @@ impl Backup {
                 (self.devices())
             }
         }
+    }
+
+    fn command(&self, command: &str) -> Markup {
+        typed(&format!("backstop {command} --network {}", self.account.network))
     }
 
     /// What counts, before anything else.
@@ -111,12 +110,12 @@ impl Backup {
         };
         let says = html! {
             p { "Everything that this server acknowledged is here, up to the change that came " (distance(last, self.now)) " ago. "
-                "Whether that is all your node did, the node knows: " code { "backstop status --network " (self.account.network.as_str()) } }
+                "Whether that is all your node did, the node knows: " (self.command("status")) }
         };
         banner(Grade::Good, "Your node is backed up here", &says)
     }
 
-    fn facts(&self, room: &str) -> Markup {
+    fn facts(&self) -> Markup {
         let (state, now) = (&self.state, self.now);
         let never = || html! { "never" };
         let proof = match state.proof {
@@ -145,7 +144,6 @@ impl Backup {
             (fact("Newest snapshot", &snapshot))
             (fact("Log", &html! { (size(state.log_bytes)) @if state.roll_up { ", a new snapshot is asked for" } }))
             (fact("Files beside it", &files))
-            (fact("Room used", &html! { (room) }))
             (fact("Here since", &when(self.account.created_at, now)))
         }
     }
@@ -153,7 +151,7 @@ impl Backup {
     /// The quota, where there is one.
     fn meter(&self) -> Markup {
         let Some(quota) = self.state.quota else {
-            return html! { p.fine { "Your node has no quota here." } };
+            return html! { p.room { "Uses " (size(self.account.used())) ", without a quota." } };
         };
         let words = match quota.level {
             QuotaLevel::Within => "there is room",
@@ -242,7 +240,7 @@ impl Backup {
             @if last > 0 {
                 p { "Records " (first) " to " (last) " are here"
                     @if let Some(begin) = self.growth.points.first() { ", the first of " (when(begin.at, self.now)) }
-                    ". The points in time that restore are listed by " code { "backstop history --network " (self.account.network.as_str()) } "." }
+                    ". The points in time that restore are listed by " (self.command("history")) "." }
             }
             @if rows.is_empty() {
                 p { "No snapshot is complete yet." }
@@ -264,7 +262,7 @@ impl Backup {
             .collect();
         html! {
             p { "Whoever holds one of these access keys may open a session here. One that you do not know ends with "
-                code { "backstop revoke --network " (self.account.network.as_str()) } "." }
+                (self.command("revoke")) "." }
             @if rows.is_empty() {
                 p { "No grant was shown yet." }
             } @else {

@@ -1,7 +1,7 @@
 //! Why there is no page, as a page: what happened, and what to do next.
 
 use super::{
-    page::{Nav, page},
+    page::{Nav, page, typed},
     passes::Stale,
 };
 use crate::{error::ApiError, store::StoreError};
@@ -101,7 +101,7 @@ impl Failure {
             Self::NoBackup(node, network) => html! {
                 p { "You have proved that " code.long { (node.to_string()) } " is yours, and this server has no backup of it on "
                     (network.to_string()) "." }
-                p { "Its servers are listed by " code { "backstop server list" } " on the node's machine. If you meant another network, "
+                p { "Its servers are listed by " (typed("backstop server list")) " on the node's machine. If you meant another network, "
                     a href="./" { "begin again" } "." }
             },
             Self::Over => html! {
@@ -110,11 +110,11 @@ impl Failure {
             },
             Self::Failed(ApiError::Unavailable(_)) => html! {
                 p { "Its database is out of reach for the moment. Load the page again in a minute." }
-                p { "Whether your node is backed up meanwhile, " code { "backstop status" } " says on its machine." }
+                p { "Whether your node is backed up meanwhile, " (typed("backstop status")) " says on its machine." }
             },
             Self::Failed(_) => html! {
                 p { "Nothing was changed. Its operator finds in the log what happened." }
-                p { "Whether your node is backed up, " code { "backstop status" } " says on its machine." }
+                p { "Whether your node is backed up, " (typed("backstop status")) " says on its machine." }
             },
         }
     }

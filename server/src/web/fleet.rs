@@ -6,7 +6,7 @@ use super::{
     forms::{self, Token},
     matters::{Grade, Matter, room},
     owner::keep,
-    page::{Nav, page, table},
+    page::{Nav, page, table, typed},
     passes::{Holder, PASS_LIFE_MS},
     visit::{Visit, see},
 };
@@ -72,7 +72,7 @@ fn ask_token(status: StatusCode, wrong: Option<&str>) -> Response {
             button type="submit" { "Show the fleet" }
         }
     };
-    page(status, "The fleet", Nav::None, &main)
+    page(status, "The fleet", Nav::Door, &main)
 }
 
 /// Lets the operator in.
@@ -268,7 +268,7 @@ impl Fleet {
                 @if self.page < self.pages { a rel="next" href=(format!("fleet?page={}", self.page + 1)) { "After →" } }
             }
             p.fine { "As of " (Date::of(self.now).minute()) ". What a node's log grows by is measured since its newest snapshot. "
-                code { "backstop-server node show NODE" } " says more of one." }
+                (typed("backstop-server node show NODE")) " says more of one." }
         }
     }
 }

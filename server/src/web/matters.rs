@@ -1,5 +1,6 @@
 //! What is the matter with an account, the worst first: in a few words for the operator, at length for the node's owner.
 
+use super::page::typed;
 use crate::{
     amounts::{Date, distance, size},
     store::{Account, RemovalBy, Terms},
@@ -121,7 +122,7 @@ impl Matter {
     /// What happened, what it means for the funds, and what to do next.
     pub(super) fn says(self, account: &Account) -> Markup {
         let network = account.network;
-        let type_ = |command: &str| html! { code { "backstop " (command) " --network " (network.as_str()) } };
+        let type_ = |command: &str| typed(&format!("backstop {command} --network {network}"));
         match self {
             Self::Restored(since) => html! {
                 p { "On " (Date::of(since).minute()) " the operator put this server's data back from a copy of an earlier time. Your node halts rather than act on "
@@ -261,7 +262,7 @@ mod tests {
         for matter in all {
             let text = matter.says(&account()).into_string();
             assert!(
-                text.contains("<code>backstop ") || text.contains("Ask the operator"),
+                text.contains("<span>backstop</span>") || text.contains("Ask the operator"),
                 "{text}"
             );
             assert!(!matter.title(at).is_empty() && !matter.short(at).is_empty());

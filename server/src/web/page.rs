@@ -16,18 +16,23 @@ const ICON: &str = include_str!("icon.svg");
 /// What a browser may do with a page: take its style and its icon from here, send forms here, and nothing else.
 const POLICY: &str = "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
 
-/// Who is logged in, so that a page offers the way out.
+/// Whom a page is for, and whether it offers him the way out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Nav {
+    /// Somebody who is not logged in.
     None,
+    /// A node's owner.
     Owner,
+    /// Who may be the operator.
+    Door,
+    /// The operator.
     Operator,
 }
 
 impl Nav {
     fn leave(self) -> Option<&'static str> {
         match self {
-            Self::None => None,
+            Self::None | Self::Door => None,
             Self::Owner => Some("logout"),
             Self::Operator => Some("fleet-logout"),
         }
@@ -58,10 +63,14 @@ pub(super) fn page(status: StatusCode, title: &str, nav: Nav, main: &Markup) -> 
                 }
                 main #main { (main) }
                 footer {
-                    p {
-                        "What this page shows is this server's word. It cannot read your backup, and it could lie about it. What proves a backup is "
-                        code { "backstop verify" }
-                        ", on the node's machine."
+                    @match nav {
+                        Nav::None | Nav::Owner => {
+                            p { "What this page shows is this server's word. It cannot read your backup, and it could lie about it. What proves a backup is "
+                                (typed("backstop verify")) ", on the node's machine." }
+                        }
+                        Nav::Door | Nav::Operator => {
+                            p { "Whether a backup restores, nobody but the node's owner can prove, with " (typed("backstop verify")) "." }
+                        }
                     }
                 }
             }
@@ -69,6 +78,18 @@ pub(super) fn page(status: StatusCode, title: &str, nav: Nav, main: &Markup) -> 
     };
     let kind = [(header::CONTENT_TYPE, "text/html; charset=utf-8")];
     (status, kind, document.into_string()).into_response()
+}
+
+/// Something to be typed: a tap selects all of it, and no line ends inside of a word.
+pub(super) fn typed(command: &str) -> Markup {
+    html! {
+        code.typed {
+            @for (at, word) in command.split(' ').enumerate() {
+                @if at > 0 { " " }
+                span { (word) }
+            }
+        }
+    }
 }
 
 /// A time, with how far it is from now.
@@ -96,7 +117,7 @@ pub(super) fn table(caption: &str, heads: &[&str], rows: &[Vec<Markup>]) -> Mark
                             @if at == 0 {
                                 th scope="row" role="rowheader" { (cell) }
                             } @else {
-                                td role="cell" data-label=(head) { (cell) }
+                                td role="cell" data-label=(head) { span { (cell) } }
                             }
                         }
                     }

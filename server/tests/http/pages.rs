@@ -102,7 +102,7 @@ async fn an_owner_logs_in_by_his_nodes_signature_and_sees_his_backup() {
         "<svg",
         "append: the node's plugin",
         &node.access.access_key().to_string(),
-        "no quota here",
+        "without a quota",
     ] {
         assert!(page.contains(shown), "{shown} is not in {page}");
     }
@@ -510,7 +510,7 @@ async fn what_is_the_matter_is_said_first_with_what_to_do() {
         .get("/backup")
         .await
         .says(200, "differs from its database");
-    assert!(page.contains("backstop accept --network regtest"));
+    assert!(page.contains("<span>accept</span> <span>--network</span> <span>regtest</span>"));
     server.clock.advance(2 * DAY);
     browser.log_in(&node).await;
     let page = browser
