@@ -261,7 +261,7 @@ impl Backup {
             .map(|grant| self.device(grant))
             .collect();
         html! {
-            p { "Whoever holds one of these access keys may open a session here. One that you do not know ends with "
+            p { "Whoever holds one of these access keys may open a session here. If you do not know one, end those of all devices with "
                 (self.command("revoke")) "." }
             @if rows.is_empty() {
                 p { "No grant was shown yet." }

@@ -2,7 +2,7 @@
 
 use crate::{
     process::Process,
-    support::{Answer, Browser, Client, Cluster, Connection, Node, TestServer},
+    support::{Answer, Browser, Client, Cluster, Connection, Node, TestServer, text_to_sign},
     tenants::DAY,
     tls,
 };
@@ -226,14 +226,7 @@ async fn nobody_learns_of_a_node_before_he_proved_to_have_its_key() {
             .post("/login", &[("node", &id), ("network", "regtest")])
             .await
             .page();
-        let text = page
-            .split("name=\"text\" value=\"")
-            .nth(1)
-            .unwrap()
-            .split('"')
-            .next()
-            .unwrap()
-            .to_owned();
+        let text = text_to_sign(&page);
         let wrong = browser
             .prove(&text, &Node::new(8))
             .await
@@ -252,14 +245,7 @@ async fn nobody_learns_of_a_node_before_he_proved_to_have_its_key() {
         .post("/login", &[("node", &id), ("network", "bitcoin")])
         .await
         .says(200, "lightning-cli signmessage");
-    let text = page
-        .split("name=\"text\" value=\"")
-        .nth(1)
-        .unwrap()
-        .split('"')
-        .next()
-        .unwrap()
-        .to_owned();
+    let text = text_to_sign(&page);
     browser.prove(&text, &node).await.says(404, "on bitcoin");
 }
 

@@ -9,7 +9,7 @@ mod node;
 mod storage;
 mod wire;
 
-pub(crate) use browser::Browser;
+pub(crate) use browser::{Browser, text_to_sign};
 pub(crate) use client::{Client, pack};
 pub(crate) use cluster::Cluster;
 pub(crate) use cut::{Fault, Hop};

@@ -27,6 +27,12 @@ fn encoded(text: &str) -> String {
         .collect()
 }
 
+/// What the page of the first step brings along for the second.
+pub(crate) fn text_to_sign(page: &str) -> String {
+    let (_, rest) = page.split_once("name=\"text\" value=\"").unwrap();
+    rest.split('"').next().unwrap().to_owned()
+}
+
 impl Answer {
     /// The text of a page.
     pub(crate) fn page(&self) -> String {
@@ -102,8 +108,7 @@ impl Browser {
             .post("/login", &[("node", &id), ("network", "regtest")])
             .await;
         let page = answer.says(200, "lightning-cli --network=regtest signmessage");
-        let (_, rest) = page.split_once("name=\"text\" value=\"").unwrap();
-        let text = rest.split('"').next().unwrap().to_owned();
+        let text = text_to_sign(&page);
         assert!(page.contains(&format!("signmessage '{text}'")));
         let login: Login = text.parse().unwrap();
         assert_eq!((login.node, login.network), (node.id(), Network::Regtest));
