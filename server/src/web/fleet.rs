@@ -117,7 +117,8 @@ struct Sums {
     warned: u64,
     used: u64,
     log: u64,
-    per_day: u64,
+    /// Of those of which it is known.
+    per_day: Option<u64>,
 }
 
 /// One page of all nodes.
@@ -135,6 +136,10 @@ fn per_day(tail: &Tail, now: UnixMillis) -> Option<u64> {
     let time = now.millis_since(tail.since?);
     let bytes = u128::from(tail.bytes) * u128::from(DAY_MS) / u128::from(time.max(1));
     (time >= HOUR_MS).then(|| u64::try_from(bytes).unwrap_or(u64::MAX))
+}
+
+fn or_dash(bytes: Option<u64>) -> String {
+    bytes.map_or_else(|| "–".to_owned(), size)
 }
 
 impl Row {
@@ -176,7 +181,7 @@ impl Row {
             last,
             html! { (account.head.seq) },
             html! { (room(account, terms)) },
-            html! { @match per_day(&account.tail, now) { Some(bytes) => { (size(bytes)) } None => { "–" } } },
+            html! { (or_dash(per_day(&account.tail, now))) },
             html! { (size(account.tail.snapshot_bytes)) },
         ]
     }
@@ -256,7 +261,7 @@ impl Fleet {
                 (sum("To look at", &sums.warned.to_string(), if sums.warned > 0 { Grade::Warning } else { Grade::Good }))
                 (sum("Stored", &size(sums.used), Grade::Good))
                 (sum("Of it logs", &size(sums.log), Grade::Good))
-                (sum("Logs grow by a day", &size(sums.per_day), Grade::Good))
+                (sum("Logs grow by a day", &or_dash(sums.per_day), Grade::Good))
             }
             @if rows.is_empty() {
                 p { "No node is on this page." }
@@ -286,7 +291,8 @@ impl Sums {
             .saturating_add(u64::from(row.grade() == Grade::Warning));
         self.used = self.used.saturating_add(row.account.used());
         self.log = self.log.saturating_add(row.account.log_bytes);
-        let per_day = per_day(&row.account.tail, now).unwrap_or(0);
-        self.per_day = self.per_day.saturating_add(per_day);
+        if let Some(bytes) = per_day(&row.account.tail, now) {
+            self.per_day = Some(self.per_day.unwrap_or(0).saturating_add(bytes));
+        }
     }
 }
