@@ -24,12 +24,10 @@ use crate::{
     web::{self, Passes},
     webhooks::{Post, Webhooks},
 };
-use axum::Router;
 use backstop_protocol::{clock::Clock, id::ServerKey};
 use rand_core::CryptoRng;
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 use tokio::{net::TcpListener, sync::watch};
-use zeroize::Zeroizing;
 
 /// Connections that an operator's machines may have open.
 const OPERATORS: usize = 64;
@@ -130,8 +128,7 @@ impl Server {
         rng: &mut (dyn CryptoRng + Send),
     ) -> Result<Self, ServerError> {
         let certificates = check_exposure(&config)?.map(Arc::new);
-        let (terms, fleet) = (config.terms(), config.web_admin.is_some());
-        let sharing = sharing(&config);
+        let (terms, sharing) = (config.terms(), sharing(&config));
         let mut data = DataDir::open(&config.data, sharing)?;
         let identity = data.identity(rng)?;
         let store = open_store(&config, &data, &identity, rng).await?;
@@ -152,9 +149,7 @@ impl Server {
             Some(address) => Some(listen(address, "--metrics").await?),
             None => None,
         };
-        let mut seed = Zeroizing::new([0; 32]);
-        rng.fill_bytes(&mut *seed);
-        let passes = Passes::new(&identity, store.id(), seed, config.web_admin);
+        let passes = Passes::new(&identity, store.id(), config.web_admin, rng);
         let sessions = Sessions::new(identity, store.id());
         let (housekeeping, wake) = Housekeeping::new();
         let metrics = Metrics::new();
@@ -213,12 +208,7 @@ impl Server {
                 store: app.store.clone(),
                 stopping: stopped,
             });
-            let pages = if fleet {
-                web::of_operator(&app)
-            } else {
-                Router::new()
-            };
-            let router = router.merge(pages);
+            let router = router.merge(web::of_operator(&app));
             let limits = Limits {
                 connections: OPERATORS,
                 ..config.limits

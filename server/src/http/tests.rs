@@ -29,8 +29,8 @@ use backstop_protocol::{
     removal::RemovalWord,
     session::IdentitySecret,
 };
+use getrandom::{SysRng, rand_core::UnwrapErr};
 use tower::ServiceExt as _;
-use zeroize::Zeroizing;
 
 /// Panics when asked for an account, fails when asked for snapshots, and is away for everything else.
 struct FaultyStore;
@@ -281,7 +281,7 @@ async fn call(method: &str, path: &str, body: Vec<u8>) -> Problem {
     let identity = IdentitySecret::from_bytes(&[1; 32]).unwrap();
     let access = IdentitySecret::from_bytes(&[2; 32]).unwrap();
     let pair = access.shared_with(&identity.server_key().0).unwrap();
-    let passes = Passes::new(&identity, FaultyStore.id(), Zeroizing::new([3; 32]), None);
+    let passes = Passes::new(&identity, FaultyStore.id(), None, &mut UnwrapErr(SysRng));
     let sessions = Sessions::new(identity, FaultyStore.id());
     let token = sessions.issue(&Session {
         account: AccountId(1),

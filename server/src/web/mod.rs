@@ -46,8 +46,11 @@ pub(crate) fn of_owners(app: &Arc<App>) -> Router {
     finish(routes, app)
 }
 
-/// The pages of the operator.
+/// The pages of the operator, where the configuration has a token for them.
 pub(crate) fn of_operator(app: &Arc<App>) -> Router {
+    if app.passes.admin().is_none() {
+        return Router::new();
+    }
     let routes = Router::new()
         .route("/", get(fleet::to_login))
         .route("/fleet", get(fleet::show))

@@ -18,6 +18,7 @@ use backstop_protocol::{
     login::Login,
     session::IdentitySecret,
 };
+use rand_core::CryptoRng;
 use std::sync::atomic::{AtomicU64, Ordering};
 use zeroize::Zeroizing;
 
@@ -110,14 +111,15 @@ pub(crate) struct Passes {
 }
 
 impl Passes {
-    /// The passes of one server over one store.
+    /// The passes of one server over one store; `rng` makes what tells this process from the others.
     pub(crate) fn new(
         identity: &IdentitySecret,
         store: StoreId,
-        seed: Zeroizing<[u8; 32]>,
         admin: Option<AdminToken>,
+        rng: &mut (dyn CryptoRng + Send),
     ) -> Self {
-        let mut key = Zeroizing::new([0; 32]);
+        let (mut key, mut seed) = (Zeroizing::new([0; 32]), Zeroizing::new([0; 32]));
+        rng.fill_bytes(&mut *seed);
         hkdf_sha256(&store.0, identity.expose_bytes(), KEY_INFO, &mut *key);
         Self {
             server: identity.server_key(),

@@ -1,6 +1,7 @@
 //! Whose challenge counts where, and whose pass.
 
 use super::*;
+use getrandom::{SysRng, rand_core::UnwrapErr};
 use proptest::prelude::*;
 
 const NOW: UnixMillis = UnixMillis(1_700_000_000_000);
@@ -15,13 +16,13 @@ fn identity(byte: u8) -> IdentitySecret {
 }
 
 /// Of one process: each has a seed of its own.
-fn passes(server: u8, store: u8, seed: u8, token: Option<&str>) -> Passes {
+fn passes(server: u8, store: u8, token: Option<&str>) -> Passes {
     let admin = token.map(|token| AdminToken::new(token.as_bytes()).unwrap());
     Passes::new(
         &identity(server),
         StoreId([store; 16]),
-        Zeroizing::new([seed; 32]),
         admin,
+        &mut UnwrapErr(SysRng),
     )
 }
 
@@ -31,7 +32,7 @@ fn judge(passes: &Passes, login: &Login, secret: &str, now: UnixMillis) -> Resul
 
 #[test]
 fn a_challenge_counts_in_its_own_browser_until_it_expires_at_every_process_of_the_server() {
-    let (one, two) = (passes(1, 1, 1, None), passes(1, 1, 2, None));
+    let (one, two) = (passes(1, 1, None), passes(1, 1, None));
     let (secret, login) = one.challenge(NODE, Network::Regtest, NOW);
     assert_eq!(login.expires_at, NOW.as_secs() + 600);
     for process in [&one, &two] {
@@ -55,14 +56,14 @@ fn a_challenge_counts_in_its_own_browser_until_it_expires_at_every_process_of_th
             assert_eq!(judge(process, &login, other, NOW), Err(Stale::Foreign));
         }
     }
-    for other in [passes(2, 1, 1, None), passes(1, 2, 1, None)] {
+    for other in [passes(2, 1, None), passes(1, 2, None)] {
         assert_eq!(judge(&other, &login, &secret, NOW), Err(Stale::Foreign));
     }
 }
 
 #[test]
 fn a_challenge_counts_for_what_it_was_made_for_alone() {
-    let passes = passes(1, 1, 1, None);
+    let passes = passes(1, 1, None);
     let (secret, login) = passes.challenge(NODE, Network::Regtest, NOW);
     for changed in [
         Login {
@@ -92,7 +93,7 @@ fn a_challenge_counts_for_what_it_was_made_for_alone() {
 
 #[test]
 fn no_two_challenges_are_alike() {
-    let (one, two) = (passes(1, 1, 1, None), passes(1, 1, 2, None));
+    let (one, two) = (passes(1, 1, None), passes(1, 1, None));
     let mut seen = std::collections::HashSet::new();
     for _ in 0..100 {
         for process in [&one, &two] {
@@ -104,7 +105,7 @@ fn no_two_challenges_are_alike() {
 
 #[test]
 fn a_login_is_used_once() {
-    let passes = passes(1, 1, 1, None);
+    let passes = passes(1, 1, None);
     let (secret, login) = passes.challenge(NODE, Network::Regtest, NOW);
     assert!(passes.redeem(&login, AccountId(7), NOW).is_ok());
     assert_eq!(judge(&passes, &login, &secret, NOW), Err(Stale::Used));
@@ -113,7 +114,7 @@ fn a_login_is_used_once() {
 
 #[test]
 fn a_pass_is_good_for_an_hour_at_every_process_until_it_is_given_back() {
-    let (one, two) = (passes(1, 1, 1, None), passes(1, 1, 2, None));
+    let (one, two) = (passes(1, 1, None), passes(1, 1, None));
     let text = one.issue(Holder::Owner(AccountId(7)), NOW);
     for process in [&one, &two] {
         let pass = process.recognise(&text, NOW).unwrap();
@@ -121,7 +122,7 @@ fn a_pass_is_good_for_an_hour_at_every_process_until_it_is_given_back() {
         assert!(process.recognise(&text, later(PASS_LIFE_MS - 1)).is_some());
         assert!(process.recognise(&text, later(PASS_LIFE_MS)).is_none());
     }
-    for other in [passes(2, 1, 1, None), passes(1, 2, 1, None)] {
+    for other in [passes(2, 1, None), passes(1, 2, None)] {
         assert!(other.recognise(&text, NOW).is_none());
     }
     one.give_back(&one.recognise(&text, NOW).unwrap());
@@ -131,7 +132,7 @@ fn a_pass_is_good_for_an_hour_at_every_process_until_it_is_given_back() {
 #[test]
 fn an_operators_pass_ends_with_the_token_it_was_given_for() {
     let token = "correct horse battery";
-    let with = |token| passes(1, 1, 1, token);
+    let with = |token| passes(1, 1, token);
     let text = with(Some(token)).issue(Holder::Operator, NOW);
     let holder = with(Some(token)).recognise(&text, NOW).unwrap().holder;
     assert_eq!(holder, Holder::Operator);
@@ -159,7 +160,7 @@ fn a_token_is_what_its_file_holds_without_white_space_and_shows_itself_to_nobody
 proptest! {
     #[test]
     fn a_pass_changed_anywhere_is_none(at in 0_usize..132, by in 1_usize..16) {
-        let passes = passes(1, 1, 1, Some("correct horse battery"));
+        let passes = passes(1, 1, Some("correct horse battery"));
         for holder in [Holder::Owner(AccountId(7)), Holder::Operator] {
             let mut text = passes.issue(holder, NOW).into_bytes();
             let digit = char::from(text[at]).to_digit(16).unwrap();
@@ -170,7 +171,7 @@ proptest! {
 
     #[test]
     fn no_text_makes_recognition_panic(text in ".*", hex in "[0-9a-f]{132}") {
-        let passes = passes(1, 1, 1, None);
+        let passes = passes(1, 1, None);
         prop_assert!(passes.recognise(&text, NOW).is_none());
         prop_assert!(passes.recognise(&hex, NOW).is_none());
     }
