@@ -108,6 +108,11 @@ identifier!(
     PackId, 32, "pack id (64 hex digits)"
 );
 
+identifier!(
+    /// What a server gives to one browser, to be signed by a node.
+    Challenge, 16, "challenge (32 hex digits)"
+);
+
 impl RecordHash {
     /// What the first record of a timeline names as the one before it.
     pub const NONE: Self = Self([0; 32]);

@@ -11,7 +11,7 @@
 //! | [`chunk`], [`pack`] | pieces of a database file, and the objects that hold them |
 //! | [`snapshot`] | the commit of a snapshot |
 //! | [`files`] | the files beside the database |
-//! | [`signmessage`], [`grant`], [`revocation`] | statements signed by a node's key |
+//! | [`signmessage`], [`grant`], [`revocation`], [`login`] | statements signed by a node's key |
 //! | [`session`] | opening a session, and the MAC of each request and answer |
 //! | [`receipt`] | a head under the server's own signature |
 //! | [`problem`] | refusals with stable codes |
@@ -29,6 +29,7 @@ pub mod grant;
 pub mod hash;
 pub mod head;
 pub mod id;
+pub mod login;
 pub mod pack;
 pub mod problem;
 pub mod quota;

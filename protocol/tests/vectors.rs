@@ -9,9 +9,10 @@ use backstop_protocol::{
     hash::sha256,
     head::Head,
     id::{
-        AccessKey, ChunkId, InstanceId, Network, NodeId, PackId, RecordHash, RunId, ServerKey, SnapshotId,
-        TimelineId,
+        AccessKey, Challenge, ChunkId, InstanceId, Network, NodeId, PackId, RecordHash, RunId, ServerKey,
+        SnapshotId, TimelineId,
     },
+    login::SignedLogin,
     pack::parse_pack,
     problem::Problem,
     receipt::SignedReceipt,
@@ -37,6 +38,7 @@ fn every_vector_does_what_it_says() {
             "signmessage" => signed_message(&mut vector),
             "grant" => grant(&mut vector),
             "revocation" => revocation(&mut vector),
+            "login" => login(&mut vector),
             "receipt" => receipt(&mut vector),
             "opening" => opening(&mut vector),
             "request-mac" => request_mac(&mut vector),
@@ -94,6 +96,7 @@ fn identifier(vector: &mut Vector) -> Outcome {
         "record hash" => canonical::<RecordHash>,
         "chunk" => canonical::<ChunkId>,
         "pack" => canonical::<PackId>,
+        "challenge" => canonical::<Challenge>,
         "network" => canonical::<Network>,
         other => panic!("{}: nothing is called {other}", vector.name),
     };
@@ -144,6 +147,20 @@ fn revocation(vector: &mut Vector) -> Outcome {
         ("node", revocation.node.to_string()),
         ("network", revocation.network.to_string()),
         ("floor", revocation.floor.to_string()),
+    ])
+}
+
+fn login(vector: &mut Vector) -> Outcome {
+    let (text, signature) = (vector.text("text"), vector.text("signature"));
+    let login = SignedLogin { text, signature }
+        .verify()
+        .map_err(|why| why.name().to_owned())?;
+    Ok(vec![
+        ("server", login.server.to_string()),
+        ("node", login.node.to_string()),
+        ("network", login.network.to_string()),
+        ("challenge", login.challenge.to_string()),
+        ("expires", login.expires_at.to_string()),
     ])
 }
 

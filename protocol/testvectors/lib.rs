@@ -34,6 +34,7 @@ pub const KINDS: &[(&str, Runner)] = &[
     ("signmessage", Runner::Protocol),
     ("grant", Runner::Protocol),
     ("revocation", Runner::Protocol),
+    ("login", Runner::Protocol),
     ("receipt", Runner::Protocol),
     ("opening", Runner::Protocol),
     ("request-mac", Runner::Protocol),

@@ -5,6 +5,7 @@ use crate::{
     rates::Rates,
     store::{HistoryPolicy, QuotaPolicy, Registration, RollUpPolicy, Terms},
     transport::{Cidr, Limits, TlsFiles},
+    web::AdminToken,
     webhooks::Webhook,
 };
 use std::{
@@ -62,6 +63,10 @@ pub struct Config {
     pub metrics: Option<SocketAddr>,
     /// How many nodes metrics may name, the oldest ones.
     pub metrics_nodes: u32,
+    /// Whether nodes' owners find a page here that shows them their backups.
+    pub web: bool,
+    /// What the operator shows to see all nodes, on a page beside the metrics; without it there is none.
+    pub web_admin: Option<AdminToken>,
     /// Whether an older database is brought up to date at the start.
     pub migrate: bool,
     /// What connections may cost.
@@ -115,6 +120,8 @@ impl Config {
             trusted_proxies: Vec::new(),
             metrics: None,
             metrics_nodes: 0,
+            web: true,
+            web_admin: None,
             migrate: true,
             limits: Limits::default(),
             data,

@@ -143,7 +143,7 @@ impl ApiError {
     }
 
     /// Once, here, where every failure passes; the request's span says which request it was.
-    fn log(&self) {
+    pub(crate) fn log(&self) {
         let code = self.code().as_str();
         match self {
             Self::Internal(cause) => {

@@ -4,6 +4,7 @@
 //! the clear header; [`store::Store::append`] judges it against the account's chain and commits it together with whatever
 //! else waits; only then `http::seal` signs the answer, which means that the record is durable (I1).
 
+mod amounts;
 pub mod cli;
 mod config;
 mod data_dir;
@@ -18,11 +19,13 @@ mod notify;
 mod operations;
 pub mod packs;
 mod rates;
+mod recent;
 mod scrub;
 mod server;
 pub mod sessions;
 pub mod store;
 mod transport;
+mod web;
 mod webhooks;
 
 pub use config::{BODY_RATE, Config, DEFAULT_LISTEN, DatabaseUrl};
@@ -31,4 +34,5 @@ pub use identity::IdentityError;
 pub use rates::Rates;
 pub use server::{Server, ServerError};
 pub use transport::{BadCidr, Certificates, Cidr, Limits, TlsError, TlsFiles};
+pub use web::{AdminToken, BadAdminToken};
 pub use webhooks::{BadWebhook, Webhook};

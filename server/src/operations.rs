@@ -1,5 +1,5 @@
 //! What an operator's machines ask, on a listener of its own: `/metrics`, `/health`, `/ready`. It takes nothing in, and
-//! names no node unless the operator said how many it may.
+//! names no node unless the operator said how many it may. Beside that, for the operator, the [fleet's page](crate::web).
 
 use crate::{
     gauges::Gauges,

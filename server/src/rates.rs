@@ -29,6 +29,8 @@ const BURST: u64 = BURST_SECONDS * 1_000_000;
 const OPENINGS: u32 = 2;
 /// How often a run that is no writer any more may try to append all the same.
 const FENCED: u32 = 5;
+/// How often somebody may try to be the operator.
+const OPERATOR: u32 = 5;
 
 /// Requests a second, in the long run; for a moment ten times as many.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,6 +62,7 @@ impl Default for Rates {
 enum Key {
     Everyone,
     LookUps,
+    Operator,
     Address(IpAddr),
     Opener(AccessKey, IpAddr),
     Account(AccountId),
@@ -104,6 +107,11 @@ impl Limiter {
     /// A look into the database for who opens, beyond what strangers may ask.
     pub(crate) fn look_up(&self, now: UnixMillis) -> Result<(), Duration> {
         self.take(Key::LookUps, self.rates.everyone, now)
+    }
+
+    /// A try to be the operator, from wherever: the word to be guessed is long.
+    pub(crate) fn operator(&self, now: UnixMillis) -> Result<(), Duration> {
+        self.take(Key::Operator, OPERATOR, now)
     }
 
     /// A call of a session that is no append.

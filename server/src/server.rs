@@ -1,44 +1,32 @@
 //! A server, from its parts to its end.
 
 mod exposure;
+mod stores;
 
 pub(crate) use exposure::check_exposure;
 use exposure::warn_of_shown_metrics;
+use stores::{open_packs, open_store, sharing};
 
 use crate::{
     config::Config,
-    data_dir::{DataDir, DataDirError, Sharing},
+    data_dir::{DataDir, DataDirError},
     gauges::Gauges,
     housekeeping::{Alarms, Housekeeper, Housekeeping},
     http::{self, App, Arrivals, KnownKeys},
     metrics::{ConnectionMetrics, Metrics},
     operations::{self, Operations},
-    packs::{Bucket, BucketPacks, BucketUrl, DirectoryPacks, PackError, PackStore},
+    packs::{BucketUrl, PackError},
     rates::Limiter,
     scrub::{Schedule, Scrubber},
     sessions::Sessions,
-    store::{
-        PostgresStore, SqliteStore, Store, StoreId,
-        moving::{Database, MoveError, may_serve},
-        postgres,
-        sqlite::{self, OpenError},
-    },
+    store::{moving::MoveError, postgres, sqlite::OpenError},
     transport::{Certificates, Limits, Proxies, TlsError, Transport},
+    web::{self, Passes},
     webhooks::{Post, Webhooks},
 };
-use backstop_protocol::{
-    clock::{Clock, UnixMillis},
-    id::ServerKey,
-    session::IdentitySecret,
-};
+use backstop_protocol::{clock::Clock, id::ServerKey};
 use rand_core::CryptoRng;
-use std::{
-    io,
-    net::SocketAddr,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 use tokio::{net::TcpListener, sync::watch};
 
 /// Connections that an operator's machines may have open.
@@ -140,7 +128,7 @@ impl Server {
         rng: &mut (dyn CryptoRng + Send),
     ) -> Result<Self, ServerError> {
         let certificates = check_exposure(&config)?.map(Arc::new);
-        let sharing = sharing(&config);
+        let (terms, sharing) = (config.terms(), sharing(&config));
         let mut data = DataDir::open(&config.data, sharing)?;
         let identity = data.identity(rng)?;
         let store = open_store(&config, &data, &identity, rng).await?;
@@ -161,6 +149,7 @@ impl Server {
             Some(address) => Some(listen(address, "--metrics").await?),
             None => None,
         };
+        let passes = Passes::new(&identity, store.id(), config.web_admin, rng);
         let sessions = Sessions::new(identity, store.id());
         let (housekeeping, wake) = Housekeeping::new();
         let metrics = Metrics::new();
@@ -190,6 +179,8 @@ impl Server {
         let app = Arc::new(App {
             housekeeping,
             sessions,
+            passes,
+            terms,
             store,
             packs,
             clock,
@@ -204,7 +195,7 @@ impl Server {
         });
         let transport = Transport::new(
             listener,
-            http::router(app.clone()),
+            http::router(app.clone(), config.web),
             config.limits,
             certificates.as_deref(),
             app.metrics.connections().clone(),
@@ -217,6 +208,7 @@ impl Server {
                 store: app.store.clone(),
                 stopping: stopped,
             });
+            let router = router.merge(web::of_operator(&app));
             let limits = Limits {
                 connections: OPERATORS,
                 ..config.limits
@@ -317,71 +309,6 @@ impl Server {
         drop(tokio::time::timeout(self.drain, self.post.close()).await);
         self.app.store.close().await;
     }
-}
-
-fn sharing(config: &Config) -> Sharing {
-    match config.database {
-        None => Sharing::Alone,
-        Some(_) => Sharing::Together,
-    }
-}
-
-/// The store, brought up to date where that is allowed.
-async fn open_store(
-    config: &Config,
-    data: &DataDir,
-    identity: &IdentitySecret,
-    rng: &mut (dyn CryptoRng + Send),
-) -> Result<Arc<dyn Store>, ServerError> {
-    let terms = config.terms();
-    if let Some(url) = &config.database {
-        if !config.migrate {
-            postgres::check_current(url.expose()).await?;
-        }
-        let key = identity.server_key();
-        let store = PostgresStore::open(url.expose(), key, terms, rng).await?;
-        may_serve(&Database::Url(url.expose().to_owned())).await?;
-        return Ok(Arc::new(store));
-    }
-    let file = data.database();
-    let failed = |file: &Path, cause| ServerError::Store {
-        file: file.to_owned(),
-        cause,
-    };
-    if !config.migrate {
-        let checked = sqlite::check_current(&file).await;
-        checked.map_err(|cause| failed(&file, cause))?;
-    }
-    let store = SqliteStore::open(&file, config.database_limit, terms, rng).await;
-    let store = store.map_err(|cause| failed(&file, cause))?;
-    may_serve(&Database::File(file)).await?;
-    Ok(Arc::new(store))
-}
-
-/// The packs of a store, where the configuration says that they lie.
-async fn open_packs(
-    bucket: Option<&Bucket>,
-    data: &DataDir,
-    sharing: Sharing,
-    store: StoreId,
-    process: u64,
-    now: UnixMillis,
-) -> Result<Arc<dyn PackStore>, ServerError> {
-    if let Some(bucket) = bucket {
-        let packs = BucketPacks::open(bucket, store, process).await;
-        let bucket = bucket.url.clone();
-        return Ok(Arc::new(
-            packs.map_err(|cause| ServerError::Bucket { bucket, cause })?,
-        ));
-    }
-    let dir = data.packs();
-    let packs = match sharing {
-        Sharing::Alone => DirectoryPacks::open(&dir),
-        Sharing::Together => DirectoryPacks::open_shared(&dir, process, now),
-    };
-    Ok(Arc::new(
-        packs.map_err(|cause| ServerError::Packs { dir, cause })?,
-    ))
 }
 
 async fn listen(listen: SocketAddr, flag: &'static str) -> Result<(TcpListener, SocketAddr), ServerError> {

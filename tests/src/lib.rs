@@ -17,6 +17,7 @@
 //! | [`signer`], [`device`], [`socks_proxy`] | the node's signature, another device with a mirror, a way to onion services |
 //! | [`scene`], [`several`], [`watch`] | all of these together, with one server or several, and what a test waits for there |
 //! | [`caller`] | a client of the server that can say anything |
+//! | [`browser`] | a real browser, for the server's pages |
 //! | [`compare`] | two databases, row by row |
 //! | [`figures`] | numbers for people |
 //! | [`rng`], [`seeds`] | chance that can be repeated, and many tries of it |
@@ -27,6 +28,7 @@
 
 pub mod bench;
 pub mod binaries;
+pub mod browser;
 pub mod caller;
 pub mod callgrind;
 pub mod chaos_proxy;

@@ -493,7 +493,7 @@ fn packs_and_snapshots_that_are_none_change_nothing() -> Result<()> {
         "/v1/snapshots/zz/manifest",
         "/v1/snapshots/00000000000000000000000000000000/manifest",
         "/v1/nothing",
-        "/",
+        "/nothing",
     ] {
         refused(&caller.call("GET", path, b"")?, path)?;
     }

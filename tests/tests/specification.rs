@@ -13,9 +13,10 @@ use backstop_protocol::{
     files::FILES_HEADER_LEN,
     grant::{GRANT_MAX, GRANT_PREFIX},
     id::{
-        AccessKey, ChunkId, InstanceId, Network, NodeId, PackId, RecordHash, RunId, ServerKey, SnapshotId,
-        TimelineId,
+        AccessKey, Challenge, ChunkId, InstanceId, Network, NodeId, PackId, RecordHash, RunId, ServerKey,
+        SnapshotId, TimelineId,
     },
+    login::LOGIN_PREFIX,
     pack::{ENTRY_HEADER_LEN, PACK_PREAMBLE_LEN},
     problem::{PROBLEM_JSON, ProblemCode},
     receipt::RECEIPT_TAG,
@@ -211,6 +212,7 @@ fn identifiers_have_one_length() {
         ("record hash", RecordHash::LEN),
         ("chunk id", ChunkId::LEN),
         ("pack id", PackId::LEN),
+        ("challenge", Challenge::LEN),
     ];
     assert_eq!(
         pairs(SPEC, "| identifier | bytes | what it is |"),
@@ -237,6 +239,7 @@ fn texts_that_travel_are_the_same_to_the_letter() {
     assert!(SPEC.contains(&format!("\n{GRANT_PREFIX}<64 hex>")));
     assert!(SPEC.contains(&format!("\n{REMOVAL_PREFIX}remove the")));
     assert!(SPEC.contains(&format!("\n{REVOCATION_PREFIX}<66 hex>")));
+    assert!(SPEC.contains(&format!("\n{LOGIN_PREFIX}<64 hex>")));
     assert!(SPEC.contains(&format!("`Authorization: {AUTH_SCHEME} ")));
     assert!(SPEC.contains(&format!("`{MAC_HEADER}`")));
     assert!(SPEC.contains(OCTETS) && SPEC.contains(PROBLEM_JSON));

@@ -1,12 +1,12 @@
 //! `backstop-server copy`: an operator moves everything to another database and other packs, while the server serves.
 
 use super::{
-    office::size,
     place::{Place, open_packs},
     print, units,
 };
 use crate::{
     DatabaseUrl,
+    amounts::size,
     data_dir::{database_in, packs_in},
     durable, identity,
     packs::{Bucket, BucketUrl, DirectoryPacks, PackStore},

@@ -1,10 +1,10 @@
 //! `backstop-server invite …`: invitations, while the server runs.
 
-use super::{
-    office::{Place, distance, size},
-    units,
+use super::{office::Place, units};
+use crate::{
+    amounts::{distance, size},
+    store::{Act, Invite, InviteId, InviteToken, ShownInvite},
 };
-use crate::store::{Act, Invite, InviteId, InviteToken, ShownInvite};
 use anyhow::Context as _;
 use backstop_protocol::clock::{Clock as _, SystemClock, UnixMillis};
 use clap::{Args, Subcommand};

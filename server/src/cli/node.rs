@@ -2,12 +2,10 @@
 
 mod listed;
 
-use super::{
-    office::{Place, distance, size},
-    print, units,
-};
+use super::{office::Place, print, units};
 use crate::{
     Config,
+    amounts::{distance, size},
     data_dir::database_in,
     default_data_dir,
     store::{Account, Act, Allowed, Office, RemovalBy, Terms, UNLIMITED, postgres, sqlite},

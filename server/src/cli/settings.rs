@@ -1,5 +1,7 @@
 //! Every setting of a server: its one definition, from which flags, environment, file and reference follow.
 
+mod pages;
+
 use super::units;
 use crate::{
     Cidr, Config, DEFAULT_LISTEN, DatabaseUrl, Limits, Rates, TlsFiles, Webhook, default_data_dir,
@@ -8,8 +10,8 @@ use crate::{
 };
 use anyhow::Context as _;
 use clap::{ArgAction, Args};
-use std::{net::SocketAddr, os::unix::fs::PermissionsExt as _, path::PathBuf, time::Duration};
-use zeroize::Zeroizing;
+use pages::Pages;
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 /// What can be set. The words of each are its help, its comment in the default file and its line in the reference.
 #[derive(Debug, Args)]
@@ -54,6 +56,8 @@ pub(super) struct Settings {
     scrubs: Scrubs,
     #[command(flatten)]
     tenants: Tenants,
+    #[command(flatten)]
+    pages: Pages,
 }
 
 #[derive(Debug, Args)]
@@ -262,14 +266,7 @@ impl Tenants {
         let (Some(url), Some(file)) = (&self.webhook, &self.webhook_secret) else {
             return Ok(None);
         };
-        let shown = file.display();
-        let metadata = std::fs::metadata(file).with_context(|| format!("--webhook-secret {shown}"))?;
-        anyhow::ensure!(
-            metadata.permissions().mode().trailing_zeros() >= 6,
-            "others can read {shown}; run chmod 600 {shown}"
-        );
-        let secret =
-            Zeroizing::new(std::fs::read(file).with_context(|| format!("--webhook-secret {shown}"))?);
+        let secret = pages::secret("--webhook-secret", file)?;
         Ok(Some(Webhook::new(&url.0, &secret)?))
     }
 }
@@ -308,6 +305,8 @@ impl Settings {
             trusted_proxies: exposure.trusted_proxy.clone(),
             metrics: exposure.metrics,
             metrics_nodes: exposure.metrics_nodes,
+            web: self.pages.web,
+            web_admin: self.pages.admin(exposure.metrics)?,
             migrate: self.migrate,
             limits: Limits {
                 connections: usize::try_from(connections.max_connections)?,

@@ -14,7 +14,7 @@ use tokio::time::{Instant, timeout_at};
 const HASHED_AT_ONCE: usize = 256 << 10;
 
 /// Reads a body of at most `limit` bytes. One that announces more is refused before anything of it is read.
-pub(super) async fn read(
+pub(crate) async fn read(
     headers: &HeaderMap,
     body: Body,
     limit: usize,

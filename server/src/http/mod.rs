@@ -5,7 +5,7 @@
 //! reaches a handler of a session call is whole, authentic and within its limit.
 
 mod arrivals;
-mod body;
+pub(crate) mod body;
 mod calls;
 mod chunks;
 mod files;
@@ -28,8 +28,16 @@ mod tests;
 mod trace;
 
 use crate::{
-    error::ApiError, housekeeping::Housekeeping, metrics::Metrics, packs::PackStore, rates::Limiter,
-    sessions::Sessions, store::Store, transport::Proxies, webhooks::Webhooks,
+    error::ApiError,
+    housekeeping::Housekeeping,
+    metrics::Metrics,
+    packs::PackStore,
+    rates::Limiter,
+    sessions::Sessions,
+    store::{Store, Terms},
+    transport::Proxies,
+    web::{self, Passes},
+    webhooks::Webhooks,
 };
 pub(crate) use arrivals::Arrivals;
 use axum::{
@@ -42,6 +50,7 @@ use backstop_protocol::{api::OCTETS, clock::Clock};
 use bytes::Bytes;
 pub(crate) use known::KnownKeys;
 use serde::Serialize;
+pub(crate) use session::from;
 use std::{any::Any, sync::Arc, time::Duration};
 use tokio::sync::watch;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -52,6 +61,9 @@ pub(crate) struct App {
     pub(crate) packs: Arc<dyn PackStore>,
     pub(crate) housekeeping: Housekeeping,
     pub(crate) sessions: Sessions,
+    /// Of those who look at pages.
+    pub(crate) passes: Passes,
+    pub(crate) terms: Terms,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) proxies: Proxies,
@@ -65,8 +77,8 @@ pub(crate) struct App {
     pub(crate) stopping: watch::Receiver<bool>,
 }
 
-/// The whole of the API.
-pub(crate) fn router(app: Arc<App>) -> Router {
+/// The whole of the API, and the pages of nodes' owners where there are any.
+pub(crate) fn router(app: Arc<App>, pages: bool) -> Router {
     let mut routes = Router::new();
     for call in calls::calls() {
         routes = routes.route(&call.path, call.handler);
@@ -75,20 +87,30 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .fallback(async || ApiError::NoSuchPath)
         .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
         .layer(from_fn_with_state(app.clone(), session::recognise))
-        .layer(CatchPanicLayer::custom(panicked))
+        .layer(CatchPanicLayer::custom(refuse_panicked))
         .layer(from_fn(seal::answers))
-        .layer(from_fn_with_state(app.clone(), trace::requests))
-        .with_state(app)
+        .with_state(app.clone())
+        .merge(if pages {
+            web::of_owners(&app)
+        } else {
+            Router::new()
+        })
+        .layer(from_fn_with_state(app, trace::requests))
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "the layer's signature")]
-fn panicked(cause: Box<dyn Any + Send>) -> Response {
+fn refuse_panicked(cause: Box<dyn Any + Send>) -> Response {
+    panicked(&*cause).into_response()
+}
+
+/// What a panic is to whoever asked.
+pub(crate) fn panicked(cause: &(dyn Any + Send)) -> ApiError {
     let what = match (cause.downcast_ref::<&str>(), cause.downcast_ref::<String>()) {
         (Some(text), _) => (*text).to_owned(),
         (_, Some(text)) => text.clone(),
         _ => "no message".to_owned(),
     };
-    ApiError::Internal(format!("a handler panicked: {what}").into()).into_response()
+    ApiError::Internal(format!("a handler panicked: {what}").into())
 }
 
 /// An answer of JSON.

@@ -85,7 +85,7 @@ async fn anonymous(app: &App, request: Request) -> Result<Request, ApiError> {
 }
 
 /// Where a request came from.
-pub(super) fn from(extensions: &Extensions) -> IpAddr {
+pub(crate) fn from(extensions: &Extensions) -> IpAddr {
     let known = extensions.get::<From>();
     known.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |from| from.0)
 }

@@ -53,7 +53,7 @@ pub(super) async fn open(
         .opening(opening.access_key, from(&parts.extensions), now)
         .map_err(ApiError::TooManyRequests)?;
     let (account, state) = app.store.open_session(session_request(&signed, now)?).await?;
-    app.known.remember(opening.access_key);
+    app.known.add(opening.access_key);
     app.metrics.session_opened(opening.scope);
     let token = app.sessions.issue(&Session {
         account,

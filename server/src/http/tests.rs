@@ -6,10 +6,10 @@ use crate::{
     packs::{PackError, PackRange, StoredPack},
     sessions::Session,
     store::{
-        AccountId, Alarm, AlarmStore, Append, Commit, Devices, GaugeStore, GroupSizes, HistoryPolicy,
-        Leaving, Move, Overview, PackArrival, PackIndex, PackLoad, PackRow, PoolGauges, PutFiles, RecordRow,
-        Removal, ScrubStore, SessionRequest, StoreError, StoreId, StoredRecord, Tenancy, Watched, Word,
-        Writer,
+        Account, AccountId, Alarm, AlarmStore, Append, Commit, Devices, GaugeStore, GroupSizes, Growth,
+        HistoryPolicy, Leaving, Move, Overview, PackArrival, PackIndex, PackLoad, PackRow, PageStore,
+        PoolGauges, PutFiles, RecordRow, Removal, ScrubStore, SessionRequest, StoreError, StoreId,
+        StoredRecord, Tenancy, Watched, Word, Writer,
     },
 };
 use async_trait::async_trait;
@@ -23,12 +23,13 @@ use backstop_protocol::{
     clock::UnixMillis,
     grant::SignedGrant,
     hash::sha256,
-    id::{AccessKey, ChunkId, InstanceId, PackId, RunId, SnapshotId},
+    id::{AccessKey, ChunkId, InstanceId, Network, NodeId, PackId, RunId, SnapshotId},
     pack::PackBuilder,
     problem::{Problem, ProblemCode},
     removal::RemovalWord,
     session::IdentitySecret,
 };
+use getrandom::{SysRng, rand_core::UnwrapErr};
 use tower::ServiceExt as _;
 
 /// Panics when asked for an account, fails when asked for snapshots, and is away for everything else.
@@ -188,6 +189,22 @@ impl GaugeStore for FaultyStore {
 }
 
 #[async_trait]
+impl PageStore for FaultyStore {
+    async fn account_of(&self, _: NodeId, _: Network) -> Result<Option<Account>, StoreError> {
+        away()
+    }
+    async fn whole_account(&self, _: AccountId) -> Result<Account, StoreError> {
+        away()
+    }
+    async fn whole_accounts(&self, _: AccountId, _: usize) -> Result<Vec<Account>, StoreError> {
+        away()
+    }
+    async fn growth(&self, _: AccountId) -> Result<Growth, StoreError> {
+        away()
+    }
+}
+
+#[async_trait]
 impl ScrubStore for FaultyStore {
     async fn record_rows(&self, _: AccountId, _: u64, _: usize) -> Result<Vec<RecordRow>, StoreError> {
         away()
@@ -264,6 +281,7 @@ async fn call(method: &str, path: &str, body: Vec<u8>) -> Problem {
     let identity = IdentitySecret::from_bytes(&[1; 32]).unwrap();
     let access = IdentitySecret::from_bytes(&[2; 32]).unwrap();
     let pair = access.shared_with(&identity.server_key().0).unwrap();
+    let passes = Passes::new(&identity, FaultyStore.id(), None, &mut UnwrapErr(SysRng));
     let sessions = Sessions::new(identity, FaultyStore.id());
     let token = sessions.issue(&Session {
         account: AccountId(1),
@@ -281,11 +299,13 @@ async fn call(method: &str, path: &str, body: Vec<u8>) -> Problem {
     let (metrics, clock) = (Metrics::new(), Arc::new(NoTime));
     let nobody = metrics.tenants().clone();
     let webhooks = Webhooks::to_nobody(nobody);
-    let router = router(Arc::new(App {
+    let app = Arc::new(App {
         housekeeping,
         store: Arc::new(FaultyStore),
         packs: Arc::new(FullPacks),
         sessions,
+        passes,
+        terms: Terms::default(),
         clock,
         metrics,
         limiter: Limiter::new(Rates::default()),
@@ -295,7 +315,8 @@ async fn call(method: &str, path: &str, body: Vec<u8>) -> Problem {
         body_grace: Duration::from_secs(30),
         arrivals: Arrivals::default(),
         stopping: watch::channel(false).1,
-    }));
+    });
+    let router = router(app, true);
     let mac = key.request_mac(method, path, 1, &sha256(&body));
     let authorization = format!("Backstop {token} 1 {}", hex::encode(mac));
     let request = Request::builder()

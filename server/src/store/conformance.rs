@@ -10,6 +10,7 @@ mod leaving;
 mod mirrors;
 mod openings;
 mod packs;
+mod pages;
 mod room;
 mod scrub;
 mod snapshots;
@@ -26,6 +27,7 @@ pub(super) use leaving::*;
 pub(super) use mirrors::*;
 pub(super) use openings::*;
 pub(super) use packs::*;
+pub(super) use pages::*;
 pub(super) use room::*;
 pub(super) use scrub::*;
 pub(super) use snapshots::*;
@@ -124,6 +126,10 @@ macro_rules! for_every_rule {
             files_that_another_version_followed_are_dropped_and_the_newest_stays,
             files_are_their_accounts_own,
             an_overview_counts_all_accounts_and_names_as_many_as_asked_for,
+            an_account_is_found_by_its_node_and_network_alone,
+            whole_accounts_are_listed_page_by_page,
+            the_growth_of_a_short_log_is_exact,
+            the_growth_of_a_long_log_is_measured_here_and_there_and_ends_at_the_log,
             an_accounts_grants_are_listed_with_their_floor_the_highest_serial_first,
             a_snapshots_chunks_are_listed_by_id_page_by_page,
             an_alarm_is_kept_until_it_is_ended_and_one_server_has_it_at_a_time,

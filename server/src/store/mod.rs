@@ -20,6 +20,7 @@ pub mod moving;
 mod office;
 mod opening;
 pub mod operator;
+mod pages;
 pub mod postgres;
 mod quota;
 mod registration;
@@ -47,6 +48,7 @@ pub use gauges::{GaugeStore, GroupSizes, NodeGauges, Overview, PoolGauges};
 pub use grant::{ShownGrant, judge_grant, judge_remembered};
 pub use office::Office;
 pub use opening::{SessionRequest, Writer};
+pub use pages::{Growth, GrowthPoint, PageStore};
 pub use postgres::PostgresStore;
 pub use quota::{Ladder, Load, QuotaPolicy, UNLIMITED};
 pub use registration::{Admission, Invite, InviteId, InviteToken, Registration, ShownInvite};
@@ -219,7 +221,7 @@ pub trait Removal: Send {
 /// [`StoreError::Failed`]; refusals by rule are [`StoreError::Refused`] with the reasons that the method lists.
 /// An account sees its own records, chunks and snapshots only.
 #[async_trait]
-pub trait Store: AlarmStore + Devices + GaugeStore + ScrubStore + Tenancy + 'static {
+pub trait Store: AlarmStore + Devices + GaugeStore + PageStore + ScrubStore + Tenancy + 'static {
     /// The store's name, made when the store was made.
     fn id(&self) -> StoreId;
 

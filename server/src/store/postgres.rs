@@ -18,6 +18,7 @@ mod history;
 mod opening;
 pub mod operator;
 mod packs;
+mod pages;
 mod proofs;
 mod reads;
 mod scrub;

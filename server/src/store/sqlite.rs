@@ -19,6 +19,7 @@ mod known;
 mod opening;
 pub mod operator;
 mod packs;
+mod pages;
 mod proofs;
 mod reads;
 mod scrub;

@@ -108,7 +108,10 @@ impl Connections {
     ) {
         let calls = Calls {
             router: TowerToHyperService::new(self.router.clone()),
-            client: Client(peer),
+            client: Client {
+                address: peer,
+                tls: self.tls.is_some(),
+            },
             watch: watch.clone(),
         };
         let stream = TokioIo::new(Watched::new(stream, watch.clone()));

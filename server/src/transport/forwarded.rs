@@ -9,7 +9,11 @@ use std::{
 
 /// The other end of the connection that a request came on.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Client(pub(crate) SocketAddr);
+pub(crate) struct Client {
+    pub(crate) address: SocketAddr,
+    /// Whether it spoke TLS with this server.
+    pub(crate) tls: bool,
+}
 
 /// The proxies whose word on where a request came from is taken.
 #[derive(Clone, Debug, Default)]
@@ -27,14 +31,14 @@ impl Proxies {
     /// The client's address: the peer, or where that is a trusted proxy, the right-most hop that is none. What stands
     /// left of it anybody may have written. `X-Forwarded-For` is what most proxies set; `Forwarded` counts in its absence.
     pub(crate) fn client(&self, peer: Client, headers: &HeaderMap) -> IpAddr {
-        let mut client = peer.0.ip().to_canonical();
+        let mut client = peer.address.ip().to_canonical();
         if !self.trusts(client) {
             return client;
         }
         let mut hops: Vec<Option<IpAddr>> = values(headers, "x-forwarded-for").map(address).collect();
         if hops.is_empty() {
             hops = values(headers, header::FORWARDED.as_str())
-                .map(|element| address(forwarded_for(element)?))
+                .map(|element| address(forwarded(element, "for")?))
                 .collect();
         }
         for hop in hops.into_iter().rev() {
@@ -47,6 +51,19 @@ impl Proxies {
         }
         client
     }
+
+    /// Whether whoever asks speaks TLS: with this server, or with a trusted proxy that says so. What a browser keeps depends on it,
+    /// and nothing else.
+    pub(crate) fn is_secure(&self, peer: Client, headers: &HeaderMap) -> bool {
+        if peer.tls || !self.trusts(peer.address.ip().to_canonical()) {
+            return peer.tls;
+        }
+        let said = values(headers, "x-forwarded-proto").last().or_else(|| {
+            let last = values(headers, header::FORWARDED.as_str()).last()?;
+            forwarded(last, "proto")
+        });
+        said.is_some_and(|said| said.trim().trim_matches('"').eq_ignore_ascii_case("https"))
+    }
 }
 
 /// The elements of all headers of a name, in order.
@@ -58,11 +75,11 @@ fn values<'a>(headers: &'a HeaderMap, name: &str) -> impl Iterator<Item = &'a st
         .flat_map(|value| value.to_str().unwrap_or("?").split(','))
 }
 
-/// The `for` of an element of `Forwarded` (RFC 7239).
-fn forwarded_for(element: &str) -> Option<&str> {
+/// A parameter of an element of `Forwarded` (RFC 7239).
+fn forwarded<'a>(element: &'a str, parameter: &str) -> Option<&'a str> {
     element.split(';').find_map(|pair| {
         let (name, value) = pair.trim().split_once('=')?;
-        name.eq_ignore_ascii_case("for").then_some(value)
+        name.eq_ignore_ascii_case(parameter).then_some(value)
     })
 }
 
@@ -87,14 +104,43 @@ mod tests {
     use axum::http::HeaderValue;
     use proptest::prelude::*;
 
-    fn client(peer: &str, headers: &[(&'static str, &str)]) -> String {
+    fn asked(peer: &str, headers: &[(&'static str, &str)]) -> (Proxies, Client, HeaderMap) {
         let proxies = Proxies::new(&["127.0.0.1".parse().unwrap(), "10.0.0.0/8".parse().unwrap()]);
         let mut map = HeaderMap::new();
         for (name, value) in headers {
             map.append(*name, HeaderValue::from_str(value).unwrap());
         }
-        let peer = Client(SocketAddr::new(peer.parse().unwrap(), 4711));
-        proxies.client(peer, &map).to_string()
+        let address = SocketAddr::new(peer.parse().unwrap(), 4711);
+        (proxies, Client { address, tls: false }, map)
+    }
+
+    fn client(peer: &str, headers: &[(&'static str, &str)]) -> String {
+        let (proxies, peer, headers) = asked(peer, headers);
+        proxies.client(peer, &headers).to_string()
+    }
+
+    #[test]
+    fn tls_is_what_this_server_or_a_trusted_proxy_says() {
+        let secure = |peer: &str, headers: &[(&'static str, &str)], tls| {
+            let (proxies, peer, headers) = asked(peer, headers);
+            proxies.is_secure(Client { tls, ..peer }, &headers)
+        };
+        let https = [("x-forwarded-proto", "https")];
+        assert!(secure("198.51.100.1", &[], true));
+        assert!(!secure("198.51.100.1", &https, false));
+        assert!(secure("127.0.0.1", &https, false));
+        assert!(!secure(
+            "127.0.0.1",
+            &[("x-forwarded-proto", "https, http")],
+            false
+        ));
+        assert!(secure(
+            "10.1.1.1",
+            &[("forwarded", "for=192.0.2.1;proto=HTTPS")],
+            false
+        ));
+        assert!(!secure("10.1.1.1", &[("forwarded", "for=192.0.2.1")], false));
+        assert!(!secure("10.1.1.1", &[], false));
     }
 
     #[test]
@@ -150,6 +196,8 @@ mod tests {
         fn no_header_makes_the_parser_panic(value in "[ -~]{0,80}") {
             client("127.0.0.1", &[("x-forwarded-for", &value)]);
             client("127.0.0.1", &[("forwarded", &value)]);
+            let (proxies, peer, headers) = asked("127.0.0.1", &[("x-forwarded-proto", &value), ("forwarded", &value)]);
+            proxies.is_secure(peer, &headers);
         }
     }
 }

@@ -1,6 +1,7 @@
 //! A server in this process, and a client that does by hand what SPEC says: no line of the plugin's own client, so that a
 //! mistake of both sides does not hide itself.
 
+mod browser;
 mod client;
 #[path = "../../../tests/src/cluster.rs"]
 #[expect(unreachable_pub, reason = "another crate has this file too, and shows it")]
@@ -10,6 +11,7 @@ mod node;
 mod storage;
 mod wire;
 
+pub(crate) use browser::{Browser, text_to_sign};
 pub(crate) use client::{Client, pack};
 pub(crate) use cluster::Cluster;
 pub(crate) use cut::{Fault, Hop};

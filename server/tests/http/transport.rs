@@ -23,7 +23,7 @@ async fn an_unknown_path_or_method_is_a_problem_with_and_without_a_session() {
     let server = TestServer::start().await;
     let mut client = Node::new(1).first(&server).await;
     for path in [
-        "/",
+        "/elsewhere",
         "/v1",
         "/v1/records/7",
         "/v2/head",

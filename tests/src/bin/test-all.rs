@@ -83,6 +83,16 @@ const NEEDS: &[Need] = &[
         reason: "judges its example",
     },
     Need {
+        programs: &["chromium"],
+        package: "chromium",
+        reason: "looks at the server's pages",
+    },
+    Need {
+        programs: &["chromedriver"],
+        package: "chromium-driver",
+        reason: "drives that browser",
+    },
+    Need {
         programs: &["tor"],
         package: "tor",
         reason: "judges its example",

@@ -1,7 +1,9 @@
 //! Nodes as an operator's commands list them.
 
-use super::super::office::{distance, size};
-use crate::store::{Account, Allowed, Terms, UNLIMITED};
+use crate::{
+    amounts::{distance, size},
+    store::{Account, Allowed, Terms, UNLIMITED},
+};
 use backstop_protocol::{
     clock::UnixMillis,
     id::{Network, NodeId},

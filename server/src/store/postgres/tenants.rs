@@ -13,7 +13,7 @@ crate::store::tenants::tenants!(
 );
 
 impl PostgresStore {
-    async fn load(&self, account: AccountId) -> Result<Account, StoreError> {
+    pub(super) async fn load(&self, account: AccountId) -> Result<Account, StoreError> {
         self.database
             .read(&account, |connection, account| {
                 Box::pin(accounts::load(connection, *account))

@@ -7,6 +7,8 @@ use super::*;
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) headers: HashMap<String, String>,
+    /// What it asks a browser to keep.
+    pub(crate) cookies: Vec<String>,
     pub(crate) body: Vec<u8>,
 }
 
@@ -111,13 +113,16 @@ impl Connection {
             return None;
         }
         let status = line.split(' ').nth(1).unwrap().parse().unwrap();
-        let mut headers = HashMap::new();
+        let (mut headers, mut cookies) = (HashMap::new(), Vec::new());
         loop {
             let mut line = String::new();
             self.0.read_line(&mut line).await.unwrap();
             let Some((name, value)) = line.trim_end().split_once(": ") else {
                 break;
             };
+            if name.eq_ignore_ascii_case("set-cookie") {
+                cookies.push(value.to_owned());
+            }
             headers.insert(name.to_ascii_lowercase(), value.to_owned());
         }
         let len = headers
@@ -128,6 +133,7 @@ impl Connection {
         Some(Answer {
             status,
             headers,
+            cookies,
             body,
         })
     }
