@@ -244,13 +244,8 @@ impl Plugin {
         let state = std::mem::replace(&mut self.state, State::Idle);
         let (lock, recovery) = (self.lock.take(), &self.recovery);
         let (network_dir, ambient) = (&self.network_dir, &self.ambient);
-        let backing_up = async {
-            match back_up(state, batch, recovery, lock, network_dir, ambient).await {
-                Ok(writer) => Ok(writer),
-                // Asked of the servers, while lightningd may go away as ever.
-                Err(halted) => Err(taker::name(halted, network_dir, ambient).await),
-            }
-        };
+        let backing_up = back_up(state, batch, recovery, lock, network_dir, ambient);
+        let backing_up = taker::named(backing_up, network_dir, ambient);
         match watching_input(&mut self.input, &mut self.waiting, backing_up).await? {
             Ok(writer) => {
                 stdio::reply(id, &json!({ "result": "continue" }));
