@@ -199,6 +199,26 @@ fn a_node_that_was_restored_from_fewer_servers_than_is_safe_goes_on_without_the_
     goes_on_without(&mut several, &urls)
 }
 
+/// Kills a change when its record is on the way to, or from, one of the servers.
+fn cut_off(several: &Several, (at, moment): (usize, Moment), what: &str, more: &[&str]) -> Result<()> {
+    let proxy = several.proxies.get(at).context("no such server")?;
+    proxy.stop_at(Step {
+        request: "POST /v1/records",
+        moment,
+    });
+    let mut child = Command::new(binary("backstop")?)
+        .args(several.server_arguments(what, more)?)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .spawn()?;
+    let came = proxy.wait_for_stop(PATIENCE);
+    child.kill()?;
+    child.wait()?;
+    ensure!(came, "the change never came to the server");
+    proxy.release();
+    Ok(())
+}
+
 #[test]
 fn a_change_that_was_cut_off_halts_the_node_until_the_same_is_typed_again() -> Result<()> {
     for back in [false, true] {
@@ -206,21 +226,12 @@ fn a_change_that_was_cut_off_halts_the_node_until_the_same_is_typed_again() -> R
         lived(&mut several)?;
         let new = several.another(&[])?;
         // The old server gets nothing but the change itself.
-        several.proxies[0].stop_at(Step {
-            request: "POST /v1/records",
-            moment: Moment::Answered,
-        });
-        let arguments = several.server_arguments("add", &[&new, "--require", "majority"])?;
-        let mut child = Command::new(binary("backstop")?)
-            .args(arguments)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .spawn()?;
-        let came = several.proxies[0].wait_for_stop(PATIENCE);
-        child.kill()?;
-        child.wait()?;
-        ensure!(came, "the change never came to the server");
-        several.proxies[0].release();
+        cut_off(
+            &several,
+            (0, Moment::Answered),
+            "add",
+            &[&new, "--require", "majority"],
+        )?;
         let refused = several.start(2).err().context("it started")?;
         ensure!(
             refused
@@ -463,21 +474,7 @@ fn a_change_of_the_rule_that_was_cut_off_is_completed_or_taken_back() -> Result<
     for (seed, again) in [(42, "majority"), (43, "all")] {
         let mut several = Several::new(seed, 2, "all", &[])?;
         lived(&mut several)?;
-        several.proxies[1].stop_at(Step {
-            request: "POST /v1/records",
-            moment: Moment::Asked,
-        });
-        let arguments = several.server_arguments("require", &["majority"])?;
-        let mut child = Command::new(binary("backstop")?)
-            .args(arguments)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .spawn()?;
-        let came = several.proxies[1].wait_for_stop(PATIENCE);
-        child.kill()?;
-        child.wait()?;
-        ensure!(came, "the change never came to the server");
-        several.proxies[1].release();
+        cut_off(&several, (1, Moment::Asked), "require", &["majority"])?;
         let refused = several.start(2).err().context("it started")?;
         ensure!(
             refused.to_string().contains("backstop server require majority"),
