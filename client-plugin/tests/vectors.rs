@@ -159,6 +159,7 @@ fn record_content(vector: &mut Vector) -> Outcome {
                 ("require", require.to_owned()),
                 ("servers", servers.join(" ")),
                 ("spool", policy.spool_seconds.to_string()),
+                ("by", policy.by),
             ]);
         }
     }

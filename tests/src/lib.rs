@@ -22,6 +22,7 @@
 //! | [`figures`] | numbers for people |
 //! | [`rng`], [`seeds`] | chance that can be repeated, and many tries of it |
 //! | [`binaries`] | where the programs under test are |
+//! | [`packages`] | what is installed, and what of it is printed by the programs |
 //! | [`tools`] | which other programs tests start, and where they are |
 //! | [`shim`], [`callgrind`] | what programs do, counted; and flushes that are slower |
 //! | [`mod@bench`] | what all of it costs |
@@ -51,6 +52,7 @@ pub mod json_rpc;
 pub mod lightningd;
 pub mod node;
 pub mod oracle;
+pub mod packages;
 pub mod plugin;
 pub mod replayer;
 pub mod rng;

@@ -37,6 +37,10 @@ const READ_ALONE: &[(&str, &str)] = &[
         "as above",
     ),
     (
+        "backstop server require all --network bitcoin",
+        "as above: one server has no other rule",
+    ),
+    (
         "backstop-server copy --data /var/lib/backstop-server --to-database 'postgres://backstop@db.example.org/backstop?sslmode=verify-full' --to-packs s3://my-bucket/backstop",
         "no such database or bucket: tests/moving.rs moves a server to real ones",
     ),
@@ -246,6 +250,13 @@ impl Scratch {
             "/tmp/then" => self.path("then"),
             "/tmp/now.sqlite3" => self.path("now.sqlite3"),
             "/etc/backstop-server/config.toml" => self.path("config.toml"),
+            "~/.local/share/man/man1" => {
+                let pages = self.path("man1");
+                fs::create_dir_all(&pages)?;
+                pages
+            }
+            "~/.local/share/bash-completion/completions/backstop"
+            | "~/.local/share/bash-completion/completions/backstop-server" => self.path("completions"),
             // Last Tuesday, when the node of this test was not born.
             "2026-11-22T17:00:00Z" => {
                 format!("{}s", SystemClock.now().as_secs() + 1)

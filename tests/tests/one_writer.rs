@@ -4,15 +4,17 @@
 use anyhow::{Context, Result, ensure};
 use backstop_tests::{
     binaries::binary,
+    chaos_proxy::{Moment, Step},
     compare::Copy,
     halted::last_word,
+    json_rpc::{db_write_params, request},
     lightningd::Lightningd,
     node::Node,
     plugin::Program,
     scene::Scene,
     seeds::{Budget, many_seeds},
     wallet::{Journal, version_of},
-    watch::stop,
+    watch::{PATIENCE, stop},
 };
 use std::time::Duration;
 
@@ -159,5 +161,29 @@ fn clocks_that_are_hours_apart_decide_nothing() -> Result<()> {
         scene.options.program = wrong(by)?;
         refused(&old_node, &scene)?;
     }
+    Ok(())
+}
+
+#[test]
+fn who_asks_for_the_name_of_the_one_that_took_over_notices_that_lightningd_is_gone() -> Result<()> {
+    let mut scene = Scene::new(304, Journal::Delete)?;
+    let mut old = scene.start(1)?;
+    old.pay()?;
+    scene.restore("new")?;
+    // The refusal comes through; the question who it was stays on the way.
+    scene.proxy.stop_at(Step {
+        request: "POST /v1/sessions",
+        moment: Moment::Asked,
+    });
+    let version = old.version();
+    let raise =
+        format!("UPDATE vars SET intval = intval + 1 WHERE name = 'data_version' AND intval = {version}");
+    let batch = db_write_params(version + 1, &[raise.into_bytes()]);
+    old.plugin().send(&request("refused", "db_write", &batch))?;
+    ensure!(scene.proxy.wait_for_stop(PATIENCE), "it never asked");
+    old.plugin().close_stdin();
+    assert_eq!(old.plugin().wait()?, 0);
+    let says = old.plugin().says();
+    ensure!(!says.contains("took this node over"), "it asked on: {says}");
     Ok(())
 }

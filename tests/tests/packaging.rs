@@ -4,12 +4,18 @@
 //! The programs in the packages are those under test, stripped; on a person's machine `cargo deb` builds them for release.
 
 use anyhow::{Context, Result, ensure};
-use backstop_tests::{binaries::binary, tools};
+use backstop_tests::{
+    binaries::binary,
+    json_rpc::request,
+    packages::{self, run},
+    plugin::{Plugin, Program},
+    tools,
+};
 use std::{
     fs,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
-    process::{Command, Output},
+    process::Command,
     sync::OnceLock,
 };
 
@@ -22,7 +28,7 @@ struct Packages {
     _dir: tempfile::TempDir,
 }
 
-fn packages() -> &'static Packages {
+fn built() -> &'static Packages {
     static BUILT: OnceLock<Packages> = OnceLock::new();
     BUILT.get_or_init(|| build().unwrap_or_else(|error| panic!("{error:#}")))
 }
@@ -32,21 +38,23 @@ fn build() -> Result<Packages> {
     let release = dir.path().join("target/release");
     fs::create_dir_all(&release)?;
     let package = |name: &str| -> Result<PathBuf> {
-        let mut strip = Command::new("strip");
-        strip.arg("-o").arg(release.join(name)).arg(binary(name)?);
-        run(&mut strip)?;
+        run(Command::new("strip")
+            .arg("-o")
+            .arg(release.join(name))
+            .arg(binary(name)?))?;
         let deb = dir.path().join(format!("{name}.deb"));
-        let mut cargo_deb = Command::new(tools::found("cargo-deb"));
-        cargo_deb.current_dir(ROOT).args([
-            "--package",
-            name,
-            "--no-build",
+        let options = [
             "--no-strip",
             "--fast",
-            "--offline",
-        ]);
-        cargo_deb.args(["--locked", "--output"]).arg(&deb);
-        run(cargo_deb.env("CARGO_TARGET_DIR", dir.path().join("target")))?;
+            "--output",
+            deb.to_str().context("a path")?,
+        ];
+        packages::make(
+            &tools::found("cargo-deb"),
+            &options,
+            &dir.path().join("target"),
+            name,
+        )?;
         Ok(deb)
     };
     Ok(Packages {
@@ -54,21 +62,6 @@ fn build() -> Result<Packages> {
         client: package("backstop")?,
         _dir: dir,
     })
-}
-
-/// Runs a command, which must succeed.
-fn run(command: &mut Command) -> Result<Output> {
-    let output = command
-        .output()
-        .with_context(|| format!("start {}", command.get_program().display()))?;
-    ensure!(
-        output.status.success(),
-        "{command:?}: {}\n{}{}",
-        output.status,
-        text(&output.stdout),
-        text(&output.stderr)
-    );
-    Ok(output)
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -172,7 +165,7 @@ fn later(package: &Path, system: &System) -> Result<PathBuf> {
 #[test]
 fn the_servers_package_brings_a_user_directories_and_a_service_that_is_enabled() -> Result<()> {
     let system = System::new()?;
-    system.install(&packages().server)?;
+    system.install(&built().server)?;
     for (path, mode) in [
         ("usr/bin/backstop-server", 0o755),
         ("lib/systemd/system/backstop-server.service", 0o644),
@@ -206,7 +199,7 @@ fn the_servers_package_brings_a_user_directories_and_a_service_that_is_enabled()
 #[test]
 fn an_upgrade_keeps_a_configuration_that_was_edited_and_renews_one_that_was_not() -> Result<()> {
     let edited = System::new()?;
-    edited.install(&packages().server)?;
+    edited.install(&built().server)?;
     let file = "etc/backstop-server/config.toml";
     fs::write(edited.at(file), "registration = \"invite\"\n")?;
     fs::write(
@@ -214,7 +207,7 @@ fn an_upgrade_keeps_a_configuration_that_was_edited_and_renews_one_that_was_not(
         "AWS_ACCESS_KEY_ID=mine\n",
     )?;
     fs::write(edited.at("var/lib/backstop-server/backstop.sqlite3"), "backups")?;
-    edited.install(&later(&packages().server, &edited)?)?;
+    edited.install(&later(&built().server, &edited)?)?;
     assert_eq!(edited.read(file)?, "registration = \"invite\"\n");
     assert_eq!(
         edited.read("etc/backstop-server/environment")?,
@@ -228,8 +221,8 @@ fn an_upgrade_keeps_a_configuration_that_was_edited_and_renews_one_that_was_not(
     assert!(status.contains("Version: 99.0-1"), "{status}");
 
     let untouched = System::new()?;
-    untouched.install(&packages().server)?;
-    untouched.install(&later(&packages().server, &untouched)?)?;
+    untouched.install(&built().server)?;
+    untouched.install(&later(&built().server, &untouched)?)?;
     assert!(untouched.read(file)?.contains("What a later version says"));
     Ok(())
 }
@@ -237,10 +230,10 @@ fn an_upgrade_keeps_a_configuration_that_was_edited_and_renews_one_that_was_not(
 #[test]
 fn an_upgrade_does_not_enable_a_service_that_its_administrator_disabled() -> Result<()> {
     let system = System::new()?;
-    system.install(&packages().server)?;
+    system.install(&built().server)?;
     let wanted = system.at("etc/systemd/system/multi-user.target.wants/backstop-server.service");
     fs::remove_file(&wanted)?;
-    system.install(&later(&packages().server, &system)?)?;
+    system.install(&later(&built().server, &system)?)?;
     assert!(!wanted.is_symlink(), "the upgrade enabled it again");
     Ok(())
 }
@@ -248,8 +241,8 @@ fn an_upgrade_does_not_enable_a_service_that_its_administrator_disabled() -> Res
 #[test]
 fn neither_removal_nor_purge_deletes_a_backup_and_the_purge_says_where_it_stays() -> Result<()> {
     let system = System::new()?;
-    system.install(&packages().server)?;
-    system.install(&packages().client)?;
+    system.install(&built().server)?;
+    system.install(&built().client)?;
     let backups = [
         "var/lib/backstop-server/backstop.sqlite3",
         "var/lib/backstop-server/identity.key",
@@ -273,7 +266,7 @@ fn neither_removal_nor_purge_deletes_a_backup_and_the_purge_says_where_it_stays(
         assert_eq!(system.read(backup)?, "backups");
     }
     // Installed again, it finds them.
-    system.install(&packages().server)?;
+    system.install(&built().server)?;
     assert_eq!(system.read(backups[0])?, "backups");
     Ok(())
 }
@@ -281,7 +274,7 @@ fn neither_removal_nor_purge_deletes_a_backup_and_the_purge_says_where_it_stays(
 #[test]
 fn the_clients_package_starts_nothing_and_its_upgrade_says_what_runs_on() -> Result<()> {
     let system = System::new()?;
-    system.install(&packages().client)?;
+    system.install(&built().client)?;
     assert_eq!(system.mode("usr/bin/backstop")?, 0o755);
     assert_eq!(system.mode("var/lib/backstop-mirror")?, 0o700);
     for document in ["README.md", "recovery.md", "examples/lightningd-backstop.conf"] {
@@ -296,8 +289,61 @@ fn the_clients_package_starts_nothing_and_its_upgrade_says_what_runs_on() -> Res
             .is_symlink(),
         "who wants a mirror enables it"
     );
-    let said = system.install(&later(&packages().client, &system)?)?;
+    let said = system.install(&later(&built().client, &system)?)?;
     assert!(said.contains("a running lightningd goes on"), "{said}");
+    Ok(())
+}
+
+#[test]
+fn the_packages_bring_the_manual_and_completions_where_man_and_the_shells_look() -> Result<()> {
+    let system = System::new()?;
+    system.install(&built().client)?;
+    system.install(&built().server)?;
+    for (name, page) in [
+        ("backstop", "backstop-servers-require"),
+        ("backstop-server", "backstop-server-node-list"),
+    ] {
+        for page in [name, page] {
+            let path = system.at("usr/share/man/man1").join(format!("{page}.1.gz"));
+            run(Command::new("man").arg("--local-file").arg(&path)).with_context(|| page.to_owned())?;
+        }
+        for path in [
+            format!("usr/share/bash-completion/completions/{name}"),
+            format!("usr/share/zsh/vendor-completions/_{name}"),
+            format!("usr/share/fish/vendor_completions.d/{name}.fish"),
+        ] {
+            ensure!(system.read(&path)?.contains("completions"), "{path}");
+            assert_eq!(system.mode(&path)?, 0o644, "{path}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn the_clients_package_brings_the_companion_as_a_program_of_its_own() -> Result<()> {
+    let system = System::new()?;
+    system.install(&built().client)?;
+    let directory = tempfile::tempdir()?;
+    let manifest = |name: &str| -> Result<serde_json::Value> {
+        // lightningd resolves links before it starts a plugin.
+        let program = system.at(&format!("usr/bin/{name}")).canonicalize()?;
+        let mut plugin = Plugin::start(&Program::new(program), directory.path())?;
+        plugin.send(&request("1", "getmanifest", b"{}"))?;
+        let answer = plugin.reply("\"1\"")?;
+        plugin.close_stdin();
+        answer.get("result").context("no manifest")
+    };
+    let hook = manifest("backstop")?;
+    ensure!(
+        hook["hooks"] == serde_json::json!(["db_write"]) && hook["rpcmethods"] == serde_json::json!([]),
+        "{hook}"
+    );
+    let companion = manifest("backstop-companion")?;
+    let methods = companion["rpcmethods"].as_array().context("no commands")?;
+    ensure!(
+        companion["hooks"] == serde_json::json!([]) && methods.len() == 4,
+        "{companion}"
+    );
     Ok(())
 }
 

@@ -85,3 +85,26 @@ fn where_the_plugin_is_or_was_at_work_setup_claims_nothing() -> Result<()> {
     assert_eq!(server.bytes_of_packs()?, 0);
     Ok(())
 }
+
+#[test]
+fn a_server_without_room_for_the_database_is_found_out_at_setup() -> Result<()> {
+    let scene = existing()?;
+    let small = Server::start_with(&["--quota", "200KiB"])?;
+    let said = scene
+        .node
+        .command(&["setup", "--server", &small.url()])?
+        .failure()?;
+    ensure!(said.stdout.contains("has room for"), "{said:?}");
+    ensure!(
+        said.stderr.contains("do not start lightningd") && said.stderr.contains("node quota NODE SIZE"),
+        "{said:?}"
+    );
+    forget(&scene, "second")?;
+    let large = Server::start_with(&["--quota", "1GiB"])?;
+    let said = scene.node.setup(&large.url())?;
+    ensure!(
+        said.stdout.contains("sent ahead") && !said.stdout.contains("has room for"),
+        "{said:?}"
+    );
+    Ok(())
+}

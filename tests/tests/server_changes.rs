@@ -8,6 +8,7 @@ use backstop_tests::{
     scene::ROLL_UP_OFTEN,
     servers::Server,
     several::Several,
+    signer::Signer,
     watch::{PATIENCE, pay_until},
 };
 use std::{
@@ -198,6 +199,26 @@ fn a_node_that_was_restored_from_fewer_servers_than_is_safe_goes_on_without_the_
     goes_on_without(&mut several, &urls)
 }
 
+/// Kills a change when its record is on the way to, or from, one of the servers.
+fn cut_off(several: &Several, (at, moment): (usize, Moment), what: &str, more: &[&str]) -> Result<()> {
+    let proxy = several.proxies.get(at).context("no such server")?;
+    proxy.stop_at(Step {
+        request: "POST /v1/records",
+        moment,
+    });
+    let mut child = Command::new(binary("backstop")?)
+        .args(several.server_arguments(what, more)?)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .spawn()?;
+    let came = proxy.wait_for_stop(PATIENCE);
+    child.kill()?;
+    child.wait()?;
+    ensure!(came, "the change never came to the server");
+    proxy.release();
+    Ok(())
+}
+
 #[test]
 fn a_change_that_was_cut_off_halts_the_node_until_the_same_is_typed_again() -> Result<()> {
     for back in [false, true] {
@@ -205,21 +226,12 @@ fn a_change_that_was_cut_off_halts_the_node_until_the_same_is_typed_again() -> R
         lived(&mut several)?;
         let new = several.another(&[])?;
         // The old server gets nothing but the change itself.
-        several.proxies[0].stop_at(Step {
-            request: "POST /v1/records",
-            moment: Moment::Answered,
-        });
-        let arguments = several.server_arguments("add", &[&new, "--require", "majority"])?;
-        let mut child = Command::new(binary("backstop")?)
-            .args(arguments)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .spawn()?;
-        let came = several.proxies[0].wait_for_stop(PATIENCE);
-        child.kill()?;
-        child.wait()?;
-        ensure!(came, "the change never came to the server");
-        several.proxies[0].release();
+        cut_off(
+            &several,
+            (0, Moment::Answered),
+            "add",
+            &[&new, "--require", "majority"],
+        )?;
         let refused = several.start(2).err().context("it started")?;
         ensure!(
             refused
@@ -413,4 +425,94 @@ fn a_machine_that_was_taken_over_says_when_and_by_which_directory_on_every_start
         ensure!(refused.to_string().contains(", by "), "{refused}");
     }
     Ok(())
+}
+
+#[test]
+fn how_many_must_hold_an_update_is_changed_alone_and_back() -> Result<()> {
+    let mut several = Several::new(40, 3, "all", &[])?;
+    let mut lightningd = several.start(1)?;
+    lightningd.pay()?;
+    let same = several.server("require", &["all"])?.success()?;
+    ensure!(same.stdout.contains("nothing was changed"), "{same:?}");
+    let refused = several.server("require", &["majority"])?.failure()?;
+    ensure!(refused.stderr.contains("Stop lightningd"), "{refused:?}");
+    stop(lightningd)?;
+    let done = several.server("require", &["majority"])?.success()?;
+    ensure!(done.stdout.contains("2 of 3 must hold each update"), "{done:?}");
+
+    // One may be away now, and two are needed to restore.
+    several.servers[2].kill()?;
+    goes_on(&mut several, 2)?;
+    several.servers[1].kill()?;
+    several.try_restore(0, "too-few", &[])?.failure()?;
+    let refused = several.server("require", &["all"])?.failure()?;
+    ensure!(refused.stderr.contains("nothing was changed"), "{refused:?}");
+    several.servers[1].restart()?;
+    several.servers[2].restart()?;
+
+    // The one that was away is brought to where the others are before the rule counts it.
+    let done = several.server("require", &["all"])?.success()?;
+    ensure!(done.stdout.contains("3 of 3 must hold each update"), "{done:?}");
+    goes_on(&mut several, 3)?;
+    several.servers[0].kill()?;
+    several.servers[1].kill()?;
+    several.check(2, "from the one that was away")?;
+    Ok(())
+}
+
+#[test]
+fn a_single_server_has_no_other_rule() -> Result<()> {
+    let mut several = Several::new(41, 1, "all", &[])?;
+    lived(&mut several)?;
+    let refused = several.server("require", &["majority"])?.failure()?;
+    ensure!(refused.stderr.contains("backstop server add URL"), "{refused:?}");
+    goes_on(&mut several, 2)
+}
+
+#[test]
+fn a_change_of_the_rule_that_was_cut_off_is_completed_or_taken_back() -> Result<()> {
+    for (seed, again) in [(42, "majority"), (43, "all")] {
+        let mut several = Several::new(seed, 2, "all", &[])?;
+        lived(&mut several)?;
+        cut_off(&several, (1, Moment::Asked), "require", &["majority"])?;
+        let refused = several.start(2).err().context("it started")?;
+        ensure!(
+            refused.to_string().contains("backstop server require majority"),
+            "{refused}"
+        );
+        several.server("require", &[again])?.success()?;
+        goes_on(&mut several, 3)?;
+        several.check(1, "checked")?;
+    }
+    Ok(())
+}
+
+/// The floors of serials, server by server.
+fn floors(several: &Several) -> Result<Vec<u64>> {
+    let listed = several.node.command(&["grants", "--json"])?.success()?;
+    let listed: serde_json::Value = serde_json::from_str(&listed.stdout)?;
+    let servers = listed["servers"].as_array().context("no servers")?;
+    let floors = servers.iter().map(|server| server["floor"].as_u64());
+    floors.collect::<Option<_>>().context("no floor")
+}
+
+#[test]
+fn a_server_that_comes_hears_which_grants_are_over_or_a_person_is_told_to_say_it() -> Result<()> {
+    let mut several = Several::new(44, 1, "all", &[])?;
+    lived(&mut several)?;
+    let signer = Signer::of(&several.node)?;
+    several.node.command(&["revoke"])?.success()?;
+    drop(signer);
+    let new = several.another(&[])?;
+    let done = several.server("add", &[&new, "--require", "all"])?.success()?;
+    ensure!(!done.stdout.contains("backstop revoke"), "{done:?}");
+    let known = floors(&several)?;
+    ensure!(known[0] > 1 && known[0] == known[1], "{known:?}");
+
+    // A directory that was restored does not have the signed words.
+    std::fs::remove_file(several.node.network_dir().join("backstop/revoked"))?;
+    let third = several.another(&[])?;
+    let done = several.server("add", &[&third])?.success()?;
+    ensure!(done.stdout.contains(&format!("--below {}", known[0])), "{done:?}");
+    goes_on(&mut several, 2)
 }

@@ -1,7 +1,7 @@
 //! `backstop accept`: lets go of the branch that a failed comparison holds on the server. Only the writer may say so; how
 //! this command speaks for it beside the plugin is [`Seat`]'s matter.
 
-use super::{Here, NodeArgs, when::Stamp};
+use super::{Here, NodeArgs, wait::wait, when::Stamp};
 use crate::{
     node::{Ambient, Node},
     quorum::Answer,
@@ -10,9 +10,13 @@ use crate::{
 use anyhow::{Context as _, ensure};
 use std::io::{self, Write};
 
-/// Accept that the backup and the node's database were found to differ, after you looked into it: the server may then
-/// drop the branch that it keeps of the time before, as its history allows.
+/// Accept that the backup and the node's database were found to differ, after you looked into it.
+///
+/// The server may then drop the branch that it keeps of the time before, as its history allows.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example:
+
+  backstop accept --network bitcoin")]
 pub(super) struct Args {
     #[command(flatten)]
     node: NodeArgs,
@@ -20,12 +24,8 @@ pub(super) struct Args {
 
 /// Runs the command.
 pub(super) fn command(args: &Args, here: &Here, ambient: Ambient) -> anyhow::Result<()> {
-    let files = args.node.find(here)?;
-    let node = Node::load(&files.net(), ambient)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    runtime.block_on(accept(&node, &mut io::stdout().lock()))
+    let node = args.node.load(here, ambient)?;
+    wait(accept(&node, &mut io::stdout().lock()))
 }
 
 async fn accept(node: &Node, out: &mut dyn Write) -> anyhow::Result<()> {

@@ -6,7 +6,7 @@
 
 mod lost;
 
-use super::{Here, NodeArgs, outage};
+use super::{Here, NodeArgs, outage, wait::wait};
 use crate::{
     cln::pidfile::{self, Holder},
     directory::{Config, LockError, ServerConfig, Stated, Witness},
@@ -30,10 +30,16 @@ use std::{cmp::Ordering, io::Write};
 /// How often the node is followed to other servers.
 const POLICIES: u32 = 8;
 
-/// Make this directory the node's writer again: after it was copied or moved, after another machine ran the node, or
-/// where its database is older than the backup. lightningd must be stopped, here and on any other machine. The database
-/// is compared with the backup and brought forward; the other machine is refused from then on.
+/// Make this directory the node's writer again.
+///
+/// That is for after it was copied or moved, after another machine ran the node, or where its database is older than the backup.
+/// lightningd must be stopped, here and on any other machine. The database is compared with the backup and brought forward; the other
+/// machine is refused from then on.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+
+  backstop adopt --network bitcoin
+  backstop adopt --network bitcoin --server-lost-records")]
 pub(super) struct Args {
     #[command(flatten)]
     node: NodeArgs,
@@ -63,11 +69,8 @@ pub(super) fn command(args: &Args, here: &Here, ambient: Ambient) -> anyhow::Res
         }
         Err(error) => return Err(error.into()),
     };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
     let mut out = std::io::stdout().lock();
-    runtime.block_on(async {
+    wait(async {
         let node = if args.server_lost_records {
             node
         } else {

@@ -4,6 +4,7 @@
 use super::{
     Here, NodeArgs,
     prompt::{self, OwnTerminal, Terminal, Wanted},
+    wait::wait,
     when::Stamp,
 };
 use crate::{
@@ -25,8 +26,15 @@ const PASSPHRASE: Wanted = Wanted {
     option: "--passphrase-fd",
 };
 
-/// Ask the server to remove everything of this node, after its delay. Afterwards nothing can be restored from it.
+/// Ask the server to remove everything of this node, after its delay.
+///
+/// Afterwards nothing can be restored from it.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+
+  backstop delete-backup --network bitcoin                  says what it would do, and what to type
+  backstop delete-backup --network bitcoin --undo
+  backstop delete-backup --network bitcoin --server https://old.example --from-rpc")]
 pub(super) struct Args {
     #[command(flatten)]
     node: NodeArgs,
@@ -49,14 +57,10 @@ pub(super) struct Args {
 
 /// Runs the command.
 pub(super) fn command(args: &Args, here: &Here, ambient: Ambient) -> anyhow::Result<()> {
-    let files = args.node.find(here)?;
-    let node = Node::load(&files.net(), ambient)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    let server = runtime.block_on(meant(args, &node))?;
+    let node = args.node.load(here, ambient)?;
+    let server = wait(meant(args, &node))?;
     if !args.undo {
-        confirm(args, &node, &server, &files)?;
+        confirm(args, &node, &server)?;
     }
     let word = RemovalWord {
         wish: if args.undo { Wish::Keep } else { Wish::Remove },
@@ -65,8 +69,8 @@ pub(super) fn command(args: &Args, here: &Here, ambient: Ambient) -> anyhow::Res
         server: server.key,
         asked_at: node.ambient.clock.now(),
     };
-    let signed = sign(args, &files, &word, &mut OwnTerminal)?;
-    runtime.block_on(ask(&node, server, &signed, &mut io::stdout().lock()))
+    let signed = sign(args, &node.files, &word, &mut OwnTerminal)?;
+    wait(ask(&node, server, &signed, &mut io::stdout().lock()))
 }
 
 /// The server that is meant: a removal is for one alone. It may be one that `backstop server` left behind.
@@ -99,8 +103,8 @@ async fn meant(args: &Args, node: &Node) -> anyhow::Result<ServerConfig> {
 }
 
 /// A node that is still backed up there would halt one day, and nobody would know why.
-fn confirm(args: &Args, node: &Node, server: &ServerConfig, files: &NodeDir) -> anyhow::Result<()> {
-    let id = node.config.node;
+fn confirm(args: &Args, node: &Node, server: &ServerConfig) -> anyhow::Result<()> {
+    let (id, files) = (node.config.node, &node.files);
     let is_left = !node.config.servers.contains(server);
     ensure!(
         is_left || !matches!(node.directory.lock(), Err(LockError::Held)),

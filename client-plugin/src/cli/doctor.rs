@@ -10,7 +10,12 @@ mod hook;
 mod secret;
 mod unit;
 
-use super::{Here, NodeArgs, status::Status};
+use super::{
+    Here, NodeArgs,
+    paint::{Paint, Tone},
+    status::Status,
+    wait::wait,
+};
 use crate::{
     cln::{
         NodeDir, Rpc,
@@ -28,8 +33,9 @@ use std::{
 /// Something is wrong.
 const ILL: u8 = 1;
 
-/// Check everything that could leave this node unprotected without anybody noticing, and say what mends it. Run it as the
-/// user that runs lightningd, best while lightningd runs.
+/// Check everything that could leave this node unprotected without anybody noticing, and say what mends it.
+///
+/// Run it as the user that runs lightningd, best while lightningd runs.
 ///
 /// Exit code: 0 nothing is wrong, 1 something is.
 #[derive(clap::Args)]
@@ -56,11 +62,8 @@ struct Report {
 /// Runs the command.
 pub(super) fn command(args: &Args, here: &Here, ambient: Ambient) -> anyhow::Result<ExitCode> {
     let files = args.node.find(here)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
     let now = ambient.clock.now();
-    let status = runtime.block_on(Status::collect(&files, ambient));
+    let status = wait(async { Ok(Status::collect(&files, ambient).await) })?;
     let mut findings = backup::findings(&status, now);
     findings.extend(examine(&files));
     let report = Report {
@@ -71,7 +74,7 @@ pub(super) fn command(args: &Args, here: &Here, ambient: Ambient) -> anyhow::Res
     if args.json {
         writeln!(out, "{}", serde_json::to_string_pretty(&report)?)?;
     } else {
-        report.print(&mut out)?;
+        report.print(&mut out, Paint::of_stdout())?;
     }
     Ok(if report.healthy {
         ExitCode::SUCCESS
@@ -108,9 +111,16 @@ fn examine(files: &NodeDir) -> Vec<Finding> {
 }
 
 impl Report {
-    fn print(&self, out: &mut dyn Write) -> io::Result<()> {
+    fn print(&self, out: &mut dyn Write, paint: Paint) -> io::Result<()> {
         for finding in &self.findings {
-            writeln!(out, "{:<7} {:<10} {}", finding.level, finding.check, finding.says)?;
+            let level = format!("{:<7}", finding.level);
+            let level = match finding.level {
+                Level::Ok => paint.say(Tone::Good, &level),
+                Level::Skipped => level,
+                Level::Warning => paint.say(Tone::Careful, &level),
+                Level::Wrong => paint.say(Tone::Bad, &level),
+            };
+            writeln!(out, "{level} {:<10} {}", finding.check, finding.says)?;
         }
         let count = |level| {
             self.findings
@@ -121,7 +131,11 @@ impl Report {
         writeln!(
             out,
             "\n{}: {} wrong, {} to think about, {} not looked at",
-            if self.healthy { "HEALTHY" } else { "NOT HEALTHY" },
+            if self.healthy {
+                paint.say(Tone::Good, "HEALTHY")
+            } else {
+                paint.say(Tone::Bad, "NOT HEALTHY")
+            },
             count(Level::Wrong),
             count(Level::Warning),
             count(Level::Skipped)
@@ -143,7 +157,7 @@ mod tests {
             }];
             let healthy = level != Level::Wrong;
             let mut out = Vec::new();
-            Report { healthy, findings }.print(&mut out).unwrap();
+            Report { healthy, findings }.print(&mut out, Paint::NONE).unwrap();
             String::from_utf8(out).unwrap()
         };
         assert_eq!(

@@ -3,7 +3,7 @@
 use super::{
     Here, NodeArgs,
     bars::Bars,
-    stop,
+    wait::wait_or_stop,
     when::{Stamp, When},
 };
 use crate::{
@@ -11,7 +11,7 @@ use crate::{
     remote::Session,
     restore::{self, Goal, History, Patient, Request, Restored, Until},
 };
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, ensure};
 use backstop_protocol::{
     clock::UnixMillis,
     id::{Network, NodeId},
@@ -22,9 +22,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Write the database as it was after any record that the backup reaches, the newest if none is named, into a plain SQLite
-/// file. It is checked as a restore is. Nothing is taken over: the node goes on meanwhile. Never start a node on the file; a
-/// node comes back by `backstop restore`, which fences the old machine off.
+/// Write the database as it was after any record into a plain SQLite file.
+///
+/// Any record that the backup reaches, the newest if none is named. It is checked as a restore is. Nothing is taken over: the node goes on
+/// meanwhile. Never start a node on the file; a node comes back by `backstop restore`, which fences the old machine off.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
 
@@ -61,21 +62,9 @@ struct Exported {
 
 /// Runs the command.
 pub(super) fn command(args: &Args, here: &Here, ambient: Ambient) -> anyhow::Result<()> {
-    let files = args.node.find(here)?;
-    let node = Node::load(&files.net(), ambient)?;
+    let node = args.node.load(here, ambient)?;
     let to = here.cwd.join(&args.to);
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    let done = runtime.block_on(async {
-        tokio::select! {
-            done = export(&node, args.at, &to) => done,
-            () = stop::asked() => bail!("stopped; nothing was written"),
-        }
-    });
-    // A check of a large database may still be at work on a thread; nobody waits for it.
-    runtime.shutdown_background();
-    let restored = done?;
+    let restored = wait_or_stop(export(&node, args.at, &to), "stopped; nothing was written")?;
     let exported = Exported {
         node: node.config.node,
         network: node.config.network,

@@ -1,6 +1,6 @@
 //! `backstop history`: which past states of this node can be looked at?
 
-use super::{Here, NodeArgs, when::Stamp};
+use super::{Here, NodeArgs, wait::wait, when::Stamp};
 use crate::{
     node::{Ambient, Node},
     restore::{History, RestoreError},
@@ -14,9 +14,15 @@ use backstop_protocol::{
 use serde::Serialize;
 use std::io::{self, Write};
 
-/// List the points in time that `backstop restore --at` reaches: the state after any record from the oldest one to the
-/// newest. They are to be looked at: starting a node on an old state forfeits its channel funds.
+/// List the points in time that `backstop restore --at` reaches.
+///
+/// That is the state after any record from the oldest one to the newest. They are to be looked at: starting a node on an old state
+/// forfeits its channel funds.
 #[derive(clap::Args)]
+#[command(after_help = "Examples:
+
+  backstop history --network bitcoin
+  backstop restore --at 2026-11-22T17:00:00Z --lightning-dir ~/.lightning --network bitcoin --to /tmp/then")]
 pub(super) struct Args {
     #[command(flatten)]
     node: NodeArgs,
@@ -52,12 +58,8 @@ struct Listed {
 
 /// Runs the command.
 pub(super) fn command(args: &Args, here: &Here, ambient: Ambient) -> anyhow::Result<()> {
-    let files = args.node.find(here)?;
-    let node = Node::load(&files.net(), ambient)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    let listed = runtime.block_on(list(&node))?;
+    let node = args.node.load(here, ambient)?;
+    let listed = wait(async { Ok(list(&node).await?) })?;
     let mut out = io::stdout().lock();
     if args.json {
         writeln!(out, "{}", serde_json::to_string_pretty(&listed)?)?;

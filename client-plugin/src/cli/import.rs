@@ -23,8 +23,10 @@ use std::{
 /// The file does not lead to the database.
 const DIFFERENT: u8 = 1;
 
-/// Check a file of backup.py's against this node's database: everything in it is rebuilt, without the batches that were never
-/// committed and that backup.py leaves in it, and compared with the database, table by table. lightningd must be stopped.
+/// Check a file of backup.py's against this node's database.
+///
+/// Everything in it is rebuilt, without the batches that were never committed and that backup.py leaves in it, and compared with the
+/// database, table by table. lightningd must be stopped.
 ///
 /// Its records are not sent anywhere: Backstop's own history begins with a snapshot of the database (backstop setup). Keep the
 /// file until backstop status says PROTECTED.

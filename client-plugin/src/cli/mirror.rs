@@ -30,6 +30,9 @@ pub(super) struct Args {
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     /// Make this device's access key, and print the public half for `backstop grant --key` on the node.
+    #[command(after_help = "Example:
+
+  backstop mirror key --dir /srv/mirror")]
     Key {
         /// The mirror's directory; made where it is not there.
         #[arg(long, value_name = "DIR")]
@@ -46,13 +49,24 @@ enum Command {
     )]
     Run(RunArgs),
     /// Say what the mirror holds and how old that is. Asks nobody.
+    #[command(after_help = "Examples:
+
+  backstop mirror status --dir /srv/mirror
+  backstop mirror status --dir /srv/mirror --json")]
     Status {
         /// The mirror's directory.
         #[arg(long, value_name = "DIR")]
         dir: PathBuf,
+        /// Print JSON for programs.
+        #[arg(long)]
+        json: bool,
     },
     /// Put the warm standby's database into a lightning-dir, for `backstop adopt` to make it the node's. The mirror must not
     /// run meanwhile.
+    #[command(after_help = "Example, with the mirror stopped and the old machine off:
+
+  backstop mirror hand-over --dir /srv/mirror --to /new/lightning-dir
+  backstop adopt --lightning-dir /new/lightning-dir --network bitcoin")]
     HandOver {
         /// The mirror's directory.
         #[arg(long, value_name = "DIR")]
@@ -100,7 +114,7 @@ pub(super) fn command(args: Args, ambient: &Ambient) -> anyhow::Result<()> {
             Ok(())
         }
         Command::Run(args) => run(&args, ambient),
-        Command::Status { dir } => report::say(&dir, ambient.clock.now()),
+        Command::Status { dir, json } => report::say(&dir, json, ambient.clock.now()),
         Command::HandOver { dir, to } => hand_over::run(&dir, &to),
     }
 }

@@ -14,10 +14,10 @@ mod export;
 mod grants;
 mod history;
 mod import;
-mod manual;
 mod mirror;
 mod node;
 mod outage;
+mod paint;
 pub mod prompt;
 mod receipt;
 pub mod restore;
@@ -30,10 +30,12 @@ mod signer;
 mod status;
 mod stop;
 mod verify;
+mod wait;
 mod when;
 
 use crate::{node::Ambient, random::SharedRng};
 use anyhow::Context as _;
+use backstop_manual::{CompletionsArgs, ManArgs};
 use backstop_protocol::clock::Clock;
 use clap::{CommandFactory as _, Parser, Subcommand};
 use std::{
@@ -47,11 +49,30 @@ pub use node::NodeArgs;
 
 /// Encrypted, continuous backup of a Core Lightning node.
 #[derive(Parser)]
-#[command(name = "backstop", version, max_term_width = 100)]
+#[command(name = "backstop", version, max_term_width = 100, after_help = AFTER_HELP)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
 }
+
+/// What begins a day with it, and what scripts may rely on.
+const AFTER_HELP: &str = "\
+Examples:
+
+  backstop setup --server https://backup.example.org --network bitcoin
+  backstop status --network bitcoin
+  backstop doctor --network bitcoin
+  backstop verify --network bitcoin
+  backstop restore --server https://backup.example.org --to /new/lightning-dir --network bitcoin --mnemonic
+
+Exit codes, of every command:
+
+  0  done; of status, doctor, verify and import also: all is well
+  1  not done, or not well; standard error, or the report itself, says what it means and what to type
+  2  the command line was not understood; nothing was done
+
+Secrets are asked for at the terminal without being shown, or read from a file descriptor (--passphrase-fd, --secret-fd); they are
+never arguments. With --json standard output holds one JSON value, whose members are added to and never changed.";
 
 #[derive(Subcommand)]
 enum Command {
@@ -67,15 +88,24 @@ enum Command {
     Adopt(adopt::Args),
     Accept(accept::Args),
     DeleteBackup(delete_backup::Args),
-    #[command(subcommand)]
+    // Its pages of the manual lie beside those of the program `backstop-server`.
+    #[command(subcommand, display_name = "backstop-servers")]
     Server(server::Command),
     Receipt(receipt::Args),
     Grant(grants::GiveArgs),
     Grants(grants::ListArgs),
     Revoke(grants::RevokeArgs),
     Mirror(mirror::Args),
-    Completions(manual::CompletionsArgs),
-    Man(manual::ManArgs),
+    #[command(after_help = "Examples:
+
+  backstop completions bash > ~/.local/share/bash-completion/completions/backstop
+  backstop completions zsh > ~/.zfunc/_backstop
+  backstop completions fish > ~/.config/fish/completions/backstop.fish")]
+    Completions(CompletionsArgs),
+    #[command(after_help = "Example:
+
+  backstop man --to ~/.local/share/man/man1")]
+    Man(ManArgs),
 }
 
 /// Where a command was typed.
@@ -128,8 +158,8 @@ pub fn run(clock: Arc<dyn Clock>, rng: SharedRng) -> ExitCode {
         Command::Rollup(args) => {
             rollup::command(&args, &here, Ambient { clock, rng }).map(|()| ExitCode::SUCCESS)
         }
-        Command::Completions(args) => manual::completions(&args).map(|()| ExitCode::SUCCESS),
-        Command::Man(args) => manual::man(&args).map(|()| ExitCode::SUCCESS),
+        Command::Completions(args) => args.print(Cli::command()).map(|()| ExitCode::SUCCESS),
+        Command::Man(args) => args.write(Cli::command()).map(|()| ExitCode::SUCCESS),
         Command::Accept(args) => {
             accept::command(&args, &here, Ambient { clock, rng }).map(|()| ExitCode::SUCCESS)
         }
@@ -173,5 +203,10 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_shows_examples_that_the_command_line_takes() {
+        assert_eq!(backstop_manual::bad_examples(&Cli::command()), [""; 0]);
     }
 }

@@ -1,6 +1,6 @@
 //! `backstop receipt`: what a server signs that it holds, and whether such a paper is worth anything (SPEC 7.6).
 
-use super::{Here, NodeArgs, when::Stamp};
+use super::{Here, NodeArgs, wait::wait, when::Stamp};
 use crate::{
     directory::Directory,
     durable,
@@ -12,6 +12,7 @@ use backstop_protocol::{
     id::ServerKey,
     receipt::{Receipt, SignedReceipt},
 };
+use serde::Serialize;
 use std::{
     io::{self, Write},
     path::{Path, PathBuf},
@@ -37,6 +38,19 @@ pub(super) struct Args {
     /// The key that must have signed it [default: those that this node pinned].
     #[arg(long, value_name = "HEX", requires = "check")]
     server_key: Option<ServerKey>,
+    /// Print JSON for programs.
+    #[arg(long)]
+    json: bool,
+}
+
+/// What `--json` prints a list of; members are added, never changed.
+#[derive(Serialize)]
+struct Kept<'a> {
+    /// What the server signed, and its signature.
+    #[serde(flatten)]
+    signed: &'a SignedReceipt,
+    /// Where it is kept.
+    file: &'a Path,
 }
 
 /// Runs the command.
@@ -45,21 +59,17 @@ pub(super) fn command(args: &Args, here: &Here, ambient: Ambient) -> anyhow::Res
     if let Some(file) = &args.check {
         return check(file, args, here, &mut out);
     }
-    let files = args.node.find(here)?;
-    let node = Node::load(&files.net(), ambient)?;
+    let node = args.node.load(here, ambient)?;
     let dir = args
         .out
         .clone()
         .unwrap_or_else(|| node.directory.path().join("receipts"));
     std::fs::create_dir_all(&dir).with_context(|| format!("{} cannot be made", dir.display()))?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    runtime.block_on(fetch(&node, &dir, &mut out))
+    wait(fetch(&node, &dir, args.json, &mut out))
 }
 
-async fn fetch(node: &Node, dir: &Path, out: &mut dyn Write) -> anyhow::Result<()> {
-    let mut failed = Vec::new();
+async fn fetch(node: &Node, dir: &Path, json: bool, out: &mut dyn Write) -> anyhow::Result<()> {
+    let (mut kept, mut failed) = (Vec::new(), Vec::new());
     for server in &node.config.servers {
         let (clock, rng) = (node.ambient.clock.clone(), node.ambient.rng.clone());
         let connect = node.config.connect();
@@ -88,8 +98,15 @@ async fn fetch(node: &Node, dir: &Path, out: &mut dyn Write) -> anyhow::Result<(
         text.push('\n');
         durable::write(&file, text.as_bytes(), 0o600)
             .with_context(|| format!("{} cannot be written", file.display()))?;
-        said(out, receipt)?;
-        writeln!(out, "Kept      {}", file.display())?;
+        if !json {
+            said(out, receipt)?;
+            writeln!(out, "Kept      {}", file.display())?;
+        }
+        kept.push((signed, file));
+    }
+    if json {
+        let kept: Vec<_> = kept.iter().map(|(signed, file)| Kept { signed, file }).collect();
+        writeln!(out, "{}", serde_json::to_string_pretty(&kept)?)?;
     }
     ensure!(failed.is_empty(), "{}", failed.join("; "));
     Ok(())
@@ -109,6 +126,14 @@ fn check(file: &Path, args: &Args, here: &Here, out: &mut dyn Write) -> anyhow::
         config.servers.iter().map(|server| server.key).collect()
     };
     let receipt = proved(&signed, &pinned)?;
+    if args.json {
+        let kept = [Kept {
+            signed: &signed,
+            file,
+        }];
+        writeln!(out, "{}", serde_json::to_string_pretty(&kept)?)?;
+        return Ok(());
+    }
     said(out, receipt)?;
     writeln!(
         out,

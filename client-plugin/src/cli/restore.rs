@@ -9,6 +9,7 @@ mod beside;
 mod expect;
 mod look;
 mod mirror;
+mod outcome;
 mod place;
 mod report;
 mod scb;
@@ -16,7 +17,7 @@ mod secret;
 mod servers;
 mod spool;
 
-use super::{Here, bars::Bars, prompt::OwnTerminal, stop, when::When};
+use super::{Here, bars::Bars, outage::may_be_missing, prompt::OwnTerminal, wait::wait_or_stop, when::When};
 use crate::{
     cln::{
         NodeDir,
@@ -28,18 +29,19 @@ use crate::{
     keys::Keys,
     node::{Ambient, Node},
     remote::{Connect, Server, Session},
-    restore::{self, Goal, Patient, Request, RestoreError},
+    restore::{self, Goal, Patient, Request, RestoreError, Restored},
 };
 use account::{Account, Grants};
 use anyhow::{Context as _, bail};
 use backstop_protocol::id::{Network, RunId, ServerKey};
 use expect::Expect;
+use outcome::Outcome;
 use place::{Place, Taken};
 use secret::Candidate;
 use servers::Chosen;
 use spool::OldSpool;
 use std::{
-    io::Write,
+    io::{self, Write},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -47,8 +49,9 @@ use std::{
 /// How often a restore follows the node to other servers.
 const POLICIES: u32 = 8;
 
-/// Restore a node's database from its backup. It takes over: the machine that wrote the backup until now is refused
-/// from then on.
+/// Restore a node's database from its backup.
+///
+/// It takes over: the machine that wrote the backup until now is refused from then on.
 #[derive(Debug, clap::Args)]
 #[command(group = clap::ArgGroup::new("secret").required(true))]
 #[command(after_help = "Examples:
@@ -137,6 +140,9 @@ pub struct Args {
     /// Reach the server through this SOCKS5 proxy, as in socks5h://127.0.0.1:9050 for Tor.
     #[arg(long, value_name = "URL")]
     proxy: Option<String>,
+    /// Print JSON for programs when it is done; what a person reads goes to standard error then.
+    #[arg(long, conflicts_with = "scb_only")]
+    json: bool,
 }
 
 /// Runs the command at the program's own terminal.
@@ -145,21 +151,27 @@ pub(super) fn command(args: &Args, here: &Here, ambient: &Ambient) -> anyhow::Re
         Some(_) => Vec::new(),
         None => secret::candidates(args, &mut OwnTerminal)?,
     };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    let mut out = std::io::stdout().lock();
-    let done = runtime.block_on(async {
-        tokio::select! {
-            done = run(args, here, ambient, candidates, &mut out) => done,
-            () = stop::asked() => {
-                bail!("stopped; nothing was put in place. Where the old machine was fenced off already, it stays so")
-            }
-        }
-    });
-    // A check of a large database may still be at work on a thread; nobody waits for it.
-    runtime.shutdown_background();
-    done
+    let (mut printed, mut told) = (io::stdout().lock(), io::stderr());
+    let out: &mut dyn Write = if args.json { &mut told } else { &mut printed };
+    let done = wait_or_stop(
+        run(args, here, ambient, candidates, out),
+        "stopped; nothing was put in place. Where the old machine was fenced off already, it stays so",
+    )?;
+    if let Some(restored) = done.filter(|_| args.json) {
+        let fenced = args.at.is_none() && args.mirror.is_none();
+        let missing = args
+            .spool
+            .is_none()
+            .then(|| may_be_missing(restored.policy.as_ref()));
+        let outcome = Outcome::new(
+            restored,
+            args.network,
+            fenced,
+            missing.flatten().filter(|_| fenced),
+        );
+        writeln!(printed, "{}", serde_json::to_string_pretty(&outcome)?)?;
+    }
+    Ok(())
 }
 
 async fn run(
@@ -168,7 +180,7 @@ async fn run(
     ambient: &Ambient,
     candidates: Vec<Candidate>,
     out: &mut dyn Write,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Option<Restored>> {
     if let (Some(at), Some(dir)) = (args.at, &args.lightning_dir) {
         let files = node_dir(dir, args, here)?;
         let node = Node::load(&files.net(), ambient.clone())?;
@@ -179,11 +191,13 @@ async fn run(
             server: session.server(),
             state,
         };
-        return past.put(at, &args.to, ambient, out).await;
+        return past.put(at, &args.to, ambient, out).await.map(Some);
     }
     if let Some(dir) = &args.mirror {
         let node = node_dir(&args.to, args, here)?;
-        return mirror::restore(dir, args, here, node, candidates, ambient, out).await;
+        return mirror::restore(dir, args, here, node, candidates, ambient, out)
+            .await
+            .map(Some);
     }
     spool::check_args(args.spool.as_deref(), args.scb_only)?;
     let connect = Connect::through(args.proxy.clone());
@@ -207,13 +221,16 @@ async fn run(
             server: key,
             state,
         };
-        return past.put(at, &args.to, ambient, out).await;
+        return past.put(at, &args.to, ambient, out).await.map(Some);
     }
     let node = node_dir(&args.to, args, here)?;
     if args.scb_only {
-        return scb::run(args, node, &account, &candidate, grants, out).await;
+        scb::run(args, node, &account, &candidate, grants, out).await?;
+        return Ok(None);
     }
-    whole(args, here, node, &account, &candidate, grants, out).await
+    whole(args, here, node, &account, &candidate, grants, out)
+        .await
+        .map(Some)
 }
 
 /// Takes over, and makes the directory the node's.
@@ -225,7 +242,7 @@ async fn whole(
     candidate: &Candidate,
     grants: Grants,
     out: &mut dyn Write,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Restored> {
     let (key, ambient) = (account.key, account.ambient);
     let network_dir = node.net();
     let place = Place::look(node, candidate, grants.node, account.server.url(), key)?;
@@ -304,7 +321,7 @@ async fn whole(
                 }
                 bring_files(out, takeover.session()?, account.keys, &network_dir).await?;
                 report::next(out, &rest?, here)?;
-                return Ok(());
+                return Ok(restored);
             }
             Err(RestoreError::Policy(policy)) => servers = Chosen::by(Some(*policy), account, &reader),
             Err(error) => return Err(error.into()),

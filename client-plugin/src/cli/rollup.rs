@@ -1,6 +1,6 @@
 //! `backstop rollup`: has each server ask for a roll-up, which the plugin then makes in the background.
 
-use super::{Here, NodeArgs};
+use super::{Here, NodeArgs, wait::wait};
 use crate::{
     node::{Ambient, Node},
     quorum::Answer,
@@ -10,7 +10,9 @@ use anyhow::bail;
 use serde::Serialize;
 use std::io::{self, Write};
 
-/// Have the log rolled up into a new snapshot. The servers ask for it with lightningd's next commit, and the plugin makes it in
+/// Have the log rolled up into a new snapshot.
+///
+/// The servers ask for it with lightningd's next commit, and the plugin makes it in
 /// the background; `backstop status` shows the new snapshot when it is there. By itself it happens whenever the log has grown
 /// long.
 #[derive(clap::Args)]
@@ -41,12 +43,8 @@ struct Server {
 
 /// Runs the command.
 pub(super) fn command(args: &Args, here: &Here, ambient: Ambient) -> anyhow::Result<()> {
-    let files = args.node.find(here)?;
-    let node = Node::load(&files.net(), ambient)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    let ordered = runtime.block_on(order(&node));
+    let node = args.node.load(here, ambient)?;
+    let ordered = wait(async { Ok(order(&node).await) })?;
     let mut out = io::stdout().lock();
     if args.json {
         writeln!(out, "{}", serde_json::to_string_pretty(&ordered)?)?;

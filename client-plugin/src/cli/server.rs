@@ -3,15 +3,13 @@
 mod change;
 mod copy;
 mod list;
+mod revoked;
 mod wanted;
 
-use super::{Here, NodeArgs};
-use crate::{
-    directory::RequireConfig,
-    node::{Ambient, Node},
-};
+use super::{Here, NodeArgs, wait::wait};
+use crate::{directory::RequireConfig, node::Ambient};
 use backstop_protocol::id::ServerKey;
-use std::io;
+use std::io::{self, Write as _};
 
 /// The servers that keep this node's backup: which they are, and other ones.
 ///
@@ -24,7 +22,8 @@ use std::io;
   backstop server list --network bitcoin
   backstop server add https://d.example --require majority --network bitcoin
   backstop server replace https://a.example https://d.example --network bitcoin
-  backstop server remove https://a.example --network bitcoin")]
+  backstop server remove https://a.example --network bitcoin
+  backstop server require majority --network bitcoin")]
 pub(super) enum Command {
     /// Show the servers, what each holds, and how many must hold an update.
     List(List),
@@ -34,10 +33,16 @@ pub(super) enum Command {
     Remove(Remove),
     /// Put another server in the place of one, in one step. The old one may be gone.
     Replace(Replace),
+    /// Change how many of the servers must hold each update, and with that how many a restore needs.
+    Require(Require),
 }
 
 /// Options of `list`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+
+  backstop server list --network bitcoin
+  backstop server list --network bitcoin --json")]
 pub(super) struct List {
     #[command(flatten)]
     node: NodeArgs,
@@ -48,6 +53,9 @@ pub(super) struct List {
 
 /// Options of `add`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example:
+
+  backstop server add https://d.example --require majority --network bitcoin")]
 pub(super) struct Add {
     /// URL of the new server.
     #[arg(value_name = "URL")]
@@ -60,6 +68,10 @@ pub(super) struct Add {
 
 /// Options of `remove`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+
+  backstop server remove https://a.example --network bitcoin
+  backstop server remove https://a.example https://b.example --gone-for-good --network bitcoin")]
 pub(super) struct Remove {
     /// URLs of the servers, as `list` shows them.
     #[arg(value_name = "URL", required = true)]
@@ -70,6 +82,9 @@ pub(super) struct Remove {
 
 /// Options of `replace`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example:
+
+  backstop server replace https://a.example https://d.example --network bitcoin")]
 pub(super) struct Replace {
     /// URL of the server that goes, as `list` shows it.
     #[arg(value_name = "OLD")]
@@ -83,6 +98,22 @@ pub(super) struct Replace {
     rule: Rule,
 }
 
+/// Options of `require`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:
+
+  backstop server require majority --network bitcoin")]
+pub(super) struct Require {
+    /// `all`: the node waits as soon as one of them is away, and any one suffices to restore. `majority`: some may be away, and as many
+    /// more must be there to restore.
+    #[arg(value_name = "WHICH")]
+    which: RequireConfig,
+    #[command(flatten)]
+    node: NodeArgs,
+    #[command(flatten)]
+    word: Word,
+}
+
 /// What concerns a server that comes.
 #[derive(Debug, Default, clap::Args)]
 struct New {
@@ -94,7 +125,7 @@ struct New {
     invite: Option<String>,
 }
 
-/// What every change takes.
+/// What every change of the list takes.
 #[derive(Debug, clap::Args)]
 struct Rule {
     #[command(flatten)]
@@ -102,6 +133,13 @@ struct Rule {
     /// How many servers must hold each update from then on: `all` or a `majority` [default: as before].
     #[arg(long, value_name = "WHICH")]
     require: Option<RequireConfig>,
+    #[command(flatten)]
+    word: Word,
+}
+
+/// What a person may say where servers are silent.
+#[derive(Debug, clap::Args)]
+struct Word {
     /// Your word that the servers which do not answer are gone for good and that no other machine runs this node: go on without
     /// them, although fewer answer than the rule asks for. What only they hold is lost.
     #[arg(long)]
@@ -115,24 +153,31 @@ pub(super) fn command(command: &Command, here: &Here, ambient: Ambient) -> anyho
         Command::Add(Add { rule, .. })
         | Command::Remove(Remove { rule, .. })
         | Command::Replace(Replace { rule, .. }) => &rule.node,
+        Command::Require(require) => &require.node,
     };
-    let files = args.find(here)?;
-    let node = Node::load(&files.net(), ambient)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
+    let node = args.load(here, ambient)?;
     let mut out = io::stdout().lock();
-    runtime.block_on(async {
+    wait(async {
         match command {
             Command::List(args) => list::list(&node, args.json, &mut out).await,
             Command::Add(Add { new, rule, .. }) | Command::Replace(Replace { new, rule, .. }) => {
                 let wanted = wanted::wanted(&node, command).await?;
-                let change = change::Change::new(&node, wanted, rule.gone_for_good, new.invite.clone());
+                let gone = rule.word.gone_for_good;
+                let change = change::Change::new(&node, wanted, gone, new.invite.clone());
                 change.make(&mut out).await
             }
-            Command::Remove(Remove { rule, .. }) => {
+            Command::Require(Require { which, .. })
+                if *which == node.config.require && node.directory.pending()?.is_none() =>
+            {
+                Ok(writeln!(out, "That is this node's rule: nothing was changed.")?)
+            }
+            Command::Remove(Remove {
+                rule: Rule { word, .. },
+                ..
+            })
+            | Command::Require(Require { word, .. }) => {
                 let wanted = wanted::wanted(&node, command).await?;
-                let change = change::Change::new(&node, wanted, rule.gone_for_good, None);
+                let change = change::Change::new(&node, wanted, word.gone_for_good, None);
                 change.make(&mut out).await
             }
         }

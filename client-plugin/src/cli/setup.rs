@@ -33,6 +33,7 @@ use backstop_protocol::{
     id::{InstanceId, ServerKey},
 };
 use identity::Identity;
+use server::{Proof, Proved};
 use std::{
     io::{IsTerminal as _, Write},
     path::PathBuf,
@@ -41,6 +42,12 @@ use std::{
 
 /// Prepare a node for its backup: derive its keys, pin the server, write DIR/NET/backstop.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+
+  backstop setup --server https://backup.example.org --network bitcoin
+  backstop setup --server https://backup.example.org --network bitcoin --from-rpc
+  backstop setup --server https://a.example --server https://b.example --server https://c.example --require majority
+  backstop setup --server http://abcdef.onion --proxy socks5h://127.0.0.1:9050 --network bitcoin")]
 pub struct Args {
     #[command(flatten)]
     node: NodeArgs,
@@ -96,24 +103,6 @@ struct World<'a> {
     rng: SharedRng,
     /// Opens a session with the server as this identity.
     prove_server: &'a mut dyn FnMut(&Proof, &Identity) -> anyhow::Result<Proved>,
-}
-
-/// The server that is to prove itself.
-struct Proof {
-    url: String,
-    connect: Connect,
-    /// The key it must have; `None`: whichever it shows.
-    pinned: Option<ServerKey>,
-    /// The invitation that it is shown.
-    invite: Option<String>,
-}
-
-/// What a server proved.
-struct Proved {
-    /// The key that it has.
-    key: ServerKey,
-    /// How many records of this node it holds.
-    records: u64,
 }
 
 /// Everything that is to be written, once all of it is proved.

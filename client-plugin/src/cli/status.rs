@@ -1,11 +1,14 @@
 //! `backstop status`: is this node protected, since when, and what is there to do?
 
+mod server;
 mod spool;
 
 use super::{
     Here, NodeArgs,
     account::{age, proof},
+    paint::{Paint, Tone},
     room,
+    wait::wait,
 };
 use crate::{
     cln::{
@@ -26,6 +29,7 @@ use backstop_protocol::{
     id::{Network, NodeId},
 };
 use serde::Serialize;
+use server::ServerStatus;
 use spool::SpoolStatus;
 use std::{io::Write, process::ExitCode};
 
@@ -37,6 +41,8 @@ const NOT_PROTECTED: u8 = 1;
 pub(super) struct Status {
     /// Whether every commit of this node is backed up as things stand.
     protected: bool,
+    /// Since when every commit of the lightningd that runs is, by the servers' clocks; `null` where that is not so or not known.
+    since: Option<UnixMillis>,
     /// Whether `setup` has been here.
     set_up: bool,
     node: Option<NodeId>,
@@ -62,22 +68,14 @@ pub(super) struct Status {
     pub(super) remarks: Vec<String>,
 }
 
-#[derive(Debug, Serialize)]
-pub(super) struct ServerStatus {
-    pub(super) url: String,
-    /// Absent where the server did not answer.
-    pub(super) account: Option<AccountState>,
-    /// Whether what is there restores by itself: a log from its first record, or from a complete snapshot.
-    restorable: bool,
-    /// Whether another server holds more.
-    behind: bool,
-    error: Option<String>,
-}
-
-/// Shows whether a node is protected, since when, and what to do where it is not.
+/// Show whether a node is protected, since when, and what to do where it is not.
 ///
 /// Exit code: 0 protected, 1 not protected or not known.
 #[derive(clap::Args)]
+#[command(after_help = "Examples:
+
+  backstop status --network bitcoin
+  backstop status --network bitcoin --json | jq .protected")]
 pub(super) struct Args {
     #[command(flatten)]
     node: NodeArgs,
@@ -90,14 +88,11 @@ pub(super) struct Args {
 pub(super) fn command(args: &Args, here: &Here, ambient: Ambient) -> anyhow::Result<ExitCode> {
     let files = args.node.find(here)?;
     let now = ambient.clock.now();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    let status = runtime.block_on(Status::collect(&files, ambient));
+    let status = wait(async { Ok(Status::collect(&files, ambient).await) })?;
     let text = if args.json {
         serde_json::to_string_pretty(&status)?
     } else {
-        status.report(now)
+        status.report(now, Paint::of_stdout())
     };
     writeln!(std::io::stdout(), "{text}")?;
     Ok(if status.protected {
@@ -113,6 +108,7 @@ impl Status {
         let directory = Directory::in_network_dir(&files.net());
         let mut status = Self {
             protected: false,
+            since: None,
             set_up: directory.exists(),
             node: None,
             network: files.network(),
@@ -151,6 +147,7 @@ impl Status {
         }
         status.look_at_lightningd(files);
         status.protected = status.problems.is_empty();
+        status.since = status.protected_since();
         status
     }
 
@@ -223,24 +220,52 @@ impl Status {
         }
     }
 
+    /// When enough servers had let the present writer in. From then on it waited for them at each commit, unless it may spool.
+    fn protected_since(&self) -> Option<UnixMillis> {
+        if !self.protected || !self.plugin_running || self.outage != Some(OutagePolicy::Stall) {
+            return None;
+        }
+        let accounts = self.servers.iter().filter_map(|server| server.account.as_ref());
+        let mut opened: Vec<_> = accounts.filter_map(|account| account.writer_since).collect();
+        opened.sort_unstable();
+        opened.get(self.needed.checked_sub(1)?).copied()
+    }
+
+    /// When a server last got a commit of this node.
+    fn last_received(&self) -> Option<UnixMillis> {
+        let accounts = self.servers.iter().filter_map(|server| server.account.as_ref());
+        accounts.filter_map(|account| account.head_received_at).max()
+    }
+
     fn problem(&mut self, message: impl Into<String>) {
         self.problems.push(message.into());
     }
 
-    fn report(&self, now: UnixMillis) -> String {
+    fn report(&self, now: UnixMillis, paint: Paint) -> String {
         let mut lines = Vec::new();
         lines.push(match (self.protected, self.lightningd_running) {
-            (true, Some(true)) => {
-                "PROTECTED: every commit is backed up before lightningd makes it.".to_owned()
-            }
-            (true, _) => {
-                "PROTECTED: lightningd is not running; the backup is complete up to its last commit."
-                    .to_owned()
-            }
-            (false, _) => "NOT PROTECTED".to_owned(),
+            (true, Some(true)) => format!(
+                "{}: every commit is backed up before lightningd makes it{}.",
+                paint.say(Tone::Good, "PROTECTED"),
+                self.since
+                    .map_or_else(String::new, |since| format!(", since {}", Utc(since)))
+            ),
+            (true, _) => format!(
+                "{}: lightningd is not running; the backup is complete up to its last commit.",
+                paint.say(Tone::Good, "PROTECTED")
+            ),
+            (false, _) => format!(
+                "{}{}",
+                paint.say(Tone::Bad, "NOT PROTECTED"),
+                self.last_received().map_or_else(String::new, |at| format!(
+                    ": the last commit that was backed up is of {}",
+                    Utc(at)
+                ))
+            ),
         });
-        lines.extend(self.problems.iter().map(|problem| format!("  ! {problem}")));
-        lines.extend(self.remarks.iter().map(|remark| format!("  - {remark}")));
+        let list = |tone, mark: &str, says: &String| format!("  {} {says}", paint.say(tone, mark));
+        lines.extend(self.problems.iter().map(|says| list(Tone::Bad, "!", says)));
+        lines.extend(self.remarks.iter().map(|says| list(Tone::Careful, "-", says)));
         if let Some(node) = self.node {
             lines.push(format!("node       {node} on {}", self.network));
         }
@@ -308,69 +333,4 @@ async fn look_at(node: &Node) -> Vec<(ServerConfig, Result<(AccountState, Seen),
         looked.push((server.clone(), seen));
     }
     looked
-}
-
-impl ServerStatus {
-    /// What is known of one server, and what is wrong with it.
-    fn of(
-        server: &ServerConfig,
-        looked: Result<(AccountState, Seen), RemoteError>,
-        newest: Option<Head>,
-    ) -> (Self, Vec<String>) {
-        let mut found = Self {
-            url: server.url.clone(),
-            account: None,
-            restorable: false,
-            behind: false,
-            error: None,
-        };
-        let mut wrong = Vec::new();
-        match looked {
-            Ok((account, seen)) => {
-                found.restorable = seen.restorable;
-                found.behind = newest.is_some_and(|newest| account.head.cmp_place(&newest).is_lt());
-                if found.behind {
-                    wrong.push(format!(
-                        "{} is behind: its log ends at record {}. The plugin brings it up to date in the background.",
-                        server.url, account.head.seq
-                    ));
-                } else if let Some(halt) = seen.halt {
-                    wrong.push(halt);
-                }
-                if !seen.restorable {
-                    wrong.push(format!(
-                        "{} has nothing complete to restore from yet. Start lightningd with the plugin: its first batch \
-                         sees to it.",
-                        server.url
-                    ));
-                }
-                if account.held_since.is_some() {
-                    wrong.push(format!(
-                        "What the backup gave was found to differ from the node's own database. A snapshot of the node's \
-                         database has taken its place or does so at the next start; what was there before is kept on {}. Please \
-                         report this; then let it go with: backstop accept",
-                        server.url
-                    ));
-                }
-                if let Some(since) = account.restored_since {
-                    wrong.push(format!(
-                        "{} says since {} that its data were restored from a copy of an earlier time, and takes nothing for \
-                         this node until you looked at it: stop lightningd, then type backstop adopt (with \
-                         --server-lost-records where that tells you to).",
-                        server.url,
-                        Utc(since)
-                    ));
-                }
-                wrong.extend(room::wrong_with_room(&server.url, &account));
-                found.account = Some(account);
-            }
-            Err(error) => {
-                wrong.push(format!(
-                    "{error}. Where too few servers answer, the node waits before each commit, then halts."
-                ));
-                found.error = Some(error.to_string());
-            }
-        }
-        (found, wrong)
-    }
 }

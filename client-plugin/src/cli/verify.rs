@@ -3,7 +3,7 @@
 //! It reads alone: nobody is fenced off, and the node goes on meanwhile. The head is read once, and exactly that is
 //! restored; the witness says what the head must reach at least.
 
-use super::{Here, NodeArgs, bars::Bars, scratch::Scratch, stop, when::Stamp};
+use super::{Here, NodeArgs, bars::Bars, scratch::Scratch, wait::wait_or_stop, when::Stamp};
 use crate::{
     directory::Witness,
     files::{self, FileName},
@@ -29,11 +29,18 @@ use std::{
     process::ExitCode,
 };
 
-/// Restore the whole backup into a temporary directory, check it as a restore does, and throw it away. Nothing is
-/// taken over: run it from cron, beside the running node. It needs room for the database.
+/// Restore the whole backup to nowhere, with every check that a restore makes.
+///
+/// It goes into a temporary directory and is thrown away. Nothing is taken over: run it from cron, beside the running node. It needs
+/// room for the database.
 ///
 /// Exit code: 0 the backup restores, 1 it does not, or that could not be found out.
 #[derive(clap::Args)]
+#[command(after_help = "Examples:
+
+  backstop verify --network bitcoin
+  backstop verify --network bitcoin --dir /mnt/large
+  backstop verify --network bitcoin --keep /tmp/look")]
 pub(super) struct Args {
     #[command(flatten)]
     node: NodeArgs,
@@ -86,20 +93,10 @@ pub(super) fn command(args: &Args, here: &Here, ambient: Ambient) -> anyhow::Res
     let found = args.node.find(here)?;
     let (clock, began) = (ambient.clock.clone(), ambient.clock.now());
     let mut drill = Drill::on(found.network());
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
     let done = match Node::load(&found.net(), ambient) {
         Err(error) => Err(error.into()),
-        Ok(node) => runtime.block_on(async {
-            tokio::select! {
-                done = drill.run(&node, args) => done,
-                () = stop::asked() => Err(anyhow::anyhow!("stopped; nothing was kept")),
-            }
-        }),
+        Ok(node) => wait_or_stop(drill.run(&node, args), "stopped; nothing was kept"),
     };
-    // A check of a large database may still be at work on a thread; nobody waits for it.
-    runtime.shutdown_background();
     drill.elapsed_ms = clock.now().millis_since(began);
     drill.restorable = done.is_ok();
     drill.error = done.as_ref().err().map(|error| format!("{error:#}"));

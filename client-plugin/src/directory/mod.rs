@@ -13,6 +13,7 @@
 //! | `spool` | updates that no server has yet ([`crate::spool`]) | during an outage, where the operator chose that |
 //! | `declared` | for how long the backup says that this node may spool | at a run's start, by `restore` and `adopt` |
 //! | `granted` | the grants that were given to other devices | by `grant` |
+//! | `revoked` | the last revocation that was signed here | by `revoke` |
 //! | `receipts/` | what servers signed that they hold | by `receipt` |
 //! | `shadow/` | a copy of the database as the backup gives it ([`crate::shadow`]) | by the plugin, in the background |
 //! | `lock` | held by the process that may write | never |
@@ -22,6 +23,7 @@ mod granted;
 mod instance;
 mod lock;
 mod pending;
+mod revoked;
 mod runs;
 mod spooling;
 mod stated;

@@ -243,7 +243,9 @@ impl Plugin {
     async fn db_write(&mut self, id: &Value, batch: RawBatch) -> Option<()> {
         let state = std::mem::replace(&mut self.state, State::Idle);
         let (lock, recovery) = (self.lock.take(), &self.recovery);
-        let backing_up = back_up(state, batch, recovery, lock, &self.network_dir, &self.ambient);
+        let (network_dir, ambient) = (&self.network_dir, &self.ambient);
+        let backing_up = back_up(state, batch, recovery, lock, network_dir, ambient);
+        let backing_up = taker::named(backing_up, network_dir, ambient);
         match watching_input(&mut self.input, &mut self.waiting, backing_up).await? {
             Ok(writer) => {
                 stdio::reply(id, &json!({ "result": "continue" }));
@@ -253,7 +255,6 @@ impl Plugin {
                 self.state = State::Writing(writer);
             }
             Err(halted) => {
-                let halted = taker::name(halted, &self.network_dir, &self.ambient).await;
                 stdio::log(Level::Error, &undrained::told(&halted, &self.network_dir));
                 stdio::reply(id, &json!({ "result": "fail" }));
                 self.state = State::Halted(halted);
@@ -326,8 +327,11 @@ impl Plugin {
     }
 
     /// Another machine took over while this one was idle: the plugin's end ends lightningd (I7).
-    async fn stop_idle(&self, reason: Halted) -> ExitCode {
-        let reason = taker::name(reason, &self.network_dir, &self.ambient).await;
+    async fn stop_idle(&mut self, reason: Halted) -> ExitCode {
+        let naming = taker::name(reason.clone(), &self.network_dir, &self.ambient);
+        let named = watching_input(&mut self.input, &mut self.waiting, naming).await;
+        // Where lightningd went away meanwhile, the next start wants to know all the same.
+        let reason = named.unwrap_or(reason);
         stdio::log(Level::Error, &undrained::told(&reason, &self.network_dir));
         ExitCode::FAILURE
     }

@@ -20,6 +20,18 @@ pub(super) async fn name(halted: Halted, network_dir: &Path, ambient: &Ambient) 
     halted.by(named.unwrap_or_default().as_deref())
 }
 
+/// The same of a reason that is still to come.
+pub(super) async fn named<T>(
+    work: impl Future<Output = Result<T, Halted>>,
+    network_dir: &Path,
+    ambient: &Ambient,
+) -> Result<T, Halted> {
+    match work.await {
+        Ok(done) => Ok(done),
+        Err(halted) => Err(name(halted, network_dir, ambient).await),
+    }
+}
+
 async fn ask(network_dir: &Path, ambient: &Ambient) -> Option<String> {
     let node = Node::load(network_dir, ambient.clone()).ok()?;
     let own = node.directory.runs().ok()?;

@@ -45,7 +45,7 @@ impl<'a, S> Patient<'a, S> {
     {
         for pause in self.pauses {
             match call().await {
-                Err(error) if error.is_passing() && error.code() != Some(ProblemCode::StorageFull) => {
+                Err(error) if error.is_passing() && !needs_room(&error) => {
                     tokio::time::sleep(*pause).await;
                 }
                 done => return done,
@@ -53,6 +53,14 @@ impl<'a, S> Patient<'a, S> {
         }
         call().await
     }
+}
+
+/// Whether it passes when somebody makes room, which no pause does.
+fn needs_room(error: &RemoteError) -> bool {
+    matches!(
+        error.code(),
+        Some(ProblemCode::StorageFull | ProblemCode::QuotaExceeded)
+    )
 }
 
 impl<S: ChunkServer> ChunkServer for Patient<'_, S> {

@@ -18,10 +18,20 @@ use std::{fmt::Write as _, time::Duration};
 #[derive(Debug, Subcommand)]
 pub(super) enum InviteCommand {
     /// Make an invitation and show it, this one time: only its hash is kept.
+    #[command(after_help = "Examples:
+
+  backstop-server invite create
+  backstop-server invite create --uses 5 --with-quota 10GiB --expires-in 90d --note friends")]
     Create(Create),
     /// List the invitations, the newest first.
+    #[command(after_help = "Example:
+
+  backstop-server invite list")]
     List(List),
     /// Revoke an invitation. Whom it let in stays.
+    #[command(after_help = "Example:
+
+  backstop-server invite revoke 1f2e3d4c")]
     Revoke(Revoke),
 }
 

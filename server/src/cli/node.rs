@@ -22,20 +22,43 @@ use std::{fmt::Write as _, path::PathBuf, time::Duration};
 #[derive(Debug, Subcommand)]
 pub(super) enum NodeCommand {
     /// List all nodes: what they use, when they last wrote, what is the matter with them; and those that may come.
+    #[command(after_help = "Examples:
+
+  backstop-server node list
+  backstop-server node list --json")]
     List(List),
     /// Show one node.
+    #[command(after_help = "Example:
+
+  backstop-server node show 02f5d2c6b1c5a8b9e9b6f3a4d7c8e1f0a9b8c7d6e5f4a3b2c1d0e9f8a7b6c5d4e3")]
     Show(Show),
     /// Let a node come without an invitation; under --registration allowlist, no other comes.
+    #[command(after_help = "Example:
+
+  backstop-server node allow 02f5d2c6b1c5a8b9e9b6f3a4d7c8e1f0a9b8c7d6e5f4a3b2c1d0e9f8a7b6c5d4e3 --with-quota 10GiB")]
     Allow(Allow),
     /// Ask for the removal of everything of a node. It begins after a delay, until which its backup goes on as before and
     /// `node restore` takes it back.
+    #[command(after_help = "Example:
+
+  backstop-server node remove 02f5d2c6b1c5a8b9e9b6f3a4d7c8e1f0a9b8c7d6e5f4a3b2c1d0e9f8a7b6c5d4e3")]
     Remove(Remove),
     /// Take the removal of a node back.
+    #[command(after_help = "Example:
+
+  backstop-server node restore 02f5d2c6b1c5a8b9e9b6f3a4d7c8e1f0a9b8c7d6e5f4a3b2c1d0e9f8a7b6c5d4e3")]
     Restore(Show),
     /// Give a node a quota of its own, or take it away.
+    #[command(after_help = "Examples:
+
+  backstop-server node quota 02f5d2c6b1c5a8b9e9b6f3a4d7c8e1f0a9b8c7d6e5f4a3b2c1d0e9f8a7b6c5d4e3 10GiB
+  backstop-server node quota 02f5d2c6b1c5a8b9e9b6f3a4d7c8e1f0a9b8c7d6e5f4a3b2c1d0e9f8a7b6c5d4e3 none")]
     Quota(Quota),
     /// Order a roll-up: with its next record the node is asked for a new snapshot, whatever the policy says. The server
     /// may go on running.
+    #[command(after_help = "Example:
+
+  backstop-server node rollup 02f5d2c6b1c5a8b9e9b6f3a4d7c8e1f0a9b8c7d6e5f4a3b2c1d0e9f8a7b6c5d4e3")]
     Rollup(Show),
 }
 

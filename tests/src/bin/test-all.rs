@@ -73,6 +73,26 @@ const NEEDS: &[Need] = &[
         reason: "lets tests install packages into directories of theirs",
     },
     Need {
+        programs: &["zsh"],
+        package: "zsh",
+        reason: "loads its completions",
+    },
+    Need {
+        programs: &["fish"],
+        package: "fish",
+        reason: "completes by its completions",
+    },
+    Need {
+        programs: &["man"],
+        package: "man-db",
+        reason: "shows the pages of the manual",
+    },
+    Need {
+        programs: &["script"],
+        package: "bsdutils",
+        reason: "is a terminal for programs",
+    },
+    Need {
         programs: &["promtool"],
         package: "prometheus",
         reason: "judges alert rules and the dashboard's expressions",

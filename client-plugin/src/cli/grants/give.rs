@@ -2,7 +2,7 @@
 
 use super::{Ticket, ask_all, next_serial};
 use crate::{
-    cli::{Here, NodeArgs, expiry::Expiry, signer::Signer},
+    cli::{Here, NodeArgs, expiry::Expiry, signer::Signer, wait::wait},
     node::{Ambient, Node},
 };
 use anyhow::ensure;
@@ -13,9 +13,9 @@ use backstop_protocol::{
 };
 use std::io::{self, Write as _};
 
-/// Let another device read this node's backup: ciphertext, and nothing else. The running node signs it.
+/// Let another device read this node's backup: ciphertext, and nothing else.
 ///
-/// Prints a file for that device, which holds no secret.
+/// The running node signs it. Prints a file for that device, which holds no secret.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Example, for a device on which `backstop mirror key --dir /srv/mirror` printed 5ac7…:
@@ -44,9 +44,8 @@ pub(crate) struct Args {
 
 /// Runs the command.
 pub(crate) fn command(args: &Args, here: &Here, ambient: Ambient) -> anyhow::Result<()> {
-    let files = args.node.find(here)?;
     let now = ambient.clock.now();
-    let node = Node::load(&files.net(), ambient)?;
+    let node = args.node.load(here, ambient)?;
     let serial = match args.serial {
         Some(serial) => serial,
         None => serial(&node)?,
@@ -59,7 +58,7 @@ pub(crate) fn command(args: &Args, here: &Here, ambient: Ambient) -> anyhow::Res
             typed: &mut typed,
         }
     } else {
-        Signer::Node(&files)
+        Signer::Node(&node.files)
     };
     let text = grant.to_string();
     let signature = signer.sign(&text, grant.node)?;
@@ -71,10 +70,7 @@ pub(crate) fn command(args: &Args, here: &Here, ambient: Ambient) -> anyhow::Res
 }
 
 fn serial(node: &Node) -> anyhow::Result<u64> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    let answers = runtime.block_on(ask_all(node));
+    let answers = wait(async { Ok(ask_all(node).await) })?;
     for (server, answer) in &answers {
         if let Err(error) = answer {
             anyhow::bail!(

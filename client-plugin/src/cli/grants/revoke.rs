@@ -7,7 +7,7 @@
 
 use super::{ask_all, next_serial, open};
 use crate::{
-    cli::{Here, NodeArgs, signer::Signer},
+    cli::{Here, NodeArgs, signer::Signer, wait::wait},
     cln::NodeDir,
     node::{Ambient, Node},
 };
@@ -18,9 +18,9 @@ use backstop_protocol::{
 };
 use std::io::{self, Write as _};
 
-/// End the grants that were given to other devices, on every server. It bites within ten minutes.
+/// End the grants that were given to other devices, on every server.
 ///
-/// Grants end by their serials: all of them, or with --below those that were given before one. A device that may go on
+/// It bites within ten minutes. Grants end by their serials: all of them, or with --below those that were given before one. A device that may go on
 /// gets a new grant. This node's own is renewed on the way; the running node signs both.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
@@ -40,12 +40,8 @@ pub(crate) struct Args {
 
 /// Runs the command.
 pub(crate) fn command(args: &Args, here: &Here, ambient: Ambient) -> anyhow::Result<()> {
-    let files = args.node.find(here)?;
-    let node = Node::load(&files.net(), ambient)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    runtime.block_on(revoke(args, &files, &node))
+    let node = args.node.load(here, ambient)?;
+    wait(revoke(args, &node.files, &node))
 }
 
 async fn revoke(args: &Args, files: &NodeDir, node: &Node) -> anyhow::Result<()> {
@@ -75,6 +71,8 @@ async fn revoke(args: &Args, files: &NodeDir, node: &Node) -> anyhow::Result<()>
     let text = revocation.to_string();
     let signature = signer.sign(&text, node.config.node)?;
     let revocation = SignedRevocation { text, signature };
+    // A server that comes later hears of it from here.
+    node.directory.write_revoked(&revocation)?;
 
     let mut failed = Vec::new();
     let mut out = io::stdout().lock();

@@ -4,17 +4,52 @@ use crate::{
     cli::when::Stamp,
     mirror::{Mirror, State},
 };
-use backstop_protocol::clock::UnixMillis;
+use backstop_protocol::{
+    clock::UnixMillis,
+    head::Head,
+    id::{Network, NodeId},
+};
+use serde::Serialize;
 use std::{
     io::{self, Write},
     path::Path,
 };
 
+/// What `--json` prints; members are added, never changed.
+#[derive(Serialize)]
+struct Held {
+    node: NodeId,
+    network: Network,
+    /// Where it ends.
+    head: Head,
+    /// The same as `restore --expect` takes it.
+    expect: String,
+    /// When a server received that record.
+    head_received_at: Option<UnixMillis>,
+    /// When a server last said that this is all; `null` where none did.
+    heard_at: Option<UnixMillis>,
+    /// This machine's clock.
+    now: UnixMillis,
+}
+
 /// Says it.
-pub(super) fn say(dir: &Path, now: UnixMillis) -> anyhow::Result<()> {
+pub(super) fn say(dir: &Path, json: bool, now: UnixMillis) -> anyhow::Result<()> {
     let mirror = Mirror::open(dir)?;
     let state = mirror.state()?;
     let mut out = io::stdout().lock();
+    if json {
+        let held = Held {
+            node: mirror.config().node,
+            network: mirror.config().network,
+            head: state.head,
+            expect: state.head.to_string(),
+            head_received_at: state.head_received_at,
+            heard_at: state.heard_at,
+            now,
+        };
+        writeln!(out, "{}", serde_json::to_string_pretty(&held)?)?;
+        return Ok(());
+    }
     writeln!(
         out,
         "Mirror    of node {} on {}",

@@ -34,7 +34,7 @@ impl Past<'_> {
         to: &Path,
         ambient: &Ambient,
         out: &mut dyn Write,
-    ) -> anyhow::Result<()> {
+    ) -> anyhow::Result<Restored> {
         let server = Patient::new(self.session, Patient::<Session>::PAUSES);
         let head = self.state.head;
         let history = History::read(&server, self.state).await?;
@@ -57,7 +57,9 @@ impl Past<'_> {
         let mut show = |step| bars.show(step);
         let restored = restore::restore(&server, &request, &*ambient.clock, &mut show).await;
         bars.clear();
-        report(out, &restored?, &history.account)
+        let restored = restored?;
+        report(out, &restored, &history.account)?;
+        Ok(restored)
     }
 }
 

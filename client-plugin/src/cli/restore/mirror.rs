@@ -16,7 +16,7 @@ use crate::{
     keys::Keys,
     mirror::Mirror,
     node::Ambient,
-    restore::{self, Goal, Request},
+    restore::{self, Goal, Request, Restored},
 };
 use anyhow::{Context as _, ensure};
 use std::{io::Write, path::Path};
@@ -30,7 +30,7 @@ pub(super) async fn restore(
     candidates: Vec<Candidate>,
     ambient: &Ambient,
     out: &mut dyn Write,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Restored> {
     let mirror = Mirror::open(dir).with_context(|| format!("{} is no mirror", dir.display()))?;
     let config = mirror.config();
     let state = mirror.account_state()?;
@@ -70,8 +70,9 @@ pub(super) async fn restore(
     };
     let mut bars = Bars::default();
     let mut show = |step| bars.show(step);
-    let restored = restore::restore(&mirror, &request, &*ambient.clock, &mut show).await?;
+    let restored = restore::restore(&mirror, &request, &*ambient.clock, &mut show).await;
     bars.clear();
+    let restored = restored?;
     let secret = place.complete_hsm_secret(&candidate, args)?;
     report::of_mirror(out, &restored)?;
     if let Some(sealed) = mirror.sealed_files()? {
@@ -83,7 +84,8 @@ pub(super) async fn restore(
             )?,
         }
     }
-    next(out, &node, &secret, here, &server.url)
+    next(out, &node, &secret, here, &server.url)?;
+    Ok(restored)
 }
 
 /// The candidate whose keys open what the mirror holds.

@@ -55,6 +55,11 @@ pub(super) async fn run(
     }
     place.make()?;
     let quick = Chosen::at(account, &reader, &state).await?;
+    writeln!(
+        out,
+        "Reading   the log to its end ({} bytes) for the newest servers of this node: at all of them its old machine must be refused",
+        state.log_bytes
+    )?;
     // A log that cannot be read is why one comes here.
     let newer = quick.newer(account, &reader, &state).await.unwrap_or_default();
     let servers = newer.unwrap_or(quick);

@@ -7,6 +7,7 @@
 
 use super::{
     copy::{copy, records},
+    revoked,
     wanted::Wanted,
 };
 use crate::{
@@ -214,7 +215,10 @@ impl<'a> Change<'a> {
             let stays = self.servers.get(one.at).is_some_and(|server| has(next, server));
             let (to, from) = ((&*one.session, &one.account), (session, account));
             let brought = if stays {
-                copy(node, to, from, out).await
+                match copy(node, to, from, out).await {
+                    Ok(()) => revoked::tell(node, to.0, from.0, out).await,
+                    Err(error) => Err(error),
+                }
             } else {
                 records(to, from, out).await
             };

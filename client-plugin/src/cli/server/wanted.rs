@@ -1,6 +1,6 @@
 //! From what was typed to the configuration that is wanted.
 
-use super::{Add, Command, New, Remove, Replace};
+use super::{Add, Command, New, Remove, Replace, Require};
 use crate::{
     directory::{Config, Pending, RequireConfig, ServerConfig, Stated},
     node::Node,
@@ -35,7 +35,7 @@ pub(super) async fn wanted(node: &Node, command: &Command) -> anyhow::Result<Wan
         let urls: Vec<_> = config.servers.iter().map(|server| server.url.as_str()).collect();
         urls.join(" and ")
     };
-    let (rule, mut typed) = match command {
+    let (asked, mut typed) = match command {
         Command::List(_) => bail!("nothing is to be changed"),
         Command::Add(Add { url, new, rule }) => {
             let url = normal(url)?;
@@ -44,7 +44,7 @@ pub(super) async fn wanted(node: &Node, command: &Command) -> anyhow::Result<Wan
             } else if !begun {
                 bail!("{url} is one of this node's servers already");
             }
-            (rule, format!("backstop server add {url}"))
+            (rule.require, format!("backstop server add {url}"))
         }
         Command::Remove(Remove { urls, rule }) => {
             let mut typed = "backstop server remove".to_owned();
@@ -58,7 +58,7 @@ pub(super) async fn wanted(node: &Node, command: &Command) -> anyhow::Result<Wan
                 servers.retain(|server| server.url != url);
                 typed = format!("{typed} {url}");
             }
-            (rule, typed)
+            (rule.require, typed)
         }
         Command::Replace(Replace { old, url, new, rule }) => {
             let (old, url) = (normal(old)?, normal(url)?);
@@ -76,7 +76,16 @@ pub(super) async fn wanted(node: &Node, command: &Command) -> anyhow::Result<Wan
                     .with_context(|| format!("this node is not backed up by {old}, but by {}", names()))?;
                 *goes = comes;
             }
-            (rule, format!("backstop server replace {old} {url}"))
+            (rule.require, format!("backstop server replace {old} {url}"))
+        }
+        Command::Require(Require { which, .. }) => {
+            ensure!(
+                servers.len() > 1,
+                "this node has one server, which must hold every update: nothing was changed. To let another one keep the backup too, \
+                 type: backstop server add URL --require {}",
+                name(*which)
+            );
+            (Some(*which), format!("backstop server require {}", name(*which)))
         }
     };
     ensure!(
@@ -84,16 +93,9 @@ pub(super) async fn wanted(node: &Node, command: &Command) -> anyhow::Result<Wan
         "without a server the node has no backup: nothing was changed. To go on with another one, type: backstop server replace {} URL",
         names()
     );
-    let require = require(rule.require, servers.len(), (known > 1).then_some(before))?;
-    if let Some(require) = rule.require {
-        typed = format!(
-            "{typed} --require {}",
-            if require == RequireConfig::All {
-                "all"
-            } else {
-                "majority"
-            }
-        );
+    let require = require(asked, servers.len(), (known > 1).then_some(before))?;
+    if let Some(require) = asked.filter(|_| !matches!(command, Command::Require(_))) {
+        typed = format!("{typed} --require {}", name(require));
     }
     typed = format!(
         "{typed} --lightning-dir {} --network {}",
@@ -115,6 +117,14 @@ pub(super) async fn wanted(node: &Node, command: &Command) -> anyhow::Result<Wan
         );
     }
     Ok(Wanted { next, typed, pending })
+}
+
+/// As it is typed.
+fn name(require: RequireConfig) -> &'static str {
+    match require {
+        RequireConfig::All => "all",
+        RequireConfig::Majority => "majority",
+    }
 }
 
 /// The rule for so many servers: what was asked for, else that of before, where there were several.

@@ -1,14 +1,33 @@
 //! The proof that a server is there, has the key that it claims to have, and takes the node's grant.
 
-use super::{Identity, Proof, Proved};
+use super::Identity;
 use crate::{
+    cli::wait::wait,
     keys::Keys,
     random::SharedRng,
-    remote::{self, Server, Session},
+    remote::{self, Connect, Server, Session},
 };
 use anyhow::{Context as _, ensure};
-use backstop_protocol::{clock::Clock, problem::ProblemCode};
+use backstop_protocol::{clock::Clock, id::ServerKey, problem::ProblemCode};
 use std::sync::Arc;
+
+/// The server that is to prove itself.
+pub(super) struct Proof {
+    pub(super) url: String,
+    pub(super) connect: Connect,
+    /// The key it must have; `None`: whichever it shows.
+    pub(super) pinned: Option<ServerKey>,
+    /// The invitation that it is shown.
+    pub(super) invite: Option<String>,
+}
+
+/// What a server proved.
+pub(super) struct Proved {
+    /// The key that it has.
+    pub(super) key: ServerKey,
+    /// How many records of this node it holds.
+    pub(super) records: u64,
+}
 
 /// Opens a session for reading, which changes nothing at the server. Its answer carries a MAC that only the holder of
 /// the server's key can make, and the grant was judged before it: also where the answer is that there is no account
@@ -19,10 +38,7 @@ pub(super) fn prove(
     clock: &Arc<dyn Clock>,
     rng: &SharedRng,
 ) -> anyhow::Result<Proved> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    runtime.block_on(async {
+    wait(async {
         // What a server says about itself is not believed yet, but it tells a changed key from a broken line.
         let shown = Server::new(&proof.url, &proof.connect)?.info().await?.server;
         if let Some(pinned) = proof.pinned {

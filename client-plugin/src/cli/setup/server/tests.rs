@@ -1,7 +1,7 @@
 //! `prove` against a stand-in that speaks just enough HTTP, with and without the key that it shows.
 
 use super::*;
-use crate::{cln::NodeSecret, keys::Keys, remote::Connect};
+use crate::{cln::NodeSecret, keys::Keys};
 use backstop_protocol::{
     api::{AccountState, INFO, MAC_HEADER, SESSIONS, ServerInfo, SessionOpened},
     clock::{SystemClock, UnixMillis},
