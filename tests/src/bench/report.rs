@@ -235,7 +235,7 @@ impl fmt::Display for Report {
         writeln!(f)?;
         let title = ["", "ours", "bare parts", "ratio", "bar", ""];
         let row = |f: &mut fmt::Formatter<'_>, [name, ours, bare, ratio, bar, met]: [&str; 6]| {
-            let line = format!("{name:<66} {ours:>11} {bare:>11} {ratio:>7}  {bar:<12} {met}");
+            let line = format!("{name:<70} {ours:>11} {bare:>11} {ratio:>7}  {bar:<12} {met}");
             writeln!(f, "{}", line.trim_end())
         };
         row(f, title)?;

@@ -113,7 +113,7 @@ impl<'a> Throughput<'a> {
             half.p99(),
             Some(Bar::AtMost(0.005)),
         );
-        self.lone_writer(&name("lone writer's append, median"), self.effort.lone, report)
+        self.lone_writer(&name("lone append"), self.effort.lone, report)
     }
 
     /// With flushes that take 2 ms longer, under the server and under the bare parts.
@@ -154,7 +154,7 @@ impl<'a> Throughput<'a> {
                 Some(Bar::AtLeast(0.8)),
             );
         }
-        let name = format!("slow flushes ({kind}): lone writer's append, median");
+        let name = format!("slow flushes ({kind}): lone append");
         self.lone_writer(&name, self.effort.lone / 4 + 1, report)?;
         shim.delay(Duration::ZERO)
     }
@@ -191,7 +191,7 @@ impl<'a> Throughput<'a> {
         }
         let bare = post.plus(&insert);
         report.compare(
-            &format!("{name} (bare: call + insert)"),
+            &format!("{name}, median (bare: call + insert)"),
             Unit::Seconds,
             ours.median(),
             bare.median(),
