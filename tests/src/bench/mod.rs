@@ -7,7 +7,7 @@
 //! | module | noun |
 //! |---|---|
 //! | [`input`] | the batches |
-//! | [`hook`], [`bytes`], [`restore`], [`start`], [`load`], [`roll_up`] | what is measured |
+//! | [`hook`], [`bytes`], [`restore`], [`start`], [`load`], [`snapshot`], [`roll_up`] | what is measured |
 //! | [`large`] | a node with a large database |
 //! | [`process`] | the plugin's process, timed |
 //! | [`bare`], [`bare_server`] | the bare parts |
@@ -25,6 +25,7 @@ pub mod report;
 pub mod restore;
 pub mod roll_up;
 pub mod samples;
+pub mod snapshot;
 pub mod start;
 
 use crate::{node::Node, servers::Server};
@@ -110,8 +111,16 @@ pub fn measure(effort: Effort, scratch: &Path, mut progress: impl FnMut(&str)) -
     let loaded = Server::start_on(&scratch.join("loaded server")).context("the second server")?;
     load::measure(&loaded, &bare_server, &sizes, effort, &mut report)?;
     drop(loaded);
+    progress("snapshots");
+    snapshot::measure(
+        effort.lengths.large,
+        effort.restores,
+        &bare_server,
+        scratch,
+        &mut report,
+    )?;
     progress("roll-ups");
-    roll_up::measure(effort.lengths, &bare_server, &input, scratch, &mut report)?;
+    roll_up::measure(effort.lengths, effort.restores, &input, scratch, &mut report)?;
     report.machine.load_after = report::load_average()?;
     Ok(report)
 }

@@ -15,6 +15,8 @@ pub enum Unit {
     Bytes,
     /// Pace.
     PerSecond,
+    /// Pace of bytes.
+    BytesPerSecond,
 }
 
 impl Unit {
@@ -26,6 +28,7 @@ impl Unit {
             Self::Bytes if value < 1e4 => format!("{value:.0} B"),
             Self::Bytes => format!("{:.1} MiB", value / f64::from(1 << 20)),
             Self::PerSecond => format!("{value:.0}/s"),
+            Self::BytesPerSecond => format!("{:.0} MiB/s", value / f64::from(1 << 20)),
         }
     }
 }

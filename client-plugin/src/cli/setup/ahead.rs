@@ -78,7 +78,6 @@ fn sent(node: &Node, door: &ServerDoor) -> Result<Option<u64>, UploadError> {
             return Ok(None);
         }
         let server = Patient::new(&session, Patient::<()>::PAUSES);
-        let mut rng = node.ambient.rng.clone();
         let mut progress = |done, total| bars.ahead(done, total);
         let notes = work.join("ahead");
         let bytes = read_ahead(
@@ -86,7 +85,7 @@ fn sent(node: &Node, door: &ServerDoor) -> Result<Option<u64>, UploadError> {
             &node.keys,
             &node.database(),
             &notes,
-            &mut rng,
+            &node.ambient.rng,
             &mut progress,
         )
         .await?;
