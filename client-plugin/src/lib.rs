@@ -24,10 +24,12 @@
 //! | [`mirror`] | the backup on another device, which follows the server |
 //! | [`backup_py`] | the file of another plugin, for those who come from there |
 //! | [`random`] | randomness, passed in |
+//! | `blocking` | what computes or waits for a disk, on threads of its own |
 //! | [`durable`] | the only place that syncs and renames |
 //! | [`cli`] | what a person types |
 
 pub mod backup_py;
+mod blocking;
 pub mod cli;
 pub mod cln;
 pub mod companion;

@@ -12,6 +12,7 @@ use backstop::{
 };
 use backstop_protocol::{chunk::ChunkKind, id::ChunkId};
 use backstop_testvectors::{Runner, Vector, vectors};
+use std::sync::Arc;
 
 /// The failure's name, or what is to be compared with the vector.
 type Outcome = Result<Vec<(&'static str, String)>, String>;
@@ -87,8 +88,8 @@ fn recovery_key(vector: &mut Vector) -> Outcome {
     ])
 }
 
-fn node_keys(vector: &mut Vector) -> Keys {
-    Keys::derive(&Root::from_bytes(vector.array("root")))
+fn node_keys(vector: &mut Vector) -> Arc<Keys> {
+    Arc::new(Keys::derive(&Root::from_bytes(vector.array("root"))))
 }
 
 fn keys(vector: &mut Vector) -> Vec<(&'static str, String)> {

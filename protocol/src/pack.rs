@@ -1,4 +1,4 @@
-//! A pack: sealed chunks one after another, in random order (SPEC 6.2).
+//! A pack: sealed chunks one after another, in an order that tells nothing about the file (SPEC 6.2).
 //!
 //! ```text
 //! magic "BKSP", version 1, kind 16
@@ -45,6 +45,16 @@ impl Default for PackBuilder {
 }
 
 impl PackBuilder {
+    /// With room for a pack of that many bytes.
+    #[must_use]
+    pub fn with_capacity(bytes: usize) -> Self {
+        let mut builder = Self {
+            bytes: Vec::with_capacity(bytes),
+        };
+        builder.bytes.extend_from_slice(&preamble(kind::PACK));
+        builder
+    }
+
     /// Whether nothing was added yet.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -8,6 +8,10 @@ use std::{
     path::Path,
 };
 
+/// How much of a file is written before it is flushed. On the same disk appends are flushed one after another (I1), and each waits
+/// behind whatever the disk was given before it: of a pack that is this much, not all of it.
+const PIECE: usize = 1 << 20;
+
 /// Flushes a directory: the names in it are durable then.
 pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
@@ -51,7 +55,10 @@ fn write_temporary(temporary: &Path, bytes: &[u8], mode: u32) -> io::Result<()> 
         .create_new(true)
         .mode(mode)
         .open(temporary)?;
-    file.write_all(bytes)?;
+    for piece in bytes.chunks(PIECE) {
+        file.write_all(piece)?;
+        file.sync_data()?;
+    }
     file.sync_all()
 }
 

@@ -41,6 +41,7 @@ fn the_benchmark_measures_everything_it_promises() -> Result<()> {
         "crowd (PostgreSQL): ",
         "size of ",
         "first snapshot: ",
+        "restore of a snapshot",
         "packs: ",
         "roll-up: sent after 1 transaction",
         "roll-up: sent after 1%",

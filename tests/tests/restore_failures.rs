@@ -45,10 +45,17 @@ fn names(under: &Path) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// It failed with a sentence, and there is no file where it should have restored to.
+/// It failed with a sentence, and there is no file where it should have restored to, but for what it said that it kept.
 fn failed_clean(said: Spoken, to: &Path) -> Result<Spoken> {
     let said = said.failure()?;
-    let left: Vec<_> = names(to)?.into_iter().filter(|path| path.is_file()).collect();
+    let said_to_be_kept = |path: &Path| {
+        let dir = path.parent().map(|dir| dir.display().to_string());
+        dir.is_some_and(|dir| said.stderr.contains(&format!("is kept in {dir}:")))
+    };
+    let left: Vec<_> = names(to)?
+        .into_iter()
+        .filter(|path| path.is_file() && !said_to_be_kept(path))
+        .collect();
     ensure!(left.is_empty(), "{left:?} is left after: {said:?}");
     Ok(said)
 }

@@ -155,7 +155,8 @@ pub(super) fn command(args: &Args, here: &Here, ambient: &Ambient) -> anyhow::Re
     let out: &mut dyn Write = if args.json { &mut told } else { &mut printed };
     let done = wait_or_stop(
         run(args, here, ambient, candidates, out),
-        "stopped; nothing was put in place. Where the old machine was fenced off already, it stays so",
+        "stopped; nothing was put in place. Where the old machine was fenced off already, it stays so. The same command goes on \
+         with what was downloaded",
     )?;
     if let Some(restored) = done.filter(|_| args.json) {
         let fenced = args.at.is_none() && args.mirror.is_none();
@@ -324,10 +325,23 @@ async fn whole(
                 return Ok(restored);
             }
             Err(RestoreError::Policy(policy)) => servers = Chosen::by(Some(*policy), account, &reader),
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(cut(error, &database)),
         }
     }
     bail!("the node changed its servers again and again: restore from the URL of the newest one")
+}
+
+/// What a person is told where the restore ended before its end.
+fn cut(error: RestoreError, database: &Path) -> anyhow::Error {
+    let left = restore::left(database);
+    let error = anyhow::Error::from(error);
+    match left {
+        None => error,
+        Some(dir) => error.context(format!(
+            "what was downloaded is kept in {}: type the same command again, and it goes on from there",
+            dir.display()
+        )),
+    }
 }
 
 async fn bring_files(

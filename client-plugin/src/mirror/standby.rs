@@ -6,14 +6,17 @@ use crate::{
     keys::Keys,
     shadow::{self, Shadow, ShadowError},
 };
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 const DIR: &str = "standby";
 
 /// A standby, open.
 pub struct Standby {
     dir: PathBuf,
-    keys: Keys,
+    keys: Arc<Keys>,
     shadow: Option<Shadow>,
 }
 
@@ -23,7 +26,7 @@ impl Standby {
     pub fn new(mirror: &Path, keys: Keys) -> Self {
         Self {
             dir: mirror.join(DIR),
-            keys,
+            keys: Arc::new(keys),
             shadow: None,
         }
     }

@@ -19,7 +19,7 @@ use crate::{
     },
     shadow,
     snapshot::{
-        Base, Plan,
+        Base, Pace, Plan,
         copy::{self, Copied, Expected},
         upload,
     },
@@ -106,10 +106,10 @@ async fn try_to_renew(writer: &Writer) -> Result<Option<Start>, String> {
         base,
         policy.clone(),
     );
-    let mut rng = writer.node.ambient.rng.clone();
+    let rng = &writer.node.ambient.rng;
     for (_, session) in writer.servers.at(writer.head) {
         let server = Patient::new(&*session, Patient::<Session>::PAUSES);
-        let uploaded = upload(&server, &writer.node.keys, &plan, &mut rng, &mut |_, _| {})
+        let uploaded = upload(&server, &writer.node.keys, &plan, rng, &mut |_, _| {})
             .await
             .map_err(|error| error.to_string())?;
         tell_complete(session.url(), uploaded.sent_bytes);
@@ -152,6 +152,7 @@ fn plan<'a>(
         data_version: writer.version,
         policy,
         parent: None,
+        pace: Pace::Full,
     }
 }
 

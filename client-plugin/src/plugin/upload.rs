@@ -4,7 +4,7 @@ use super::{bridge::tell_complete, servers::Servers};
 use crate::{
     node::Node,
     remote::{RemoteError, Session},
-    snapshot::{Base, Plan, UploadError, upload},
+    snapshot::{Base, Pace, Plan, UploadError, upload},
 };
 use backstop_protocol::{head::Head, id::SnapshotId};
 use std::{
@@ -83,14 +83,14 @@ impl Upload {
             data_version: self.data_version,
             policy: self.policy.clone(),
             parent: None,
+            pace: Pace::Full,
         };
-        let mut rng = self.node.ambient.rng.clone();
         let mut tell = |done, _| {
             if done > 0 {
                 self.progressed.store(true, Ordering::Relaxed);
             }
         };
-        let uploaded = upload(session, &self.node.keys, &plan, &mut rng, &mut tell).await?;
+        let uploaded = upload(session, &self.node.keys, &plan, &self.node.ambient.rng, &mut tell).await?;
         tell_complete(session.url(), uploaded.sent_bytes);
         Ok(())
     }

@@ -97,6 +97,8 @@ impl Write for Measured {
 #[derive(Clone)]
 pub(super) enum Body<'a> {
     Bytes(Bytes),
+    /// Bytes whose SHA-256 is known.
+    Hashed(Bytes, [u8; 32]),
     File(&'a BodyFile),
 }
 
@@ -105,13 +107,14 @@ impl Body<'_> {
     pub(super) fn hash(&self) -> [u8; 32] {
         match self {
             Self::Bytes(bytes) => sha256(bytes),
+            Self::Hashed(_, hash) => *hash,
             Self::File(file) => file.hash,
         }
     }
 
     pub(super) fn len(&self) -> u64 {
         match self {
-            Self::Bytes(bytes) => bytes.len() as u64,
+            Self::Bytes(bytes) | Self::Hashed(bytes, _) => bytes.len() as u64,
             Self::File(file) => file.len,
         }
     }
@@ -119,7 +122,7 @@ impl Body<'_> {
     /// For the client under everything.
     pub(super) fn to_reqwest(&self) -> io::Result<reqwest::Body> {
         Ok(match self {
-            Self::Bytes(bytes) => bytes.clone().into(),
+            Self::Bytes(bytes) | Self::Hashed(bytes, _) => bytes.clone().into(),
             Self::File(file) => reqwest::Body::wrap(Reading {
                 left: file.len,
                 file: file.open()?,

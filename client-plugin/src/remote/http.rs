@@ -222,7 +222,11 @@ impl Http {
                 .ok()
                 .map(|()| mac)
         });
-        let mut body = BytesMut::new();
+        // What is announced is made room for once: a buffer that grows holds twice as much at its end.
+        let announced = response
+            .content_length()
+            .and_then(|len| usize::try_from(len).ok());
+        let mut body = BytesMut::with_capacity(announced.unwrap_or(0).min(most));
         while let Some(piece) = self.within(self.timeout, response.chunk()).await? {
             if body.len() + piece.len() > most {
                 return Err(self.nonsense(format!("more than {most} bytes")));

@@ -22,14 +22,10 @@ impl Session {
 
     /// Stores one pack; success means that it is durable there.
     pub async fn put_pack(&self, pack: PackId, bytes: Bytes) -> Result<(), RemoteError> {
-        self.call(
-            Method::PUT,
-            &format!("{}/{pack}", api::PACKS),
-            bytes,
-            api::JSON_MAX,
-        )
-        .await
-        .map(|_| ())
+        let (path, body) = (format!("{}/{pack}", api::PACKS), Body::Hashed(bytes, pack.0));
+        self.call_patiently(Method::PUT, &path, body, api::JSON_MAX, Duration::ZERO)
+            .await
+            .map(drop)
     }
 
     /// A pack, or the bytes `(offset, length)` of it.

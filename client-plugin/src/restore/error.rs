@@ -211,6 +211,12 @@ pub enum BadChain {
 }
 
 impl RestoreError {
+    /// Whether the line or the server went away in the middle: what came until then is as good as before.
+    #[must_use]
+    pub fn is_cut(&self) -> bool {
+        matches!(self, Self::Remote(error) if error.is_passing())
+    }
+
     /// Whether what the server holds leads to no database, as opposed to a machine or a line that fails.
     #[must_use]
     pub fn blames_backup(&self) -> bool {

@@ -3,7 +3,8 @@
 //! In order: the account is read again; the newest complete snapshot on the chain is downloaded beside the
 //! database's future place; the records after it are applied; the result is checked; where the caller fenced the node
 //! off, the head is read once more; and only then the file is renamed, where no other file is. Whatever goes wrong
-//! before that leaves nothing behind.
+//! before that leaves nothing behind; but a download that was cut stays beside the database's place, and the next attempt goes on with
+//! what of it proves right.
 
 mod base;
 mod chain;
@@ -26,9 +27,10 @@ pub use history::{Beyond, History};
 pub use patient::Patient;
 pub use server::BackupServer;
 pub(crate) use tail::start as start_of;
-pub use work::vacant;
+pub use work::{left, vacant};
 
 use crate::{
+    blocking::blocking,
     keys::Keys,
     record::{Opener, Policy},
     snapshot::{self, FetchError},
@@ -41,14 +43,17 @@ use backstop_protocol::{
     record::{RecordHeader, RecordKind},
 };
 use base::Base;
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 use tail::Tail;
 use work::Work;
 
 /// What is to be restored, and where to.
 pub struct Request<'a> {
     /// The node's keys.
-    pub keys: &'a Keys,
+    pub keys: &'a Arc<Keys>,
     /// The node.
     pub node: NodeId,
     /// The server's key: the node's last word on its servers must name it.
@@ -145,8 +150,8 @@ pub struct Restored {
 
 /// Restores a node's database. `progress` hears how far it is.
 ///
-/// Databases are read and written on the runtime's blocking threads. Memory holds two pages of records, one pack, and
-/// some hundred bytes for each 16 KiB of the database.
+/// Databases are read and written on the runtime's blocking threads. Memory holds two pages of records and a few packs, whatever the
+/// length of the database. Where the line is cut, or nobody waits any more, what was downloaded stays for the next call.
 pub async fn restore(
     server: &impl BackupServer,
     request: &Request<'_>,
@@ -155,16 +160,36 @@ pub async fn restore(
 ) -> Result<Restored, RestoreError> {
     let began = clock.now();
     let account = account(server, request.goal).await?;
-    let timeline = account.timeline.ok_or(RestoreError::Nothing)?;
     let work = Work::begin(request.database)?;
+    let restored = restore_in(&work, server, request, account, progress).await;
+    if restored.as_ref().is_err_and(|error| !error.is_cut()) {
+        work.keep(false);
+    }
+    restored.map(|restored| Restored {
+        elapsed_ms: clock.now().millis_since(began),
+        ..restored
+    })
+}
+
+async fn restore_in(
+    work: &Work,
+    server: &impl BackupServer,
+    request: &Request<'_>,
+    account: AccountState,
+    progress: &mut (dyn FnMut(Progress) + Send),
+) -> Result<Restored, RestoreError> {
+    let timeline = account.timeline.ok_or(RestoreError::Nothing)?;
     let base = base::choose(server, &request.keys.manifest, &account, request.until).await?;
     if let Some(base) = &base {
         let mut tell = |done, total| progress(Progress::Snapshot { done, total });
-        snapshot::fetch(server, request.keys, &base.manifest, &work.database(), &mut tell)
+        work.keep(true);
+        snapshot::go_on(server, request.keys, &base.manifest, &work.database(), &mut tell)
             .await
             .map_err(|error| fetching(request.database, error))?;
+    } else {
+        work.start_anew()?;
     }
-    let tail = apply(server, request, timeline, base.as_ref(), &work, progress).await?;
+    let tail = apply(server, request, timeline, base.as_ref(), work, progress).await?;
     progress(Progress::Checking);
     let (node, key) = (request.node, request.server);
     tail.follows(request.policy)?;
@@ -190,7 +215,7 @@ pub async fn restore(
         node: proof.node,
         policy: summary.policy,
         orphans: proof.orphans,
-        elapsed_ms: clock.now().millis_since(began),
+        elapsed_ms: 0,
     })
 }
 
@@ -286,16 +311,6 @@ async fn apply(
     });
     tail.end()?;
     Ok(tail)
-}
-
-/// Runs what reads or writes a database where it holds nobody up.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, RestoreError> + Send + 'static,
-) -> Result<T, RestoreError> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(done) => done,
-        Err(error) => std::panic::resume_unwind(error.into_panic()),
-    }
 }
 
 /// What a failed download means for a restore.

@@ -9,7 +9,7 @@ use crate::{
     snapshot,
 };
 use backstop_protocol::{api::AccountState, id::TimelineId, record::record_hash};
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 /// Applies the records that the shadow lacks, up to `until`, which the log has reached.
 pub async fn catch_up(
@@ -56,7 +56,7 @@ pub async fn catch_up(
 pub async fn rebuild(
     dir: &Path,
     server: &impl BackupServer,
-    keys: &Keys,
+    keys: &Arc<Keys>,
     account: &AccountState,
     timeline: TimelineId,
 ) -> Result<Shadow, ShadowError> {

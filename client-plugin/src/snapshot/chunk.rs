@@ -25,6 +25,7 @@ use chacha20poly1305::{
 };
 use flate2::{Compress, Compression, Decompress, FlushDecompress, Status};
 use rand_core::CryptoRng;
+use std::sync::Arc;
 
 /// Bytes of the database file in one chunk; the last one of a file may be shorter.
 pub const CHUNK_LEN: usize = 16 << 10;
@@ -59,23 +60,27 @@ pub enum BadChunk {
     },
 }
 
+/// How hard a piece is deflated. Measured over a real node's database: the default level saves another 1% and takes half as
+/// long again, the level below costs 13% more bytes.
+const LEVEL: u32 = 2;
+
 /// Names, seals and opens the chunks of one node.
-pub struct Chunker<'k> {
-    keys: &'k Keys,
+pub struct Chunker {
+    keys: Arc<Keys>,
     cipher: XChaCha20Poly1305,
     // Tables are kept from chunk to chunk, history is not: no chunk enters the compression of another.
     compress: Compress,
     decompress: Decompress,
 }
 
-impl<'k> Chunker<'k> {
+impl Chunker {
     /// With the keys of the node.
     #[must_use]
-    pub fn new(keys: &'k Keys) -> Self {
+    pub fn new(keys: &Arc<Keys>) -> Self {
         Self {
-            keys,
+            keys: Arc::clone(keys),
             cipher: XChaCha20Poly1305::new(keys.chunk.expose_bytes().into()),
-            compress: Compress::new(Compression::default(), false),
+            compress: Compress::new(Compression::new(LEVEL), false),
             decompress: Decompress::new(false),
         }
     }
@@ -211,8 +216,8 @@ mod tests {
     use backstop_protocol::api::{SEALED_CHUNK_MAX, SEALED_CHUNK_MIN};
     use proptest::prelude::*;
 
-    fn keys(seed: u8) -> Keys {
-        Keys::derive(&Root::from_bytes([seed; 32]))
+    fn keys(seed: u8) -> Arc<Keys> {
+        Arc::new(Keys::derive(&Root::from_bytes([seed; 32])))
     }
 
     /// Bytes that do not compress.
@@ -222,7 +227,7 @@ mod tests {
         out
     }
 
-    fn sealed(chunker: &mut Chunker<'_>, plaintext: &[u8]) -> (ChunkId, Vec<u8>) {
+    fn sealed(chunker: &mut Chunker, plaintext: &[u8]) -> (ChunkId, Vec<u8>) {
         let id = chunker.id(ChunkKind::Data, plaintext);
         (
             id,

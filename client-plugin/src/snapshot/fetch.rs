@@ -1,34 +1,34 @@
 //! From a snapshot on a server to a database file, every byte of it checked (SPEC 6.5, I9).
+//!
+//! Several requests are on their way at once, and what came is opened and written on threads of its own: memory holds that many packs,
+//! and what is known about each chunk lies on disk ([`super::scratch`]).
 
 use super::{
     chunk::{BadChunk, CHUNK_LEN, Chunker, LIST_IDS},
-    index::{Piece, data_len, list_len},
+    index::{chunks, read_data},
+    located::{Keep, Located, Opener, Run},
     manifest::Manifest,
     scratch::{Scratch, ScratchError},
     server::ChunkServer,
     spot::Spot,
+    target::Target,
 };
-use crate::{keys::Keys, remote::RemoteError, replay::SqliteError};
+use crate::{blocking::blocking, keys::Keys, remote::RemoteError, replay::SqliteError};
 use backstop_protocol::{
-    api::{LOCATE_MAX, PACK_MAX, PACK_TARGET, SEALED_CHUNK_MAX, SEALED_CHUNK_MIN},
+    api::LOCATE_MAX,
     chunk::{ChunkKind, parse_ids},
-    id::{ChunkId, PackId, SnapshotId},
+    id::{ChunkId, PackId},
     problem::ProblemCode,
 };
 use rusqlite::{OptionalExtension as _, params};
 use std::{
-    fs::OpenOptions,
+    collections::VecDeque,
     io,
-    os::unix::fs::{FileExt, OpenOptionsExt},
     path::Path,
+    sync::{Arc, Mutex, PoisonError},
 };
 
-/// Most bytes of a pack that are asked for at once: a whole pack as this program makes them.
-const RUN_MAX: usize = PACK_TARGET + SEALED_CHUNK_MAX;
-/// Up to how many bytes that nobody needs are taken along, rather than asking twice.
-const GAP_MAX: u32 = 128 << 10;
-
-/// Why the database could not be put together. The file is removed then.
+/// Why the database could not be put together.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum FetchError {
@@ -57,6 +57,13 @@ pub enum FetchError {
     Scratch(#[from] ScratchError),
 }
 
+impl FetchError {
+    /// Whether a pack is not what it was when its chunks were located.
+    pub(super) fn is_gone(&self) -> bool {
+        matches!(self, Self::Remote(error) if error.code() == Some(ProblemCode::NotFound))
+    }
+}
+
 impl From<SqliteError> for FetchError {
     fn from(error: SqliteError) -> Self {
         Self::Scratch(error.into())
@@ -70,45 +77,67 @@ impl From<rusqlite::Error> for FetchError {
 }
 
 /// Writes the database of `manifest` to `to`, a file that must not exist yet, and flushes it. `progress` hears how many
-/// bytes of the database are there, of how many.
+/// bytes of the database are there, of how many. On an error there is no file.
 pub async fn fetch(
     server: &impl ChunkServer,
-    keys: &Keys,
+    keys: &Arc<Keys>,
     manifest: &Manifest,
     to: &Path,
     progress: &mut (dyn FnMut(u64, u64) + Send),
 ) -> Result<(), FetchError> {
-    let file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(to)?;
-    let fetched = async {
-        let mut fetcher = Fetcher::beside(server, keys, manifest, to)?;
-        for (id, at) in manifest.lists.iter().zip(0..) {
-            want(&fetcher.scratch, ChunkKind::List, *id, at)?;
-        }
-        fetcher.fetch(ChunkKind::List, &mut want_listed).await?;
-        let total = manifest.database_len;
-        file.set_len(total)?;
-        let mut done = 0;
-        progress(done, total);
-        let mut write = |_: &Scratch, at: u32, piece: &[u8]| {
-            file.write_all_at(piece, u64::from(at) * CHUNK_LEN as u64)?;
-            done += piece.len() as u64;
-            progress(done, total);
-            Ok(())
-        };
-        fetcher.fetch(ChunkKind::Data, &mut write).await?;
-        file.sync_all()?;
-        Ok(())
-    }
-    .await;
+    let target = Target::create(to)?;
+    let fetched = fetch_into(server, keys, manifest, (to, target), progress).await;
     if fetched.is_err() {
         // The half-written file is ours and of no use; the first error is the one to report.
         let _ = std::fs::remove_file(to);
     }
     fetched
+}
+
+/// The same, to a file of the caller's own in which an earlier attempt may have left anything: each piece that stands in its place
+/// already is not fetched again. On an error the file stays, for the next attempt.
+pub async fn go_on(
+    server: &impl ChunkServer,
+    keys: &Arc<Keys>,
+    manifest: &Manifest,
+    to: &Path,
+    progress: &mut (dyn FnMut(u64, u64) + Send),
+) -> Result<(), FetchError> {
+    let target = Target::open(to)?;
+    fetch_into(server, keys, manifest, (to, target), progress).await
+}
+
+async fn fetch_into(
+    server: &impl ChunkServer,
+    keys: &Arc<Keys>,
+    manifest: &Manifest,
+    (to, target): (&Path, Target),
+    progress: &mut (dyn FnMut(u64, u64) + Send),
+) -> Result<(), FetchError> {
+    let total = manifest.database_len;
+    let target = Arc::new(target);
+    let mut fetcher = Fetcher {
+        server,
+        opener: Opener::new(keys, manifest.snapshot, total),
+        scratch: Scratch::beside(to, TABLES)?,
+    };
+    for (id, at) in manifest.lists.iter().zip(0..) {
+        want(&fetcher.scratch, ChunkKind::List, *id, at)?;
+    }
+    fetcher.fetch(ChunkKind::List, None, &mut |_| ()).await?;
+    target.reserve(total)?;
+    let mut done = 0;
+    progress(done, total);
+    if target.held_something() {
+        done = fetcher.pass_over(keys, &target).await?;
+        progress(done, total);
+    }
+    let mut tell = |bytes| {
+        done += bytes;
+        progress(done, total);
+    };
+    fetcher.fetch(ChunkKind::Data, Some(&target), &mut tell).await?;
+    Ok(blocking(move || target.flush()).await?)
 }
 
 const TABLES: &str = "
@@ -119,19 +148,6 @@ const TABLES: &str = "
     CREATE TABLE located (pack BLOB NOT NULL, start INTEGER NOT NULL, len INTEGER NOT NULL, id BLOB NOT NULL,
         PRIMARY KEY (pack, start, id)) WITHOUT ROWID;
 ";
-
-/// Fetches chunks and opens them. What it knows about each lies on disk.
-pub(super) struct Fetcher<'a, 'k, S> {
-    server: &'a S,
-    chunker: Chunker<'k>,
-    snapshot: SnapshotId,
-    /// Length of the database, bytes.
-    database_len: u64,
-    scratch: Scratch,
-}
-
-/// What is done with a chunk that came: for its place, with what is known about the others.
-type Keep<'f> = dyn FnMut(&Scratch, u32, &[u8]) -> Result<(), FetchError> + Send + 'f;
 
 /// Notes that the next fetch is to bring a chunk, for this place.
 fn want(scratch: &Scratch, kind: ChunkKind, id: ChunkId, at: u32) -> Result<(), FetchError> {
@@ -152,88 +168,58 @@ fn want_listed(scratch: &Scratch, at: u32, list: &[u8]) -> Result<(), FetchError
     Ok(())
 }
 
-/// A chunk within a pack.
-struct Located {
-    start: u32,
-    len: u32,
-    id: ChunkId,
+/// Fetches chunks and opens them. What it knows about each lies on disk.
+struct Fetcher<'a, S> {
+    server: &'a S,
+    opener: Opener,
+    scratch: Scratch,
 }
 
-impl Located {
-    fn end(&self) -> u32 {
-        self.start.saturating_add(self.len)
-    }
-}
-
-impl<'a, 'k, S: ChunkServer> Fetcher<'a, 'k, S> {
-    /// For the chunks of a whole database, which is to be written to `to`.
-    fn beside(server: &'a S, keys: &'k Keys, manifest: &Manifest, to: &Path) -> Result<Self, FetchError> {
-        let scratch = Scratch::beside(to, TABLES)?;
-        Ok(Self::with(
-            server,
-            keys,
-            manifest.snapshot,
-            manifest.database_len,
-            scratch,
-        ))
-    }
-
-    /// For few chunks.
-    pub(super) fn small(
-        server: &'a S,
-        keys: &'k Keys,
-        snapshot: SnapshotId,
-        database_len: u64,
-    ) -> Result<Self, FetchError> {
-        Ok(Self::with(
-            server,
-            keys,
-            snapshot,
-            database_len,
-            Scratch::small(TABLES)?,
-        ))
-    }
-
-    fn with(
-        server: &'a S,
-        keys: &'k Keys,
-        snapshot: SnapshotId,
-        database_len: u64,
-        scratch: Scratch,
-    ) -> Self {
-        Self {
-            server,
-            chunker: Chunker::new(keys),
-            snapshot,
-            database_len,
-            scratch,
+impl<S: ChunkServer> Fetcher<'_, S> {
+    /// Wants no more what stands in its place in the file already; how many bytes that are.
+    async fn pass_over(&mut self, keys: &Arc<Keys>, target: &Arc<Target>) -> Result<u64, FetchError> {
+        let (len, mut passed) = (self.opener.database_len(), 0);
+        let count = chunks(len)?;
+        for first in (0..count).step_by(LIST_IDS) {
+            let (keys, target) = (Arc::clone(keys), Arc::clone(target));
+            let some = first..count.min(first.saturating_add(u32::try_from(LIST_IDS).unwrap_or(u32::MAX)));
+            let found = blocking(move || {
+                let (chunker, mut buffer) = (Chunker::new(&keys), vec![0; CHUNK_LEN]);
+                some.map(|at| {
+                    let piece = read_data(target.file(), len, at, &mut buffer)?;
+                    Ok((at, chunker.id(ChunkKind::Data, piece), piece.len() as u64))
+                })
+                .collect::<io::Result<Vec<_>>>()
+            });
+            for (at, id, bytes) in found.await? {
+                let right = self.scratch.execute(
+                    "DELETE FROM place WHERE kind = ?1 AND id = ?2 AND at = ?3",
+                    params![ChunkKind::Data as u8, id.0, at],
+                )?;
+                passed += bytes * right as u64;
+            }
         }
+        Ok(passed)
     }
 
-    /// Fetches some chunks of one kind and checks them; nothing is kept.
-    pub(super) async fn fetch_some(
+    /// Fetches each distinct chunk of a kind that is wanted once: data to its places in `target`, and of lists what they name is
+    /// wanted next. `tell` hears how many bytes were written.
+    async fn fetch(
         &mut self,
         kind: ChunkKind,
-        pieces: impl Iterator<Item = &Piece>,
+        target: Option<&Arc<Target>>,
+        tell: &mut (dyn FnMut(u64) + Send),
     ) -> Result<(), FetchError> {
-        for piece in pieces {
-            want(&self.scratch, kind, piece.id, piece.at)?;
-        }
-        self.fetch(kind, &mut |_, _, _| Ok(())).await
-    }
-
-    /// Fetches each distinct chunk of a kind that is wanted once, and hands it to `keep` with each of its places.
-    async fn fetch(&mut self, kind: ChunkKind, keep: &mut Keep<'_>) -> Result<(), FetchError> {
         let mut moved = None;
         loop {
             let wanted = self.locate(kind).await?;
             if wanted == 0 {
                 return Ok(());
             }
-            if let Err(error) = self.fetch_located(kind, keep).await {
+            if let Err(error) = self.fetch_located(kind, target, tell).await {
                 // The server may have gathered chunks into another pack since they were located (SPEC 6.6): they are
                 // located again as long as that leads on.
-                if !is_gone(&error) || moved == Some(wanted) {
+                if !error.is_gone() || moved == Some(wanted) {
                     return Err(error);
                 }
                 moved = Some(wanted);
@@ -241,87 +227,35 @@ impl<'a, 'k, S: ChunkServer> Fetcher<'a, 'k, S> {
         }
     }
 
-    async fn fetch_located(&mut self, kind: ChunkKind, keep: &mut Keep<'_>) -> Result<(), FetchError> {
-        let mut pack = None;
-        while let Some(next) = self.pack_after(pack)? {
-            pack = Some(next);
-            let located = self.located_in(next)?;
-            let mut rest = located.as_slice();
-            while let Some(first) = rest.first() {
-                let run;
-                (run, rest) = rest.split_at(run_len(rest));
-                let end = run.last().map_or(first.end(), Located::end);
-                let range = (first.start, end.saturating_sub(first.start));
-                let bytes = self.server.get_pack(next, Some(range)).await?;
-                for located in run {
-                    let from = located.start.saturating_sub(first.start) as usize;
-                    let sealed = bytes.get(from..).unwrap_or_default();
-                    let sealed = sealed.get(..located.len as usize).unwrap_or(sealed);
-                    self.open(kind, located.id, sealed, keep)?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// The next of the packs, by name.
-    fn pack_after(&self, pack: Option<PackId>) -> Result<Option<PackId>, FetchError> {
-        let mut statement = self
-            .scratch
-            .statement("SELECT pack FROM located WHERE pack > ?1 ORDER BY pack LIMIT 1")?;
-        let after = pack.as_ref().map_or(&[][..], |pack| &pack.0);
-        let next = statement.query_row(params![after], |row| Ok(PackId(row.get(0)?)));
-        Ok(next.optional()?)
-    }
-
-    /// What is wanted of a pack, in its order.
-    fn located_in(&self, pack: PackId) -> Result<Vec<Located>, FetchError> {
-        let mut statement = self
-            .scratch
-            .statement("SELECT start, len, id FROM located WHERE pack = ?1 ORDER BY start")?;
-        let rows = statement.query_map(params![pack.0], |row| {
-            Ok(Located {
-                start: row.get(0)?,
-                len: row.get(1)?,
-                id: ChunkId(row.get(2)?),
-            })
-        })?;
-        Ok(rows.collect::<Result<_, _>>()?)
-    }
-
-    fn open(
+    async fn fetch_located(
         &mut self,
         kind: ChunkKind,
-        id: ChunkId,
-        sealed: &[u8],
-        keep: &mut Keep<'_>,
+        target: Option<&Arc<Target>>,
+        tell: &mut (dyn FnMut(u64) + Send),
     ) -> Result<(), FetchError> {
-        for at in self.places(kind, id)? {
-            let len = match kind {
-                ChunkKind::Data => data_len(self.database_len, at),
-                ChunkKind::List => list_len(self.database_len, at),
-            };
-            let spot = self.spot(kind, at);
-            let opened = self.chunker.open(kind, id, sealed, len);
-            keep(
-                &self.scratch,
-                at,
-                &opened.map_err(|reason| FetchError::Damaged { spot, reason })?,
-            )?;
-        }
-        self.scratch.execute(
-            "DELETE FROM place WHERE kind = ?1 AND id = ?2",
-            params![kind as u8, id.0],
-        )?;
-        Ok(())
-    }
-
-    fn places(&self, kind: ChunkKind, id: ChunkId) -> Result<Vec<u32>, FetchError> {
-        let mut statement = self
-            .scratch
-            .statement("SELECT at FROM place WHERE kind = ?1 AND id = ?2 ORDER BY at")?;
-        let rows = statement.query_map(params![kind as u8, id.0], |row| row.get(0))?;
-        Ok(rows.collect::<Result<_, _>>()?)
+        let (server, opener) = (self.server, self.opener.clone());
+        let runs = Mutex::new(Runs {
+            scratch: &mut self.scratch,
+            kind,
+            pack: None,
+            runs: VecDeque::new(),
+            tell,
+        });
+        let lock = || runs.lock().unwrap_or_else(PoisonError::into_inner);
+        let carry = async || {
+            loop {
+                let next = lock().next()?;
+                let Some(run) = next else {
+                    return Ok::<_, FetchError>(());
+                };
+                let bytes = run.get(server).await?;
+                let kept = Kept::to(target);
+                let (run, kept) = opener.open(run, bytes, kept).await?;
+                lock().done(&run, kept)?;
+            }
+        };
+        // Three requests at once: one is on its way, one is opened, and one may wait for the disk.
+        tokio::try_join!(carry(), carry(), carry()).map(drop)
     }
 
     /// Asks where everything lies that is wanted; how many chunks that are.
@@ -333,15 +267,9 @@ impl<'a, 'k, S: ChunkServer> Fetcher<'a, 'k, S> {
             let last = *last;
             wanted += page.len();
             let ids: Vec<_> = page.iter().map(|(id, _)| *id).collect();
-            let places = self.server.locate(&ids).await?;
-            let mut places = places.into_iter();
+            let mut places = self.server.locate(&ids).await?.into_iter();
             for (id, at) in page {
-                let spot = self.spot(kind, at);
-                let place = places.next().flatten().ok_or(FetchError::Missing(spot))?;
-                let end = (place.offset as usize).saturating_add(place.len as usize);
-                if !(SEALED_CHUNK_MIN..=SEALED_CHUNK_MAX).contains(&(place.len as usize)) || end > PACK_MAX {
-                    return Err(FetchError::Place(spot));
-                }
+                let place = self.opener.place((kind, at), places.next().flatten())?;
                 self.scratch.execute(
                     "INSERT OR IGNORE INTO located VALUES (?1, ?2, ?3, ?4)",
                     params![place.pack.0, place.offset, place.len, id.0],
@@ -354,7 +282,7 @@ impl<'a, 'k, S: ChunkServer> Fetcher<'a, 'k, S> {
 
     /// The next distinct chunks that are wanted, by name, each with its first place.
     fn wanted_after(
-        &self,
+        &mut self,
         kind: ChunkKind,
         after: Option<ChunkId>,
     ) -> Result<Vec<(ChunkId, u32)>, FetchError> {
@@ -367,30 +295,115 @@ impl<'a, 'k, S: ChunkServer> Fetcher<'a, 'k, S> {
         })?;
         Ok(rows.collect::<Result<_, _>>()?)
     }
+}
 
-    fn spot(&self, kind: ChunkKind, at: u32) -> Spot {
-        Spot {
-            snapshot: self.snapshot,
-            kind,
-            at,
+/// What is still to be fetched, in the order of packs.
+struct Runs<'a> {
+    scratch: &'a mut Scratch,
+    kind: ChunkKind,
+    /// The pack that `runs` are of.
+    pack: Option<PackId>,
+    runs: VecDeque<Run>,
+    tell: &'a mut (dyn FnMut(u64) + Send),
+}
+
+impl Runs<'_> {
+    fn next(&mut self) -> Result<Option<Run>, FetchError> {
+        while self.runs.is_empty() {
+            let Some(pack) = self.pack_after()? else {
+                return Ok(None);
+            };
+            self.pack = Some(pack);
+            self.runs = Run::all(pack, self.located_in(pack)?);
+        }
+        Ok(self.runs.pop_front())
+    }
+
+    /// What came of a run is not wanted any more.
+    fn done(&mut self, run: &Run, kept: Kept) -> Result<(), FetchError> {
+        for (at, list) in &kept.lists {
+            want_listed(self.scratch, *at, list)?;
+        }
+        for chunk in &run.chunks {
+            self.scratch.execute(
+                "DELETE FROM place WHERE kind = ?1 AND id = ?2",
+                params![self.kind as u8, chunk.id.0],
+            )?;
+        }
+        (self.tell)(kept.written);
+        Ok(())
+    }
+
+    /// The next of the packs, by name.
+    fn pack_after(&self) -> Result<Option<PackId>, FetchError> {
+        let mut statement = self
+            .scratch
+            .statement("SELECT pack FROM located WHERE pack > ?1 ORDER BY pack LIMIT 1")?;
+        let after = self.pack.as_ref().map_or(&[][..], |pack| &pack.0);
+        let next = statement.query_row(params![after], |row| Ok(PackId(row.get(0)?)));
+        Ok(next.optional()?)
+    }
+
+    /// What is wanted of a pack.
+    fn located_in(&self, pack: PackId) -> Result<Vec<Located>, FetchError> {
+        let mut statement = self
+            .scratch
+            .statement("SELECT start, len, id FROM located WHERE pack = ?1 ORDER BY start")?;
+        let mut rows = statement.query(params![pack.0])?;
+        let mut located = Vec::new();
+        while let Some(row) = rows.next()? {
+            let id = ChunkId(row.get(2)?);
+            located.push(Located {
+                start: row.get(0)?,
+                len: row.get(1)?,
+                kind: self.kind,
+                id,
+                places: self.places(id)?,
+            });
+        }
+        Ok(located)
+    }
+
+    fn places(&self, id: ChunkId) -> Result<Vec<u32>, FetchError> {
+        let mut statement = self
+            .scratch
+            .statement("SELECT at FROM place WHERE kind = ?1 AND id = ?2 ORDER BY at")?;
+        let rows = statement.query_map(params![self.kind as u8, id.0], |row| row.get(0))?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+}
+
+/// What became of the chunks of a run.
+struct Kept {
+    /// Where data goes.
+    target: Option<Arc<Target>>,
+    /// Bytes of data written.
+    written: u64,
+    /// Lists, each with its place.
+    lists: Vec<(u32, Vec<u8>)>,
+}
+
+impl Kept {
+    fn to(target: Option<&Arc<Target>>) -> Self {
+        Self {
+            target: target.cloned(),
+            written: 0,
+            lists: Vec::new(),
         }
     }
 }
 
-/// Whether a pack is not what it was when its chunks were located.
-fn is_gone(error: &FetchError) -> bool {
-    matches!(error, FetchError::Remote(error) if error.code() == Some(ProblemCode::NotFound))
-}
-
-/// How many of `located`, in the order of their pack, are fetched with one request; at least one where there is one.
-fn run_len(located: &[Located]) -> usize {
-    let Some(first) = located.first() else { return 0 };
-    let fits = |pair: &[Located]| match pair {
-        [a, b] => {
-            b.start.saturating_sub(a.end()) <= GAP_MAX
-                && b.end().saturating_sub(first.start) as usize <= RUN_MAX
+impl Keep for Kept {
+    fn keep(&mut self, chunk: &Located, plaintext: &[u8]) -> io::Result<()> {
+        for at in &chunk.places {
+            match &self.target {
+                Some(target) => {
+                    target.write(plaintext, u64::from(*at) * CHUNK_LEN as u64)?;
+                    self.written += plaintext.len() as u64;
+                }
+                None => self.lists.push((*at, plaintext.to_vec())),
+            }
         }
-        _ => false,
-    };
-    1 + located.windows(2).take_while(|pair| fits(pair)).count()
+        Ok(())
+    }
 }

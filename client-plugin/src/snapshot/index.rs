@@ -10,7 +10,6 @@ use backstop_protocol::{
     chunk::{ChunkKind, encode_ids},
     id::ChunkId,
 };
-use rand_core::CryptoRng;
 use rusqlite::{OptionalExtension as _, Row, params};
 use std::{fs::File, io, os::unix::fs::FileExt, path::Path};
 
@@ -19,8 +18,8 @@ const TABLES: &str = "
     CREATE TABLE data (at INTEGER PRIMARY KEY, id BLOB NOT NULL);
     -- Each once, whatever it holds; `at` is its first place among those of its kind.
     CREATE TABLE chunk (id BLOB PRIMARY KEY, is_list INTEGER NOT NULL, at INTEGER NOT NULL) WITHOUT ROWID;
-    -- What the server lacks, in random order.
-    CREATE TABLE missing (place INTEGER PRIMARY KEY, id BLOB NOT NULL UNIQUE);
+    -- What the server lacks.
+    CREATE TABLE missing (id BLOB PRIMARY KEY) WITHOUT ROWID;
     -- What another snapshot has.
     CREATE TABLE parent (id BLOB PRIMARY KEY) WITHOUT ROWID;
 ";
@@ -68,8 +67,8 @@ pub(super) enum Side {
 }
 
 impl Index {
-    /// Reads the file once; what it finds lies beside `notes`. Lets other tasks of the same thread go on between the chunks.
-    pub async fn of(file: &File, notes: &Path, chunker: &Chunker<'_>) -> Result<Self, ScratchError> {
+    /// Reads the file once; what it finds lies beside `notes`.
+    pub fn of(file: &File, notes: &Path, chunker: &Chunker) -> Result<Self, ScratchError> {
         let scratch = Scratch::beside(notes, TABLES)?;
         let database_len = file.metadata()?.len();
         let mut buffer = vec![0; CHUNK_LEN];
@@ -78,7 +77,6 @@ impl Index {
             let id = chunker.id(ChunkKind::Data, piece);
             scratch.execute("INSERT INTO data VALUES (?1, ?2)", params![at, id.0])?;
             keep(&scratch, id, false, at)?;
-            tokio::task::yield_now().await;
         }
         let mut index = Self {
             scratch,
@@ -136,14 +134,9 @@ impl Index {
     }
 
     /// Notes that the server lacks a chunk of this file.
-    pub(super) fn note_missing(&self, id: ChunkId, rng: &mut dyn CryptoRng) -> Result<(), SqliteError> {
-        // Two of 2^63 places that are the same are rarer than a damaged disk: such a chunk is named by the commit.
-        let place = rng.next_u64() >> 1;
+    pub(super) fn note_missing(&self, id: ChunkId) -> Result<(), SqliteError> {
         self.scratch
-            .execute(
-                "INSERT OR IGNORE INTO missing VALUES (?1, ?2)",
-                params![place, id.0],
-            )
+            .execute("INSERT OR IGNORE INTO missing VALUES (?1)", params![id.0])
             .map(drop)
     }
 
@@ -152,12 +145,13 @@ impl Index {
         self.scratch.number("SELECT count(*) FROM missing")
     }
 
-    /// At most `most` chunks that the server lacks, in random order, from the place `from` on; each with its place.
-    pub(super) fn missing(&self, from: u64, most: usize) -> Result<Vec<(u64, Piece)>, SqliteError> {
+    /// At most `most` chunks above `after` that the server lacks, sorted by id.
+    pub(super) fn missing(&self, after: Option<ChunkId>, most: usize) -> Result<Vec<Piece>, SqliteError> {
         let mut statement = self.scratch.statement(
-            "SELECT id, is_list, at, place FROM missing JOIN chunk USING (id) WHERE place >= ?1 ORDER BY place LIMIT ?2",
+            "SELECT id, is_list, at FROM missing JOIN chunk USING (id) WHERE id > ?1 ORDER BY id LIMIT ?2",
         )?;
-        let rows = statement.query_map(params![from, most], |row| Ok((row.get(3)?, piece(row)?)))?;
+        let after = after.as_ref().map_or(&[][..], |id| &id.0);
+        let rows = statement.query_map(params![after, most], piece)?;
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
@@ -184,33 +178,8 @@ impl Index {
         self.ids(&format!("SELECT id {} ORDER BY id", from(side)), take)
     }
 
-    /// Length of a piece's plaintext, bytes.
-    #[must_use]
-    pub fn piece_len(&self, piece: &Piece) -> usize {
-        if piece.is_list {
-            list_len(self.database_len, piece.at)
-        } else {
-            data_len(self.database_len, piece.at)
-        }
-    }
-
-    /// The plaintext of a piece, read from the file again where it is data.
-    pub fn read<'b>(
-        &self,
-        file: &File,
-        piece: &Piece,
-        buffer: &'b mut Vec<u8>,
-    ) -> Result<&'b [u8], ScratchError> {
-        if piece.is_list {
-            *buffer = self.list(piece.at)?;
-            return Ok(buffer);
-        }
-        buffer.resize(CHUNK_LEN, 0);
-        Ok(read_data(file, self.database_len, piece.at, buffer)?)
-    }
-
     /// The content of a list.
-    fn list(&self, at: u32) -> Result<Vec<u8>, SqliteError> {
+    pub(super) fn list(&self, at: u32) -> Result<Vec<u8>, SqliteError> {
         let from = u64::from(at) * LIST_IDS as u64;
         let mut statement = self
             .scratch
@@ -245,25 +214,37 @@ fn from(side: Side) -> &'static str {
 }
 
 /// Number of data chunks of a file.
-fn chunks(database_len: u64) -> io::Result<u32> {
+pub(super) fn chunks(database_len: u64) -> io::Result<u32> {
     let count = database_len.div_ceil(CHUNK_LEN as u64);
     u32::try_from(count).map_err(|_| io::Error::new(io::ErrorKind::FileTooLarge, "above 64 TiB"))
 }
 
-/// Length of the data chunk at place `at`, bytes; zero beyond the end.
-pub(super) fn data_len(database_len: u64, at: u32) -> usize {
+/// Length of a chunk of a file of that many bytes, by its place; zero beyond the end.
+pub(super) fn chunk_len(database_len: u64, kind: ChunkKind, at: u32) -> usize {
+    match kind {
+        ChunkKind::Data => data_len(database_len, at),
+        ChunkKind::List => list_len(database_len, at),
+    }
+}
+
+fn data_len(database_len: u64, at: u32) -> usize {
     let rest = database_len.saturating_sub(u64::from(at) * CHUNK_LEN as u64);
     usize::try_from(rest).map_or(CHUNK_LEN, |rest| rest.min(CHUNK_LEN))
 }
 
-/// Length of the list chunk at place `at`, bytes; zero beyond the end.
-pub(super) fn list_len(database_len: u64, at: u32) -> usize {
+fn list_len(database_len: u64, at: u32) -> usize {
     let before = u64::from(at) * LIST_IDS as u64;
     let rest = database_len.div_ceil(CHUNK_LEN as u64).saturating_sub(before);
     usize::try_from(rest).map_or(LIST_IDS, |rest| rest.min(LIST_IDS)) * ChunkId::LEN
 }
 
-fn read_data<'b>(file: &File, database_len: u64, at: u32, buffer: &'b mut [u8]) -> io::Result<&'b [u8]> {
+/// Reads the data chunk at place `at`.
+pub(super) fn read_data<'b>(
+    file: &File,
+    database_len: u64,
+    at: u32,
+    buffer: &'b mut [u8],
+) -> io::Result<&'b [u8]> {
     let piece = buffer.get_mut(..data_len(database_len, at)).unwrap_or_default();
     file.read_exact_at(piece, u64::from(at) * CHUNK_LEN as u64)?;
     Ok(piece)

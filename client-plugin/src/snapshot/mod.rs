@@ -9,21 +9,25 @@ pub mod copy;
 pub mod fetch;
 pub mod index;
 mod known;
+mod located;
 pub mod manifest;
 mod prove;
 mod scratch;
+mod sealing;
 mod server;
 mod spot;
+mod target;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 pub mod upload;
 
-pub use fetch::{FetchError, fetch};
+pub use fetch::{FetchError, fetch, go_on};
 pub use known::KnownChunks;
 pub use manifest::{BadManifest, Base, Manifest};
 pub use scratch::ScratchError;
+pub use sealing::Pace;
 pub use server::ChunkServer;
 pub use spot::Spot;
 pub use upload::{Plan, UploadError, Uploaded, read_ahead, upload};

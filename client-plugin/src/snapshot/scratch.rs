@@ -13,11 +13,11 @@ use std::{
 /// How many KiB of it are kept in memory.
 const CACHE: u32 = 16 << 10;
 
-/// The database, and its file where it has one; removed when it is no longer needed.
+/// The database, and its file; removed when it is no longer needed.
 #[derive(Debug)]
 pub(super) struct Scratch {
     conn: Connection,
-    path: Option<PathBuf>,
+    path: PathBuf,
 }
 
 impl Scratch {
@@ -25,15 +25,10 @@ impl Scratch {
     pub(super) fn beside(file: &Path, tables: &str) -> Result<Self, ScratchError> {
         let path = beside(file, "scratch");
         remove(&path)?;
-        Self::of(Connection::open(&path)?, Some(path), tables)
+        Self::of(Connection::open(&path)?, path, tables)
     }
 
-    /// In memory, for few chunks.
-    pub(super) fn small(tables: &str) -> Result<Self, ScratchError> {
-        Self::of(Connection::open_in_memory()?, None, tables)
-    }
-
-    fn of(conn: Connection, path: Option<PathBuf>, tables: &str) -> Result<Self, ScratchError> {
+    fn of(conn: Connection, path: PathBuf, tables: &str) -> Result<Self, ScratchError> {
         let scratch = Self { conn, path };
         let settings = format!(
             "PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA locking_mode=EXCLUSIVE; PRAGMA cache_size=-{CACHE};"
@@ -63,10 +58,8 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        if let Some(path) = &self.path {
-            // What cannot be removed now is removed by the next one.
-            let _ = remove(path);
-        }
+        // What cannot be removed now is removed by the next one.
+        let _ = remove(&self.path);
     }
 }
 

@@ -73,6 +73,10 @@ pub(crate) struct Held {
     pub(crate) silent: usize,
     /// After an answer, how many of the next calls get none.
     pub(crate) silent_after_each: usize,
+    /// How many of the next calls get an answer, before none does any more; `None`: all.
+    pub(crate) answers: Option<usize>,
+    /// Bytes of packs that were fetched.
+    pub(crate) fetched: usize,
     /// Longest answer, in bytes of a pack.
     pub(crate) longest: usize,
     pub(crate) requests: usize,
@@ -97,8 +101,10 @@ impl FakeServer {
     /// What is held, for a call that gets an answer.
     fn answer(&self) -> Result<MutexGuard<'_, Held>, RemoteError> {
         let mut held = self.held();
-        if held.silent > 0 {
-            held.silent -= 1;
+        let is_cut = held.answers == Some(0);
+        held.answers = held.answers.map(|answers| answers.saturating_sub(1));
+        if held.silent > 0 || is_cut {
+            held.silent = held.silent.saturating_sub(1);
             return Err(RemoteError::Unreachable {
                 url: "memory:".to_owned(),
                 reason: "the line is cut".to_owned(),
@@ -151,6 +157,7 @@ impl ChunkServer for FakeServer {
         let (from, len) = range.map_or((0, bytes.len()), |(from, len)| (from as usize, len as usize));
         let bytes = Bytes::copy_from_slice(&bytes[from..from + len]);
         held.longest = held.longest.max(bytes.len());
+        held.fetched += bytes.len();
         Ok(bytes)
     }
 

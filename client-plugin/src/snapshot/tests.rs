@@ -4,7 +4,10 @@ use super::{
     testing::{FakeServer, TestRng},
     *,
 };
-use crate::keys::{Keys, Root};
+use crate::{
+    keys::{Keys, Root},
+    random::SharedRng,
+};
 use backstop_protocol::{
     api::{PACK_TARGET, SEALED_CHUNK_MAX},
     chunk::{ChunkKind, ChunkPlace},
@@ -15,6 +18,7 @@ use std::{
     fs,
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 const SEED: u64 = 5;
@@ -22,8 +26,8 @@ const SEED: u64 = 5;
 struct Scene {
     dir: tempfile::TempDir,
     server: FakeServer,
-    keys: Keys,
-    rng: TestRng,
+    keys: Arc<Keys>,
+    rng: SharedRng,
 }
 
 impl Scene {
@@ -31,8 +35,8 @@ impl Scene {
         Self {
             dir: tempfile::tempdir().unwrap(),
             server: FakeServer::default(),
-            keys: Keys::derive(&Root::from_bytes([1; 32])),
-            rng: TestRng::new(SEED),
+            keys: Arc::new(Keys::derive(&Root::from_bytes([1; 32]))),
+            rng: SharedRng::new(TestRng::new(SEED)),
         }
     }
 
@@ -66,19 +70,14 @@ impl Scene {
             data_version: 5,
             policy: None,
             parent,
+            pace: Pace::Full,
         };
-        wait(upload(
-            &self.server,
-            &self.keys,
-            &plan,
-            &mut self.rng,
-            &mut |_, _| {},
-        ))
+        wait(upload(&self.server, &self.keys, &plan, &self.rng, &mut |_, _| {}))
     }
 
     fn index(&self, path: &Path) -> Index {
         let file = fs::File::open(path).unwrap();
-        wait(Index::of(&file, path, &chunk::Chunker::new(&self.keys))).unwrap()
+        Index::of(&file, path, &chunk::Chunker::new(&self.keys)).unwrap()
     }
 
     /// The data chunks of a file without equal pieces, in file order.
@@ -167,7 +166,7 @@ fn equal_pieces_are_sent_once_and_written_everywhere() {
 }
 
 #[test]
-fn packs_reach_their_target_and_hold_pieces_in_an_order_that_is_not_the_files() {
+fn packs_reach_their_target_and_hold_pieces_in_the_order_of_ids_which_is_not_the_files() {
     let mut scene = Scene::new();
     let path = scene.file(1100, 0);
     scene.upload(&path, 1, None).unwrap();
@@ -182,6 +181,7 @@ fn packs_reach_their_target_and_hold_pieces_in_an_order_that_is_not_the_files() 
     for pack in held.packs.values() {
         assert!(pack.len() <= PACK_TARGET + SEALED_CHUNK_MAX + 36);
         let entries = parse_pack(pack).unwrap();
+        assert!(entries.is_sorted_by_key(|entry| entry.id));
         let places: Vec<_> = entries
             .iter()
             .filter_map(|entry| ids.iter().position(|id| *id == entry.id))
@@ -324,16 +324,11 @@ fn what_the_commit_names_as_missing_is_sent_once_more_and_then_it_is_an_error() 
         data_version: 5,
         policy: None,
         parent: None,
+        pace: Pace::Background,
     };
     for (times, succeeds) in [(0, true), (1, true), (2, false)] {
         let server = Forgetful::new(times);
-        let uploaded = wait(upload(
-            &server,
-            &scene.keys,
-            &plan(1),
-            &mut TestRng::new(1),
-            &mut |_, _| {},
-        ));
+        let uploaded = wait(upload(&server, &scene.keys, &plan(1), &scene.rng, &mut |_, _| {}));
         match uploaded {
             Ok(uploaded) => assert!(succeeds && uploaded.sent >= uploaded.chunks),
             Err(error) => assert!(!succeeds && matches!(error, UploadError::Remote(_)), "{error:?}"),
@@ -373,16 +368,11 @@ fn a_database_that_changes_under_the_upload_is_an_error() {
         data_version: 5,
         policy: None,
         parent: None,
+        pace: Pace::Background,
     };
     // The first word of progress comes between the two readings.
     let mut change = |_, _| flip(&path, 100);
-    let refused = wait(upload(
-        &scene.server,
-        &scene.keys,
-        &plan,
-        &mut TestRng::new(1),
-        &mut change,
-    ));
+    let refused = wait(upload(&scene.server, &scene.keys, &plan, &scene.rng, &mut change));
     assert!(matches!(refused, Err(UploadError::Changed)), "{refused:?}");
 }
 
@@ -402,7 +392,7 @@ fn what_was_read_ahead_of_a_database_that_moves_is_not_sent_again_and_what_moved
         &scene.keys,
         &path,
         &notes,
-        &mut TestRng::new(1),
+        &scene.rng,
         &mut change,
     ))
     .unwrap();
@@ -503,6 +493,46 @@ fn a_file_that_exists_is_never_written_over() {
         matches!(refused, Err(FetchError::Io(error)) if error.kind() == std::io::ErrorKind::AlreadyExists)
     );
     assert_eq!(fs::read(&path).unwrap(), before);
+}
+
+#[test]
+fn a_download_that_was_cut_goes_on_where_it_stopped_and_what_was_left_is_proved() {
+    let mut scene = Scene::new();
+    let path = scene.file(3400, 77);
+    scene.upload(&path, 1, None).unwrap();
+    let sealed = scene.server.held().snapshots[0].1.manifest.clone();
+    let manifest = Manifest::open(&scene.keys.manifest, &sealed).unwrap();
+    let to = scene.dir.path().join("fetched");
+    let attempt = |answers| {
+        let mut held = scene.server.held();
+        (held.requests, held.fetched, held.answers) = (0, 0, answers);
+        drop(held);
+        let done = wait(go_on(&scene.server, &scene.keys, &manifest, &to, &mut |_, _| {}));
+        let held = scene.server.held();
+        (done, held.requests, held.fetched)
+    };
+    let (done, requests, whole) = attempt(None);
+    done.unwrap();
+    fs::remove_file(&to).unwrap();
+
+    let (cut, ..) = attempt(Some(requests - 1));
+    assert!(matches!(cut, Err(FetchError::Remote(_))), "{cut:?}");
+    // What lies on the disk meanwhile may be anything: shorter, longer, or wrong.
+    let left = fs::OpenOptions::new().read(true).write(true).open(&to).unwrap();
+    let original = fs::read(&path).unwrap();
+    let mut piece = vec![0; CHUNK_LEN];
+    let right = (0..3400).find(|at| {
+        left.read_exact_at(&mut piece, at * CHUNK_LEN as u64).unwrap();
+        original[usize::try_from(*at).unwrap() * CHUNK_LEN..].starts_with(&piece)
+    });
+    let damaged = right.expect("something came") * CHUNK_LEN as u64 + 3;
+    flip(&to, damaged);
+    left.set_len(original.len() as u64 + 1).unwrap();
+
+    let (done, _, rest) = attempt(None);
+    done.unwrap();
+    assert!(fs::read(&to).unwrap() == original);
+    assert!(rest + PACK_TARGET / 4 < whole, "{rest} of {whole} again");
 }
 
 /// A server that gathers its packs into others while somebody fetches.

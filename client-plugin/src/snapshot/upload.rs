@@ -1,8 +1,9 @@
 //! From a database file to a complete snapshot on a server (SPEC 6.4, I8).
 //!
 //! The file is read twice: first for the ids of all chunks, then for those alone that the server does not have. So what
-//! was sent before a cut is not sent again, and memory holds one pack: ids lie on disk ([`super::scratch`]). Packs are filled
-//! in random order and everything else is sorted: the server does not learn where in the file a chunk lies.
+//! was sent before a cut is not sent again, and memory holds few packs: ids lie on disk ([`super::scratch`]). Packs are filled in the
+//! order of ids, keyed hashes, and everything else is sorted by them too: the server does not learn where in the file a chunk lies.
+//! While one pack is filled, others are on their way there, and back to be proved.
 
 use super::{
     chunk::Chunker,
@@ -10,31 +11,37 @@ use super::{
     fetch::FetchError,
     index::{Index, Piece},
     known::KnownChunks,
+    located::Opener,
     manifest::{Base, Manifest},
     prove::prove,
     scratch::ScratchError,
+    sealing::{Filled, Pace, Sealing},
     server::ChunkServer,
 };
 use crate::{
+    blocking::blocking,
     keys::Keys,
+    random::SharedRng,
     remote::{BodyFile, RemoteError},
     replay::SqliteError,
 };
 use backstop_protocol::{
-    api::{LOCATE_MAX, PACK_TARGET, SnapshotInfo},
+    api::{LOCATE_MAX, SnapshotInfo},
     bytes::Malformed,
     id::{ChunkId, SnapshotId},
-    pack::PackBuilder,
     problem::ProblemCode,
 };
-use bytes::Bytes;
 use rand_core::CryptoRng;
-use std::{fs::File, io, path::Path};
+use std::{
+    fs::File,
+    io,
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+};
+use tokio::sync::mpsc;
 
 /// How many chunks are fetched again that the server had before.
 const SAMPLE: usize = 64;
-/// How many chunks that are to be sent are looked up at once.
-const PAGE: usize = 1_024;
 
 /// What is to become a snapshot.
 #[derive(Clone, Debug)]
@@ -53,6 +60,8 @@ pub struct Plan<'a> {
     pub policy: Option<Vec<u8>>,
     /// The complete snapshot of the same account whose list of chunks this one's is sent as a difference to.
     pub parent: Option<&'a KnownChunks>,
+    /// How much of the machine it may take.
+    pub pace: Pace,
 }
 
 /// A complete snapshot, and what it took.
@@ -115,29 +124,24 @@ impl From<FetchError> for UploadError {
 /// out. `notes` is as in [`Plan`]. Returns how many bytes were sent.
 pub async fn read_ahead(
     server: &impl ChunkServer,
-    keys: &Keys,
+    keys: &Arc<Keys>,
     database: &Path,
     notes: &Path,
-    rng: &mut (dyn CryptoRng + Send),
+    rng: &SharedRng,
     progress: &mut (dyn FnMut(u64, u64) + Send),
 ) -> Result<u64, UploadError> {
-    let file = File::open(database)?;
-    let mut chunker = Chunker::new(keys);
-    let index = Index::of(&file, notes, &chunker).await?;
-    let mut sender = Sender {
-        server,
-        keys,
-        // It names no snapshot: only what is wrong with a chunk is told by it.
-        snapshot: SnapshotId([0; 16]),
+    let (file, index) = read(database, notes, keys).await?;
+    let sealing = Sealing {
         file,
-        index,
-        chunker: &mut chunker,
+        keys: Arc::clone(keys),
+        rng: rng.clone(),
         moving: true,
-        sent: 0,
-        sent_bytes: 0,
+        pace: Pace::Background,
     };
-    sender.look(rng).await?;
-    sender.send(rng, progress).await?;
+    // It names no snapshot: only what is wrong with a chunk is told by it.
+    let mut sender = Sender::new(server, sealing, SnapshotId([0; 16]), index);
+    sender.look().await?;
+    sender.send(progress).await?;
     Ok(sender.sent_bytes)
 }
 
@@ -145,36 +149,28 @@ pub async fn read_ahead(
 /// chunks were sent, of how many that have to be.
 pub async fn upload(
     server: &impl ChunkServer,
-    keys: &Keys,
+    keys: &Arc<Keys>,
     plan: &Plan<'_>,
-    rng: &mut (dyn CryptoRng + Send),
+    rng: &SharedRng,
     progress: &mut (dyn FnMut(u64, u64) + Send),
 ) -> Result<Uploaded, UploadError> {
-    let file = File::open(plan.database)?;
-    let mut chunker = Chunker::new(keys);
-    let index = Index::of(&file, plan.notes, &chunker).await?;
-    let commit = sealed_commit(plan, &index, keys, rng)?;
-
-    let mut sender = Sender {
-        server,
-        keys,
-        snapshot: plan.snapshot,
+    let (file, index) = read(plan.database, plan.notes, keys).await?;
+    let commit = sealed_commit(plan, &index, keys, &mut rng.clone())?;
+    let sealing = Sealing {
         file,
-        index,
-        chunker: &mut chunker,
+        keys: Arc::clone(keys),
+        rng: rng.clone(),
         moving: false,
-        sent: 0,
-        sent_bytes: 0,
+        pace: plan.pace,
     };
-    let info = match sender.round(&[], &commit, rng, progress).await {
+    let mut sender = Sender::new(server, sealing, plan.snapshot, index);
+    let info = match sender.round(&[], &commit, progress).await {
         // Something went between a question and the commit: once more, then it is an error.
-        Err(UploadError::Unproved(FetchError::Missing(_))) => {
-            sender.round(&[], &commit, rng, progress).await?
-        }
+        Err(UploadError::Unproved(FetchError::Missing(_))) => sender.round(&[], &commit, progress).await?,
         Err(UploadError::Remote(RemoteError::Refused { problem, .. }))
             if matches!(problem.code, ProblemCode::ChunksMissing | ProblemCode::NotFound) =>
         {
-            sender.round(&problem.missing, &commit, rng, progress).await?
+            sender.round(&problem.missing, &commit, progress).await?
         }
         done => done?,
     };
@@ -191,6 +187,20 @@ pub async fn upload(
         sent,
         sent_bytes,
     })
+}
+
+/// The file, and the ids of its chunks.
+async fn read(database: &Path, notes: &Path, keys: &Arc<Keys>) -> Result<(Arc<File>, Index), UploadError> {
+    let (file, notes, keys) = (
+        Arc::new(File::open(database)?),
+        notes.to_owned(),
+        Arc::clone(keys),
+    );
+    Ok(blocking(move || {
+        let index = Index::of(&file, &notes, &Chunker::new(&keys))?;
+        Ok::<_, ScratchError>((file, index))
+    })
+    .await?)
 }
 
 fn sealed_commit(
@@ -215,42 +225,48 @@ fn sealed_commit(
     Ok(commit::write(plan.notes, &sealed, parent, index)?)
 }
 
-struct Sender<'a, 'k, S> {
+struct Sender<'a, S> {
     server: &'a S,
-    keys: &'k Keys,
-    snapshot: SnapshotId,
-    file: File,
+    sealing: Sealing,
+    opener: Opener,
     index: Index,
-    chunker: &'a mut Chunker<'k>,
-    /// Somebody may be writing to the file.
-    moving: bool,
     sent: u64,
     sent_bytes: u64,
 }
 
-impl<S: ChunkServer> Sender<'_, '_, S> {
+impl<'a, S: ChunkServer> Sender<'a, S> {
+    fn new(server: &'a S, sealing: Sealing, snapshot: SnapshotId, index: Index) -> Self {
+        Self {
+            server,
+            opener: Opener::new(&sealing.keys, snapshot, index.database_len),
+            sealing,
+            index,
+            sent: 0,
+            sent_bytes: 0,
+        }
+    }
+
     /// Sends what is missing, and `named` in any case, proves it and a sample of the rest, and commits.
     async fn round(
         &mut self,
         named: &[ChunkId],
         commit: &BodyFile,
-        rng: &mut (dyn CryptoRng + Send),
         progress: &mut (dyn FnMut(u64, u64) + Send),
     ) -> Result<SnapshotInfo, UploadError> {
         self.index.none_missing()?;
         for id in named {
             if self.index.piece(*id)?.is_some() {
-                self.index.note_missing(*id, rng)?;
+                self.index.note_missing(*id)?;
             }
         }
-        let held = self.look(rng).await?;
-        self.send(rng, progress).await?;
-        self.prove(&held).await?;
+        let held = self.look().await?;
+        self.send(progress).await?;
+        prove(self.server, &self.opener, &held).await?;
         Ok(self.server.commit_snapshot(commit).await?)
     }
 
     /// Notes what the server lacks. Returns some of what it has held for a while.
-    async fn look(&mut self, rng: &mut (dyn CryptoRng + Send)) -> Result<Vec<Piece>, UploadError> {
+    async fn look(&mut self) -> Result<Vec<Piece>, UploadError> {
         let mut sample = Sample::default();
         let mut page = self.index.pieces(None, LOCATE_MAX)?;
         while let Some(last) = page.last().map(|piece| piece.id) {
@@ -258,8 +274,8 @@ impl<S: ChunkServer> Sender<'_, '_, S> {
             let places = self.server.locate(&ids).await?;
             for (piece, place) in page.iter().zip(places) {
                 match place {
-                    None => self.index.note_missing(piece.id, rng)?,
-                    Some(_) => sample.take(*piece, rng),
+                    None => self.index.note_missing(piece.id)?,
+                    Some(_) => sample.take(*piece, &mut self.sealing.rng),
                 }
             }
             page = self.index.pieces(Some(last), LOCATE_MAX)?;
@@ -267,67 +283,71 @@ impl<S: ChunkServer> Sender<'_, '_, S> {
         Ok(sample.pieces)
     }
 
-    /// Sends what is missing, in random order, and fetches each pack again.
-    async fn send(
-        &mut self,
-        rng: &mut (dyn CryptoRng + Send),
-        progress: &mut (dyn FnMut(u64, u64) + Send),
-    ) -> Result<(), UploadError> {
+    /// Sends what is missing, and fetches each pack again.
+    async fn send(&mut self, progress: &mut (dyn FnMut(u64, u64) + Send)) -> Result<(), UploadError> {
         let total = self.index.missing_count()?;
-        let mut done = 0;
-        let mut pack = Vec::new();
-        let mut builder = PackBuilder::default();
-        let mut buffer = Vec::new();
-        let mut page = self.index.missing(0, PAGE)?;
         progress(0, total);
-        while let Some(last) = page.last().map(|(place, _)| *place) {
-            for (_, piece) in page {
-                let plaintext = self.index.read(&self.file, &piece, &mut buffer)?;
-                // Committed under the first reading's id, other content would be a snapshot that cannot be opened.
-                if self.chunker.id(piece.kind(), plaintext) != piece.id {
-                    if self.moving {
-                        continue;
-                    }
-                    return Err(UploadError::Changed);
-                }
-                let sealed = self.chunker.seal(piece.kind(), piece.id, plaintext, rng);
-                builder.push(piece.id, &sealed);
-                pack.push(piece);
-                done += 1;
-                if builder.len() >= PACK_TARGET {
-                    self.put(std::mem::take(&mut builder), &pack).await?;
-                    pack.clear();
-                    progress(done, total);
-                }
-                // The thread may be shared with the one thing that must not wait: an append.
-                tokio::task::yield_now().await;
+        let (fill, packs) = mpsc::channel(1);
+        let carrier = Carrier {
+            server: self.server,
+            opener: &self.opener,
+            packs: packs.into(),
+            told: Told {
+                sent: &mut self.sent,
+                sent_bytes: &mut self.sent_bytes,
+                done: 0,
+                total,
+                progress,
             }
-            page = self.index.missing(last.saturating_add(1), PAGE)?;
-        }
-        if !pack.is_empty() {
-            self.put(builder, &pack).await?;
-        }
+            .into(),
+        };
+        // What is wrong with the filling ends the carrying too, and the other way round.
+        tokio::try_join!(
+            self.sealing.fill(&mut self.index, fill),
+            carrier.carry(),
+            carrier.carry(),
+        )?;
+        drop(carrier);
         progress(total, total);
         Ok(())
     }
+}
 
-    async fn put(&mut self, builder: PackBuilder, pieces: &[Piece]) -> Result<(), UploadError> {
-        let (id, bytes) = builder.finish();
-        self.sent += pieces.len() as u64;
-        self.sent_bytes += bytes.len() as u64;
-        self.server.put_pack(id, Bytes::from(bytes)).await?;
-        self.prove(pieces).await
-    }
+/// Takes packs to the server, and fetches each again.
+struct Carrier<'a, S> {
+    server: &'a S,
+    opener: &'a Opener,
+    packs: tokio::sync::Mutex<mpsc::Receiver<Filled>>,
+    told: Mutex<Told<'a>>,
+}
 
-    async fn prove(&mut self, pieces: &[Piece]) -> Result<(), UploadError> {
-        Ok(prove(
-            self.server,
-            self.keys,
-            self.snapshot,
-            self.index.database_len,
-            pieces,
-        )
-        .await?)
+/// What was sent so far, and who hears of it.
+struct Told<'a> {
+    sent: &'a mut u64,
+    sent_bytes: &'a mut u64,
+    done: u64,
+    total: u64,
+    progress: &'a mut (dyn FnMut(u64, u64) + Send),
+}
+
+impl<S: ChunkServer> Carrier<'_, S> {
+    /// Until none comes any more. Two at once: while one's pack is on the way there, the other's is on the way back.
+    async fn carry(&self) -> Result<(), UploadError> {
+        loop {
+            let Some(filled) = self.packs.lock().await.recv().await else {
+                return Ok(());
+            };
+            let (id, bytes, pieces) = filled.finish().await;
+            let (count, len) = (pieces.len() as u64, bytes.len() as u64);
+            self.server.put_pack(id, bytes).await?;
+            prove(self.server, self.opener, &pieces).await?;
+            let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+            *told.sent += count;
+            *told.sent_bytes += len;
+            told.done += count;
+            let (done, total) = (told.done, told.total);
+            (told.progress)(done, total);
+        }
     }
 }
 

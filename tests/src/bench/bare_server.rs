@@ -2,7 +2,12 @@
 
 use anyhow::{Context, Result};
 use axum::{
-    Router, body::Bytes, extract::DefaultBodyLimit, http::header, routing::post, serve::ListenerExt as _,
+    Router,
+    body::Bytes,
+    extract::DefaultBodyLimit,
+    http::header,
+    routing::{get, post},
+    serve::ListenerExt as _,
 };
 use backstop_protocol::api;
 use std::{
@@ -14,6 +19,9 @@ use std::{
 
 /// The argument that makes this program the server instead.
 pub const ARGUMENT: &str = "bare-server";
+
+/// Where as many bytes as a pack has are had for the asking.
+pub const BYTES: &str = "/bytes";
 
 /// As long as the answer to an append.
 const ANSWER: &str = r#"{"head":{"epoch":1,"seq":1000,"hash":"0000000000000000000000000000000000000000000000000000000000000000"},"roll_up":false}"#;
@@ -61,6 +69,10 @@ impl Drop for BareServer {
 
 /// Serves until standard input ends; says on standard output where.
 pub fn serve() -> Result<()> {
+    // Of bytes that nothing on the way could make less of.
+    let pack: Bytes = (0..api::PACK_TARGET as u64 / 8)
+        .flat_map(|word| word.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes())
+        .collect();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let router = Router::new()
@@ -68,6 +80,7 @@ pub fn serve() -> Result<()> {
                 api::RECORDS,
                 post(async |_: Bytes| ([(header::CONTENT_TYPE, "application/json")], ANSWER)),
             )
+            .route(BYTES, get(move || std::future::ready(pack.clone())))
             .layer(DefaultBodyLimit::disable());
         let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         writeln!(std::io::stdout(), "{}", listener.local_addr()?)?;

@@ -8,7 +8,7 @@
 //! |---|---|
 //! | [`input`] | the batches |
 //! | [`group`] | what is measured together |
-//! | [`hook`], [`bytes`], [`restore`], [`start`], [`roll_up`] | what a node feels |
+//! | [`hook`], [`bytes`], [`restore`], [`start`], [`snapshot`], [`roll_up`] | what a node feels |
 //! | [`throughput`], [`sessions`], [`crowd`] | what a server bears |
 //! | [`load`], [`load_node`] | many nodes that append at once |
 //! | [`large`] | a node with a large database |
@@ -34,6 +34,7 @@ pub mod restore;
 pub mod roll_up;
 pub mod samples;
 pub mod sessions;
+pub mod snapshot;
 pub mod start;
 pub mod throughput;
 
@@ -196,8 +197,16 @@ pub fn measure(
         sessions::measure(effort.idle_sessions, &sizes, &data, &mut report)?;
     }
     if wants(&[Group::RollUp]) {
+        progress("snapshots");
+        snapshot::measure(
+            effort.lengths.large,
+            effort.restores,
+            &bare_server,
+            scratch,
+            &mut report,
+        )?;
         progress("roll-ups");
-        roll_up::measure(effort.lengths, &bare_server, &input, scratch, &mut report)?;
+        roll_up::measure(effort.lengths, effort.restores, &input, scratch, &mut report)?;
     }
     report.machine.load_after = report::load_average()?;
     Ok(report)

@@ -20,6 +20,8 @@ pub enum Unit {
     PerSecond,
     /// A part of something.
     Share,
+    /// Pace of bytes.
+    BytesPerSecond,
 }
 
 impl Unit {
@@ -32,6 +34,7 @@ impl Unit {
             Self::Bytes => format!("{:.1} MiB", value / f64::from(1 << 20)),
             Self::PerSecond => format!("{value:.0}/s"),
             Self::Share => format!("{value:.2}"),
+            Self::BytesPerSecond => format!("{:.0} MiB/s", value / f64::from(1 << 20)),
         }
     }
 }

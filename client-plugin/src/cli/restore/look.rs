@@ -16,12 +16,13 @@ use backstop_protocol::{api::AccountState, id::ServerKey};
 use std::{
     io::{self, Write},
     path::Path,
+    sync::Arc,
 };
 
 /// A node's past, as a session may read it.
 pub(super) struct Past<'a> {
     pub(super) session: &'a Session,
-    pub(super) keys: &'a Keys,
+    pub(super) keys: &'a Arc<Keys>,
     pub(super) server: ServerKey,
     pub(super) state: AccountState,
 }

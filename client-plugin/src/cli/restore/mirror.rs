@@ -19,7 +19,7 @@ use crate::{
     restore::{self, Goal, Request, Restored},
 };
 use anyhow::{Context as _, ensure};
-use std::{io::Write, path::Path};
+use std::{io::Write, path::Path, sync::Arc};
 
 /// Restores the newest state that the mirror holds.
 pub(super) async fn restore(
@@ -57,7 +57,7 @@ pub(super) async fn restore(
     let place = Place::look(node.clone(), &candidate, config.node, &server.url, server.key)?;
     place.make()?;
 
-    let keys = Keys::derive(&candidate.root);
+    let keys = Arc::new(Keys::derive(&candidate.root));
     let database = place.database().to_owned();
     let request = Request {
         keys: &keys,

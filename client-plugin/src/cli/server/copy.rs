@@ -5,7 +5,7 @@ use crate::{
     quorum::{bring, restores},
     remote::Session,
     restore::choose_base,
-    snapshot::{self, Plan, upload},
+    snapshot::{self, Pace, Plan, upload},
 };
 use anyhow::Context as _;
 use backstop_protocol::api::AccountState;
@@ -66,9 +66,9 @@ pub(super) async fn copy(
             data_version: manifest.data_version,
             policy: manifest.policy.clone(),
             parent: None,
+            pace: Pace::Full,
         };
-        let mut rng = node.ambient.rng.clone();
-        anyhow::Ok(upload(to, &node.keys, &plan, &mut rng, &mut |_, _| {}).await?)
+        anyhow::Ok(upload(to, &node.keys, &plan, &node.ambient.rng, &mut |_, _| {}).await?)
     };
     let sent = sent.await;
     snapshot::copy::remove(&file)?;

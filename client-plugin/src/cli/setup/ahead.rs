@@ -94,7 +94,6 @@ fn sent(node: &Node, door: &ServerDoor, out: &mut dyn Write) -> Result<Option<u6
             tell_room(out, &door.server.url, needed, quota)?;
         }
         let server = Patient::new(&session, Patient::<()>::PAUSES);
-        let mut rng = node.ambient.rng.clone();
         let mut progress = |done, total| bars.ahead(done, total);
         let notes = work.join("ahead");
         let bytes = read_ahead(
@@ -102,7 +101,7 @@ fn sent(node: &Node, door: &ServerDoor, out: &mut dyn Write) -> Result<Option<u6
             &node.keys,
             &node.database(),
             &notes,
-            &mut rng,
+            &node.ambient.rng,
             &mut progress,
         )
         .await?;

@@ -10,7 +10,7 @@ use crate::{
     remote::{RemoteError, Session},
     restore::Patient,
     shadow::{self, Frozen, Shadow, ShadowError},
-    snapshot::{KnownChunks, Plan, UploadError, Uploaded, upload},
+    snapshot::{KnownChunks, Pace, Plan, UploadError, Uploaded, upload},
 };
 use backstop_protocol::id::SnapshotId;
 use std::{path::Path, sync::atomic::Ordering, time::Duration};
@@ -142,10 +142,17 @@ impl Worker {
             data_version,
             policy: frozen.position().policy().map(<[u8]>::to_vec),
             parent: known,
+            pace: Pace::Background,
         };
         let server = Patient::new(session, Patient::<Session>::PAUSES);
-        let mut rng = self.node.ambient.rng.clone();
-        upload(&server, &self.node.keys, &plan, &mut rng, &mut |_, _| {}).await
+        upload(
+            &server,
+            &self.node.keys,
+            &plan,
+            &self.node.ambient.rng,
+            &mut |_, _| {},
+        )
+        .await
     }
 }
 

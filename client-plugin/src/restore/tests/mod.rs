@@ -7,10 +7,11 @@ use super::*;
 use crate::{
     fixtures,
     keys::Root,
+    random::SharedRng,
     record::{Batch, Content, Gap, OpenError, Place, PolicyServer, Require, Sealer},
     replay::{Durability, Replay, ReplayError, companions, compare},
     snapshot::{
-        self, Plan,
+        self, Pace, Plan,
         testing::{FakeServer, TestRng},
     },
 };
@@ -36,9 +37,9 @@ impl Clock for StoppedClock {
 pub(crate) struct World {
     pub(crate) dir: tempfile::TempDir,
     pub(crate) server: FakeServer,
-    pub(crate) keys: Keys,
+    pub(crate) keys: Arc<Keys>,
     pub(crate) sealer: Sealer,
-    rng: TestRng,
+    rng: SharedRng,
     pub(crate) head: Head,
     epoch: u64,
     pub(crate) live: Replay,
@@ -47,13 +48,13 @@ pub(crate) struct World {
 impl World {
     pub(crate) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let keys = Keys::derive(&Root::from_bytes([1; 32]));
+        let keys = Arc::new(Keys::derive(&Root::from_bytes([1; 32])));
         fs::create_dir(dir.path().join("to")).unwrap();
         let world = Self {
             live: Replay::open(&dir.path().join("live"), Durability::Off).unwrap(),
             sealer: Sealer::new(&keys.record),
             server: FakeServer::default(),
-            rng: TestRng::new(3),
+            rng: SharedRng::new(TestRng::new(3)),
             head: Head::EMPTY,
             epoch: 1,
             keys,
@@ -148,6 +149,7 @@ impl World {
             data_version: self.live.data_version().unwrap(),
             policy: None,
             parent: None,
+            pace: Pace::Full,
         }
     }
 
@@ -156,7 +158,7 @@ impl World {
             &self.server,
             &self.keys,
             plan,
-            &mut self.rng,
+            &self.rng,
             &mut |_, _| {},
         ))
         .unwrap();
@@ -191,7 +193,7 @@ impl World {
 
     fn restore_with(
         &self,
-        keys: &Keys,
+        keys: &Arc<Keys>,
         progress: &mut (dyn FnMut(Progress) + Send),
     ) -> Result<Restored, RestoreError> {
         let target = self.target();

@@ -109,6 +109,33 @@ fn a_restore_that_is_dropped_leaves_nothing() {
 }
 
 #[test]
+fn a_restore_that_is_cut_again_and_again_comes_through_and_fetches_no_data_twice() {
+    let mut world = World::busy();
+    world.snapshot(1);
+    world.sealer.restart();
+    world.pay();
+    world.server.held().fetched = 0;
+    world.comes_back();
+    let whole = std::mem::take(&mut world.server.held().fetched);
+
+    let mut fetched = Vec::new();
+    for answers in 0.. {
+        world.server.held().answers = Some(answers);
+        let restored = world.restore();
+        fetched.push(std::mem::take(&mut world.server.held().fetched));
+        match restored {
+            Ok(_) => break,
+            Err(error) => assert!(error.is_cut(), "{error}"),
+        }
+    }
+    let all = fetched.iter().position(|bytes| *bytes == whole).unwrap();
+    assert!(fetched[all + 1] < whole, "{fetched:?}");
+    let conn = Connection::open(world.target()).unwrap();
+    assert_eq!(compare::difference(world.live.database(), &conn).unwrap(), None);
+    assert_eq!(world.left(), 1, "the database alone");
+}
+
+#[test]
 fn a_directory_that_is_not_there_is_an_error_that_names_it() {
     let world = World::busy();
     fs::remove_dir(world.dir.path().join("to")).unwrap();

@@ -66,7 +66,7 @@ fn a_record_that_was_changed_left_out_doubled_or_moved_is_refused() {
 #[test]
 fn a_record_of_another_node_or_another_history_is_refused() {
     let world = World::busy();
-    let other = Keys::derive(&Root::from_bytes([9; 32]));
+    let other = Arc::new(Keys::derive(&Root::from_bytes([9; 32])));
     let error = world.restore_with(&other, &mut |_| {}).unwrap_err();
     assert!(
         matches!(
