@@ -145,10 +145,7 @@ impl Server {
         data.started();
         let (listener, local_addr) = listen(config.listen, "--listen").await?;
         warn_of_shown_metrics(&config);
-        let metrics_listener = match config.metrics {
-            Some(address) => Some(listen(address, "--metrics").await?),
-            None => None,
-        };
+        let metrics_listener = listen_for_operators(config.metrics).await?;
         let passes = Passes::new(&identity, store.id(), config.web_admin, rng);
         let sessions = Sessions::new(identity, store.id());
         let (housekeeping, wake) = Housekeeping::new();
@@ -169,8 +166,9 @@ impl Server {
             wake,
             Alarms::new(webhooks.clone(), metrics.tenants().clone()),
         );
+        let scrubber = Scrubber::new(store.clone(), packs.clone(), clock.clone(), config.scrub_rate);
         let schedule = (!config.scrub_every.is_zero()).then(|| Schedule {
-            scrubber: Scrubber::new(store.clone(), packs.clone(), clock.clone(), config.scrub_rate),
+            scrubber,
             clock: clock.clone(),
             every: config.scrub_every,
             metrics: metrics.scrubs().clone(),
@@ -308,6 +306,16 @@ impl Server {
         // What was told is kept before the store closes.
         drop(tokio::time::timeout(self.drain, self.post.close()).await);
         self.app.store.close().await;
+    }
+}
+
+/// Where an operator's machines look, if anywhere.
+async fn listen_for_operators(
+    address: Option<SocketAddr>,
+) -> Result<Option<(TcpListener, SocketAddr)>, ServerError> {
+    match address {
+        Some(address) => listen(address, "--metrics").await.map(Some),
+        None => Ok(None),
     }
 }
 

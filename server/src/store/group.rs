@@ -92,13 +92,13 @@ impl<'a> Group<'a> {
         let Some(account) = self.accounts.get_mut(&append.account) else {
             return Ok(Err(Refusal::NotFound));
         };
-        let replaces = matches!(account.place(append), Ok(Placement::Replaces));
+        let is_rival = matches!(account.place(append), Ok(Placement::Replaces));
         // The log in the database must be the one against which this one is judged.
         if !self.waiting.is_empty() {
             log.write(&self.waiting).await?;
             self.waiting.clear();
         }
-        if !replaces {
+        if !is_rival {
             if log.holds(append).await? {
                 return Ok(Ok(()));
             }

@@ -127,14 +127,14 @@ impl Backup {
             }
             None => html! { "none yet; the node compares at a start, once a day at most" },
         };
-        let snapshot = match state.snapshot {
-            Some(snapshot) => html! { (size(snapshot.bytes)) ", " (when(snapshot.committed_at, now)) },
-            None => html! { "none yet: the log goes back to the beginning" },
-        };
-        let files = match state.files {
-            Some(files) => html! { (size(files.bytes)) ", " (when(files.received_at, now)) },
-            None => html! { "none" },
-        };
+        let snapshot = state.snapshot.as_ref().map_or_else(
+            || html! { "none yet: the log goes back to the beginning" },
+            |snapshot| html! { (size(snapshot.bytes)) ", " (when(snapshot.committed_at, now)) },
+        );
+        let files = state.files.as_ref().map_or_else(
+            || html! { "none" },
+            |files| html! { (size(files.bytes)) ", " (when(files.received_at, now)) },
+        );
         let writer = state.writer_seen_at.map_or_else(never, |at| when(at, now));
         html! {
             (fact("Last change", &state.head_received_at.map_or_else(never, |at| when(at, now))))

@@ -168,12 +168,10 @@ impl Row {
             shorts.join(", ")
         };
         let grade = self.grade();
-        let last = match account.head_received_at {
-            Some(at) => {
-                html! { time datetime=(Date::of(at).iso()) title=(Date::of(at).minute()) { (distance(at, now)) " ago" } }
-            }
-            None => html! { "never" },
-        };
+        let last = account.head_received_at.map_or_else(
+            || html! { "never" },
+            |at| html! { time datetime=(Date::of(at).iso()) title=(Date::of(at).minute()) { (distance(at, now)) " ago" } },
+        );
         vec![
             html! { code.id title=(node) { (node) } },
             html! { (account.network.as_str()) },
