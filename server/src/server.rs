@@ -167,12 +167,7 @@ impl Server {
             Alarms::new(webhooks.clone(), metrics.tenants().clone()),
         );
         let scrubber = Scrubber::new(store.clone(), packs.clone(), clock.clone(), config.scrub_rate);
-        let schedule = (!config.scrub_every.is_zero()).then(|| Schedule {
-            scrubber,
-            clock: clock.clone(),
-            every: config.scrub_every,
-            metrics: metrics.scrubs().clone(),
-        });
+        let schedule = schedule(scrubber, clock.clone(), config.scrub_every, &metrics);
         let (stopping, stopped) = watch::channel(false);
         let app = Arc::new(App {
             housekeeping,
@@ -307,6 +302,21 @@ impl Server {
         drop(tokio::time::timeout(self.drain, self.post.close()).await);
         self.app.store.close().await;
     }
+}
+
+/// What reads everything again from time to time, where that is wished.
+fn schedule(
+    scrubber: Scrubber,
+    clock: Arc<dyn Clock>,
+    every: Duration,
+    metrics: &Metrics,
+) -> Option<Schedule> {
+    (!every.is_zero()).then(|| Schedule {
+        scrubber,
+        clock,
+        every,
+        metrics: metrics.scrubs().clone(),
+    })
 }
 
 /// Where an operator's machines look, if anywhere.

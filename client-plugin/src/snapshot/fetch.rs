@@ -238,7 +238,7 @@ impl<S: ChunkServer> Fetcher<'_, S> {
             scratch: &mut self.scratch,
             kind,
             pack: None,
-            runs: VecDeque::new(),
+            waiting: VecDeque::new(),
             tell,
         });
         let lock = || runs.lock().unwrap_or_else(PoisonError::into_inner);
@@ -251,7 +251,7 @@ impl<S: ChunkServer> Fetcher<'_, S> {
                 let bytes = run.get(server).await?;
                 let kept = Kept::to(target);
                 let (run, kept) = opener.open(run, bytes, kept).await?;
-                lock().done(&run, kept)?;
+                lock().done(&run, &kept)?;
             }
         };
         // Three requests at once: one is on its way, one is opened, and one may wait for the disk.
@@ -301,26 +301,26 @@ impl<S: ChunkServer> Fetcher<'_, S> {
 struct Runs<'a> {
     scratch: &'a mut Scratch,
     kind: ChunkKind,
-    /// The pack that `runs` are of.
+    /// The pack that those are of that wait.
     pack: Option<PackId>,
-    runs: VecDeque<Run>,
+    waiting: VecDeque<Run>,
     tell: &'a mut (dyn FnMut(u64) + Send),
 }
 
 impl Runs<'_> {
     fn next(&mut self) -> Result<Option<Run>, FetchError> {
-        while self.runs.is_empty() {
+        while self.waiting.is_empty() {
             let Some(pack) = self.pack_after()? else {
                 return Ok(None);
             };
             self.pack = Some(pack);
-            self.runs = Run::all(pack, self.located_in(pack)?);
+            self.waiting = Run::all(pack, self.located_in(pack)?);
         }
-        Ok(self.runs.pop_front())
+        Ok(self.waiting.pop_front())
     }
 
     /// What came of a run is not wanted any more.
-    fn done(&mut self, run: &Run, kept: Kept) -> Result<(), FetchError> {
+    fn done(&mut self, run: &Run, kept: &Kept) -> Result<(), FetchError> {
         for (at, list) in &kept.lists {
             want_listed(self.scratch, *at, list)?;
         }

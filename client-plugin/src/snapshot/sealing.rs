@@ -13,7 +13,7 @@ use backstop_protocol::{
 };
 use bytes::Bytes;
 use std::{collections::VecDeque, fs::File, sync::Arc, thread::available_parallelism};
-use tokio::{sync::mpsc, task::JoinHandle};
+use tokio::task::JoinHandle;
 
 /// How many pieces are sealed in one go.
 const PAGE: usize = 64;
@@ -34,6 +34,14 @@ impl Pace {
         match self {
             Self::Full => available_parallelism().map_or(1, usize::from).min(THREADS),
             Self::Background => 1,
+        }
+    }
+
+    /// How many packs there are at once: one is filled, the others are on their way to the server and back. Memory holds so many.
+    pub(super) fn packs(self) -> usize {
+        match self {
+            Self::Full => 3,
+            Self::Background => 2,
         }
     }
 }
@@ -80,54 +88,73 @@ struct Wanted {
 
 type Sealed = Vec<(Piece, Vec<u8>)>;
 
-impl Sealing {
-    /// Fills packs with what `index` notes as missing, in the order of its ids, which tells nothing about the file and puts what the
-    /// server sorts by id side by side. Ends early where nobody takes them any more.
-    pub(super) async fn fill(
-        &self,
-        index: &mut Index,
-        packs: mpsc::Sender<Filled>,
-    ) -> Result<(), UploadError> {
-        let mut at_work = VecDeque::<JoinHandle<_>>::new();
-        let mut after = None;
-        let mut filled = Filled::empty();
-        loop {
-            while at_work.len() < self.pace.threads()
-                && let Some(page) = wanted(index, &mut after)?
-            {
-                let (sealing, database_len) = (self.clone(), index.database_len);
-                at_work.push_back(tokio::task::spawn_blocking(move || {
-                    sealing.seal(page, database_len)
-                }));
-            }
-            let Some(sealed) = at_work.pop_front() else { break };
-            let sealed: Result<Sealed, UploadError> = match sealed.await {
-                Ok(sealed) => sealed,
-                Err(error) => std::panic::resume_unwind(error.into_panic()),
-            };
-            for (piece, sealed) in sealed? {
-                filled.builder.push(piece.id, &sealed);
-                filled.pieces.push(piece);
-                if filled.builder.len() >= PACK_TARGET {
-                    let full = std::mem::replace(&mut filled, Filled::empty());
-                    if packs.send(full).await.is_err() {
-                        return Ok(());
-                    }
-                }
-            }
+/// Fills packs with what an index notes as missing, in the order of its ids, which tells nothing about the file and puts what the
+/// server sorts by id side by side.
+pub(super) struct Filling<'a> {
+    sealing: &'a Sealing,
+    index: &'a mut Index,
+    /// The last piece that was given to a thread.
+    after: Option<ChunkId>,
+    /// Pages on their threads, in order.
+    at_work: VecDeque<JoinHandle<Result<Sealed, UploadError>>>,
+    /// Of the last page what went beyond the last pack.
+    left: std::vec::IntoIter<(Piece, Vec<u8>)>,
+}
+
+impl<'a> Filling<'a> {
+    pub(super) fn new(sealing: &'a Sealing, index: &'a mut Index) -> Self {
+        Self {
+            sealing,
+            index,
+            after: None,
+            at_work: VecDeque::new(),
+            left: Vec::new().into_iter(),
         }
-        if !filled.pieces.is_empty() {
-            // Where nobody takes it, he knows why.
-            let _ = packs.send(filled).await;
-        }
-        Ok(())
     }
 
-    fn seal(mut self, page: Vec<Wanted>, database_len: u64) -> Result<Sealed, UploadError> {
+    /// The next pack; `None` where nothing is left.
+    pub(super) async fn next(&mut self) -> Result<Option<Filled>, UploadError> {
+        let mut filled = Filled::empty();
+        while filled.builder.len() < PACK_TARGET {
+            match self.left.next() {
+                Some((piece, sealed)) => {
+                    filled.builder.push(piece.id, &sealed);
+                    filled.pieces.push(piece);
+                }
+                None => match self.page().await? {
+                    Some(sealed) => self.left = sealed.into_iter(),
+                    None => break,
+                },
+            }
+        }
+        Ok((!filled.pieces.is_empty()).then_some(filled))
+    }
+
+    /// The next page, sealed; those after it are begun.
+    async fn page(&mut self) -> Result<Option<Sealed>, UploadError> {
+        while self.at_work.len() < self.sealing.pace.threads()
+            && let Some(page) = wanted(self.index, &mut self.after)?
+        {
+            let (sealing, database_len) = (self.sealing.clone(), self.index.database_len);
+            let sealed = tokio::task::spawn_blocking(move || sealing.seal(&page, database_len));
+            self.at_work.push_back(sealed);
+        }
+        match self.at_work.pop_front() {
+            None => Ok(None),
+            Some(sealed) => match sealed.await {
+                Ok(sealed) => sealed.map(Some),
+                Err(error) => std::panic::resume_unwind(error.into_panic()),
+            },
+        }
+    }
+}
+
+impl Sealing {
+    fn seal(mut self, page: &[Wanted], database_len: u64) -> Result<Sealed, UploadError> {
         let mut chunker = Chunker::new(&self.keys);
         let mut buffer = vec![0; CHUNK_LEN];
         let mut sealed = Vec::with_capacity(page.len());
-        for Wanted { piece, list } in &page {
+        for Wanted { piece, list } in page {
             let plaintext = if piece.is_list {
                 list.as_slice()
             } else {
@@ -151,12 +178,12 @@ impl Sealing {
 
 /// The next of what the server lacks; `after` goes on.
 fn wanted(index: &Index, after: &mut Option<ChunkId>) -> Result<Option<Vec<Wanted>>, UploadError> {
-    let pieces = index.missing(*after, PAGE)?;
-    let Some(last) = pieces.last() else {
+    let missing = index.missing(*after, PAGE)?;
+    let Some(newest) = missing.last() else {
         return Ok(None);
     };
-    *after = Some(last.id);
-    let wanted = pieces.into_iter().map(|piece| {
+    *after = Some(newest.id);
+    let wanted = missing.into_iter().map(|piece| {
         let list = if piece.is_list {
             index.list(piece.at)?
         } else {

@@ -15,7 +15,7 @@ use super::{
     manifest::{Base, Manifest},
     prove::prove,
     scratch::ScratchError,
-    sealing::{Filled, Pace, Sealing},
+    sealing::{Filling, Pace, Sealing},
     server::ChunkServer,
 };
 use crate::{
@@ -38,7 +38,6 @@ use std::{
     path::Path,
     sync::{Arc, Mutex, PoisonError},
 };
-use tokio::sync::mpsc;
 
 /// How many chunks are fetched again that the server had before.
 const SAMPLE: usize = 64;
@@ -287,11 +286,10 @@ impl<'a, S: ChunkServer> Sender<'a, S> {
     async fn send(&mut self, progress: &mut (dyn FnMut(u64, u64) + Send)) -> Result<(), UploadError> {
         let total = self.index.missing_count()?;
         progress(0, total);
-        let (fill, packs) = mpsc::channel(1);
         let carrier = Carrier {
             server: self.server,
             opener: &self.opener,
-            packs: packs.into(),
+            filling: Filling::new(&self.sealing, &mut self.index).into(),
             told: Told {
                 sent: &mut self.sent,
                 sent_bytes: &mut self.sent_bytes,
@@ -301,23 +299,24 @@ impl<'a, S: ChunkServer> Sender<'a, S> {
             }
             .into(),
         };
-        // What is wrong with the filling ends the carrying too, and the other way round.
-        tokio::try_join!(
-            self.sealing.fill(&mut self.index, fill),
-            carrier.carry(),
-            carrier.carry(),
-        )?;
+        let third = async {
+            if self.sealing.pace.packs() > 2 {
+                carrier.carry().await?;
+            }
+            Ok::<_, UploadError>(())
+        };
+        tokio::try_join!(carrier.carry(), carrier.carry(), third)?;
         drop(carrier);
         progress(total, total);
         Ok(())
     }
 }
 
-/// Takes packs to the server, and fetches each again.
+/// Fills packs, takes them to the server, and fetches each again.
 struct Carrier<'a, S> {
     server: &'a S,
     opener: &'a Opener,
-    packs: tokio::sync::Mutex<mpsc::Receiver<Filled>>,
+    filling: tokio::sync::Mutex<Filling<'a>>,
     told: Mutex<Told<'a>>,
 }
 
@@ -331,12 +330,11 @@ struct Told<'a> {
 }
 
 impl<S: ChunkServer> Carrier<'_, S> {
-    /// Until none comes any more. Two at once: while one's pack is on the way there, the other's is on the way back.
+    /// One pack after another, until nothing is left. Several at once: while one pack is filled, another is on its way.
     async fn carry(&self) -> Result<(), UploadError> {
         loop {
-            let Some(filled) = self.packs.lock().await.recv().await else {
-                return Ok(());
-            };
+            let filled = self.filling.lock().await.next().await?;
+            let Some(filled) = filled else { return Ok(()) };
             let (id, bytes, pieces) = filled.finish().await;
             let (count, len) = (pieces.len() as u64, bytes.len() as u64);
             self.server.put_pack(id, bytes).await?;

@@ -12,18 +12,16 @@ use backstop_protocol::{
 use backstop_server::{AdminToken, Config};
 use std::{
     fs::{self, Permissions},
-    net::{Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     os::unix::fs::PermissionsExt as _,
 };
 
 const TOKEN: &str = "correct horse battery staple";
 
-fn local() -> Option<SocketAddr> {
-    Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))
-}
+const LOCAL: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 fn with_fleet(config: &mut Config) {
-    config.metrics = local();
+    config.metrics = Some(LOCAL);
     config.web_admin = Some(AdminToken::new(TOKEN.as_bytes()).unwrap());
 }
 
@@ -67,7 +65,7 @@ async fn the_fleet_is_shown_beside_the_metrics_to_whoever_has_the_token_and_nowh
 
 #[tokio::test]
 async fn without_a_token_in_the_configuration_there_is_no_fleet() {
-    let server = TestServer::start_with(|config| config.metrics = local()).await;
+    let server = TestServer::start_with(|config| config.metrics = Some(LOCAL)).await;
     for path in ["/fleet", "/fleet-login", "/style.css"] {
         assert_eq!(plain_get(server.metrics.unwrap(), path).await.0, 404);
     }
@@ -109,7 +107,7 @@ async fn the_operators_visit_ends_like_an_owners_and_with_the_token() {
     let browser = operator(&server).await;
     let server = server
         .restart_with(|config| {
-            config.metrics = local();
+            config.metrics = Some(LOCAL);
             config.web_admin = Some(AdminToken::new(b"another horse battery staple").unwrap());
         })
         .await;

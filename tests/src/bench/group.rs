@@ -21,13 +21,15 @@ pub enum Group {
     Sessions,
     /// Many nodes in the store.
     Crowd,
-    /// Snapshots and roll-ups.
+    /// First snapshots, and restores of them.
+    Snapshot,
+    /// Roll-ups.
     RollUp,
 }
 
 impl Group {
     /// All of them, with the names by which a person asks for one.
-    pub const NAMES: [(&'static str, Self); 9] = [
+    pub const NAMES: [(&'static str, Self); 10] = [
         ("start", Self::Start),
         ("hook", Self::Hook),
         ("bytes", Self::Bytes),
@@ -36,6 +38,7 @@ impl Group {
         ("slow", Self::Slow),
         ("sessions", Self::Sessions),
         ("crowd", Self::Crowd),
+        ("snapshot", Self::Snapshot),
         ("roll-up", Self::RollUp),
     ];
 

@@ -196,7 +196,7 @@ pub fn measure(
         let data = scratch.join("idle server");
         sessions::measure(effort.idle_sessions, &sizes, &data, &mut report)?;
     }
-    if wants(&[Group::RollUp]) {
+    if wants(&[Group::Snapshot]) {
         progress("snapshots");
         snapshot::measure(
             effort.lengths.large,
@@ -205,6 +205,8 @@ pub fn measure(
             scratch,
             &mut report,
         )?;
+    }
+    if wants(&[Group::RollUp]) {
         progress("roll-ups");
         roll_up::measure(effort.lengths, effort.restores, &input, scratch, &mut report)?;
     }

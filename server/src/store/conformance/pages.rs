@@ -22,9 +22,9 @@ pub(in crate::store) async fn an_account_is_found_by_its_node_and_network_alone(
     assert_eq!(store.account_of(node, Network::Bitcoin).await.unwrap(), None);
     let nobody = NodeId([2; 33]);
     assert_eq!(store.account_of(nobody, Network::Regtest).await.unwrap(), None);
-    let none = AccountId(session.account.0 + 1);
-    assert_eq!(refusal(store.whole_account(none).await), Refusal::NotFound);
-    assert_eq!(refusal(store.growth(none).await), Refusal::NotFound);
+    let absent = AccountId(session.account.0 + 1);
+    assert_eq!(refusal(store.whole_account(absent).await), Refusal::NotFound);
+    assert_eq!(refusal(store.growth(absent).await), Refusal::NotFound);
 }
 
 pub(in crate::store) async fn whole_accounts_are_listed_page_by_page(store: Arc<dyn Store>) {
@@ -89,10 +89,10 @@ pub(in crate::store) async fn the_growth_of_a_long_log_is_measured_here_and_ther
         (records, log, later(records * 1000))
     );
     // Where it says that the log stood is where it stood, but for a hundredth of the whole.
-    let least = u64::try_from(RECORD_MIN).unwrap();
+    let shortest = u64::try_from(RECORD_MIN).unwrap();
     for point in growth.points.iter().take(growth.points.len() - 1) {
         let before = point.seq - 1;
-        let stood = before * least + before * (before + 1) / 2;
+        let stood = before * shortest + before * (before + 1) / 2;
         assert!(
             point.bytes.abs_diff(stood) <= log / 100,
             "{point:?}, it was {stood}"
