@@ -51,7 +51,7 @@ pub struct Browser {
     driver: Child,
     connection: BufReader<TcpStream>,
     session: String,
-    _profile: TempDir,
+    profile: TempDir,
 }
 
 /// A program that must be there.
@@ -87,9 +87,9 @@ impl Browser {
             driver,
             connection: BufReader::new(stream),
             session: String::new(),
-            _profile: profile,
+            profile,
         };
-        let profile = browser._profile.path().join("profile");
+        let profile = browser.profile.path().join("profile");
         let arguments = [
             "--headless".to_owned(),
             "--no-sandbox".to_owned(),
@@ -107,7 +107,7 @@ impl Browser {
         let wanted = json!({ "capabilities": { "alwaysMatch": { "goog:chromeOptions": chrome } } });
         let answer = browser.call("POST", "/session", &wanted)?;
         let session = answer.get("sessionId").and_then(Value::as_str);
-        browser.session = session.context("no session")?.to_owned();
+        session.context("no session")?.clone_into(&mut browser.session);
         Ok(browser)
     }
 
@@ -239,7 +239,7 @@ impl Browser {
     }
 
     fn is_whole(&mut self) -> Result<bool> {
-        Ok(self.run("return document.readyState")? == Value::from("complete"))
+        Ok(self.run("return document.readyState")?.as_str() == Some("complete"))
     }
 
     /// What a script of the test finds in the page.

@@ -61,12 +61,12 @@ impl Shim {
             compiler.arg("-DCOUNT_ALLOCATIONS");
         }
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/shim.c");
-        let compiled = compiler.arg("-o").arg(&library).arg(source).output();
-        let compiled = compiled.context("there is no C compiler `cc`: install build-essential")?;
+        let output = compiler.arg("-o").arg(&library).arg(source).output();
+        let output = output.context("there is no C compiler `cc`: install build-essential")?;
         ensure!(
-            compiled.status.success(),
+            output.status.success(),
             "{}",
-            String::from_utf8_lossy(&compiled.stderr)
+            String::from_utf8_lossy(&output.stderr)
         );
         let path = own.path().join("control");
         File::create(&path)?.set_len(CONTROL_LEN)?;

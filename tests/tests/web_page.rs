@@ -261,7 +261,7 @@ fn an_owner_sees_the_backup_of_a_running_node() -> Result<()> {
     // A tap on the command selects all of it, and nothing else.
     browser.click("pre")?;
     let selected = browser.run("return getComputedStyle(document.querySelector('pre')).userSelect")?;
-    ensure!(selected == Value::from("all"), "{selected}");
+    ensure!(selected == "all", "{selected}");
     let wrong = sign(&mut browser, &Node::new(72)?.key()?)?;
     browser.type_into("#signature", &wrong)?;
     browser.follow("form button")?;
@@ -384,7 +384,7 @@ fn the_operator_sees_the_fleet_with_those_in_trouble_first() -> Result<()> {
         ensure!(text.contains(shown), "{shown:?} is not on the page:\n{text}");
     }
     let first = browser.run("return document.querySelector('tbody th code').title")?;
-    ensure!(first == Value::from(worst), "{first} comes first");
+    ensure!(first == worst, "{first} comes first");
     inspect(&mut browser, "fleet")?;
     for screen in [DESK, PHONE] {
         browser.show_on(screen)?;

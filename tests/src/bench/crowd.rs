@@ -9,7 +9,7 @@ use super::{
     samples::Samples,
 };
 use anyhow::{Context, Result};
-use std::{path::Path, sync::Arc};
+use std::{fmt::Write as _, path::Path, sync::Arc};
 
 /// Nodes in the store that many others are compared with.
 const FEW: usize = 100;
@@ -90,13 +90,16 @@ fn copies(kind: Kind, count: usize, records: usize) -> String {
         Kind::Postgres => "SET LOCAL session_replication_role = replica;",
     }
     .to_owned();
-    statements += &format!(
+    // Writing to a string cannot fail.
+    let _ = write!(
+        statements,
         "INSERT INTO accounts (node, {COLUMNS})
          WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < {count})
          SELECT {name}, {COLUMNS} FROM accounts, numbers WHERE head_seq = {records};"
     );
     for seq in 1..=records {
-        statements += &format!(
+        let _ = write!(
+        statements,
             "INSERT INTO records (account, seq, epoch, hash, received_at, bytes, sealed)
              SELECT copy.account, seq, records.epoch, hash, received_at, bytes, sealed
              FROM records, accounts AS copy

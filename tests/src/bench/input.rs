@@ -96,9 +96,9 @@ impl Input {
                     seq,
                     prev,
                 };
-                let sealed = sealer.seal(place, &batch.content(opens_run), &mut rng)?;
-                (prev, opens_run) = (sealed.hash, false);
-                sizes.push(sealed.bytes.len());
+                let record = sealer.seal(place, &batch.content(opens_run), &mut rng)?;
+                (prev, opens_run) = (record.hash, false);
+                sizes.push(record.bytes.len());
             }
         }
         Ok(sizes)

@@ -1,4 +1,5 @@
 //! `cargo package-all`: both Debian packages, of the programs as they are built for release.
+#![expect(clippy::print_stdout, reason = "a program that a person looks at")]
 
 use anyhow::{Context as _, Result, ensure};
 use backstop_tests::{binaries, packages};
