@@ -16,7 +16,7 @@ use backstop_tests::{
     wallet::Journal,
 };
 use rusqlite::Connection;
-use serde_json::{Value, json};
+use serde_json::json;
 use std::{
     fs::{self, Permissions},
     io::Write as _,
