@@ -6,7 +6,8 @@
 use super::{
     chunk::{BadChunk, CHUNK_LEN, Chunker, LIST_IDS},
     index::{chunks, read_data},
-    located::{Keep, Located, Opener, Run},
+    kept::Kept,
+    located::{Located, Opener, Run},
     manifest::Manifest,
     scratch::{Scratch, ScratchError},
     server::ChunkServer,
@@ -370,40 +371,5 @@ impl Runs<'_> {
             .statement("SELECT at FROM place WHERE kind = ?1 AND id = ?2 ORDER BY at")?;
         let rows = statement.query_map(params![self.kind as u8, id.0], |row| row.get(0))?;
         Ok(rows.collect::<Result<_, _>>()?)
-    }
-}
-
-/// What became of the chunks of a run.
-struct Kept {
-    /// Where data goes.
-    target: Option<Arc<Target>>,
-    /// Bytes of data written.
-    written: u64,
-    /// Lists, each with its place.
-    lists: Vec<(u32, Vec<u8>)>,
-}
-
-impl Kept {
-    fn to(target: Option<&Arc<Target>>) -> Self {
-        Self {
-            target: target.cloned(),
-            written: 0,
-            lists: Vec::new(),
-        }
-    }
-}
-
-impl Keep for Kept {
-    fn keep(&mut self, chunk: &Located, plaintext: &[u8]) -> io::Result<()> {
-        for at in &chunk.places {
-            match &self.target {
-                Some(target) => {
-                    target.write(plaintext, u64::from(*at) * CHUNK_LEN as u64)?;
-                    self.written += plaintext.len() as u64;
-                }
-                None => self.lists.push((*at, plaintext.to_vec())),
-            }
-        }
-        Ok(())
     }
 }

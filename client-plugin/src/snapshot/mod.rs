@@ -8,6 +8,7 @@ mod commit;
 pub mod copy;
 pub mod fetch;
 pub mod index;
+mod kept;
 mod known;
 mod located;
 pub mod manifest;
