@@ -117,6 +117,7 @@ async fn fetch_into(
 ) -> Result<(), FetchError> {
     let total = manifest.database_len;
     let target = Arc::new(target);
+    let _closing = Closing(Arc::clone(&target));
     let mut fetcher = Fetcher {
         server,
         opener: Opener::new(keys, manifest.snapshot, total),
@@ -139,6 +140,15 @@ async fn fetch_into(
     };
     fetcher.fetch(ChunkKind::Data, Some(&target), &mut tell).await?;
     Ok(blocking(move || target.flush()).await?)
+}
+
+/// Closes the file however the work on it ends.
+struct Closing(Arc<Target>);
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        self.0.close();
+    }
 }
 
 const TABLES: &str = "

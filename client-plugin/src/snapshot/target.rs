@@ -5,19 +5,26 @@ use std::{
     io,
     os::unix::fs::{FileExt as _, OpenOptionsExt as _},
     path::Path,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 /// After how many bytes the system is told to write down what it holds: the disk is at work while the rest is fetched, and the last
 /// flush is short.
 const FLUSH_EVERY: u64 = 64 << 20;
 
-/// A file that several threads write to, each a piece at its place.
+/// A file that several threads write to, each a piece at its place, until it is closed.
+///
+/// A thread whose piece nobody waits for any more, because another request failed, still runs. What it wrote after records were
+/// applied to the file would undo them (I9): so nobody writes to a closed one.
 pub(super) struct Target {
     file: File,
     /// What was in it at first, bytes.
     held: u64,
     unflushed: AtomicU64,
+    open: RwLock<bool>,
 }
 
 impl Target {
@@ -37,6 +44,7 @@ impl Target {
             held: file.metadata()?.len(),
             file,
             unflushed: AtomicU64::new(0),
+            open: RwLock::new(true),
         })
     }
 
@@ -57,6 +65,11 @@ impl Target {
 
     /// Writes a piece to its place.
     pub(super) fn write(&self, piece: &[u8], at: u64) -> io::Result<()> {
+        // Held until the piece is there: whoever closes the file waits for it.
+        let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
+        if !*open {
+            return Err(io::Error::other("the file is closed"));
+        }
         self.file.write_all_at(piece, at)?;
         let len = piece.len() as u64;
         let before = self.unflushed.fetch_add(len, Ordering::Relaxed);
@@ -66,8 +79,30 @@ impl Target {
         Ok(())
     }
 
-    /// Makes all of it last.
+    /// Lets nobody write to it any more.
+    pub(super) fn close(&self) {
+        *self.open.write().unwrap_or_else(PoisonError::into_inner) = false;
+    }
+
+    /// Closes it, and makes all of it last.
     pub(super) fn flush(&self) -> io::Result<()> {
+        self.close();
         self.file.sync_all()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_writes_to_a_file_that_is_closed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("database");
+        let target = Target::create(&path).unwrap();
+        target.write(b"in time", 0).unwrap();
+        target.flush().unwrap();
+        assert!(target.write(b"too late", 0).is_err());
+        assert_eq!(std::fs::read(path).unwrap(), b"in time");
     }
 }
