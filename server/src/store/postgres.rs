@@ -7,6 +7,7 @@
 mod accounts;
 mod alarms;
 mod append;
+mod at_once;
 mod beside;
 mod cells;
 mod chunks;
@@ -15,6 +16,7 @@ mod devices;
 mod files;
 mod gauges;
 mod history;
+mod known;
 mod opening;
 pub mod operator;
 mod packs;

@@ -8,7 +8,7 @@ use crate::store::{
     Account, AccountId, Refusal, SessionRequest, ShownGrant, StoreError, Terms, judge_grant, judge_remembered,
 };
 use backstop_protocol::{api::AccountState, clock::UnixMillis, grant::Grant, id::AccessKey};
-use sqlx::PgConnection;
+use sqlx::{PgConnection, Row as _};
 
 pub(super) async fn open(
     connection: &mut PgConnection,
@@ -111,11 +111,15 @@ pub(super) async fn lock(connection: &mut PgConnection, account: AccountId) -> R
     read(&row.ok_or(Refusal::NotFound)?)
 }
 
-/// Writes what openings and appends change.
-pub(super) async fn write(connection: &mut PgConnection, accounts: &[&Account]) -> Result<(), StoreError> {
-    let statement = query(WRITE);
-    bind(statement, accounts)?.execute(connection).await?;
-    Ok(())
+/// Writes what openings and appends change. Returns the new versions of the rows.
+pub(super) async fn write(
+    connection: &mut PgConnection,
+    accounts: &[&Account],
+) -> Result<Vec<(AccountId, i64)>, StoreError> {
+    let rows = bind(query(WRITE), accounts)?.fetch_all(connection).await?;
+    rows.iter()
+        .map(|row| Ok((AccountId(row.try_get("account")?), row.try_get("version")?)))
+        .collect()
 }
 
 /// The arrays are those of [`bind`].
@@ -132,7 +136,8 @@ const WRITE: &str = "UPDATE accounts SET
     AS new (account, epoch, instance, run, writer_since, writer_seen_at, timeline, head_epoch, head_seq, head_hash,
         head_prev, head_received_at, first_seq, log_bytes, tail_bytes, tail_records, tail_since, snapshot_bytes,
         rhythm_ms)
-    WHERE accounts.account = new.account";
+    WHERE accounts.account = new.account
+    RETURNING accounts.account, accounts.xmin::text::bigint AS version";
 
 /// Binds the accounts, column by column.
 fn bind<'q>(query: Query<'q>, accounts: &[&Account]) -> Result<Query<'q>, StoreError> {

@@ -3,7 +3,8 @@
 
 use super::{
     accounts,
-    cells::{self, account as read, int, length, query},
+    cells::{self, Query, account as read, int, length, query},
+    known::Seen,
     tail,
 };
 use crate::store::{
@@ -21,12 +22,17 @@ pub(super) struct Request {
     pub(super) waits: bool,
 }
 
+/// What became of a group.
+pub(super) struct Done {
+    /// `None` for an append whose account is not there, or at work in another transaction.
+    pub(super) outcomes: Vec<Option<Outcome>>,
+    /// The accounts that were written, once it is committed.
+    pub(super) seen: Vec<Seen>,
+}
+
 /// Judges each append and writes what is good. An error of the database is the whole group's; refusals are each append's
-/// own, and wrote nothing. `None` for one whose account is not there, or at work in another transaction.
-pub(super) async fn group(
-    connection: &mut PgConnection,
-    request: &Request,
-) -> Result<Vec<Option<Outcome>>, StoreError> {
+/// own, and wrote nothing.
+pub(super) async fn group(connection: &mut PgConnection, request: &Request) -> Result<Done, StoreError> {
     let mut group = Group::new(lock(connection, request).await?, &request.terms);
     let mut logs = Logs(connection);
     let here: Vec<bool> = request
@@ -41,14 +47,24 @@ pub(super) async fn group(
         logs.write(&group.waiting).await?;
     }
     let changed = group.changed();
-    if !changed.is_empty() {
-        accounts::write(connection, &changed).await?;
-    }
+    let versions = if changed.is_empty() {
+        Vec::new()
+    } else {
+        accounts::write(connection, &changed).await?
+    };
     let mut outcomes = group.outcomes().into_iter();
-    Ok(here
-        .into_iter()
-        .map(|here| here.then(|| outcomes.next()).flatten())
-        .collect())
+    let mut accounts = group.into_accounts();
+    let seen = versions.into_iter().filter_map(|(id, version)| {
+        let account = accounts.remove(&id)?;
+        Some(Seen { account, version })
+    });
+    Ok(Done {
+        seen: seen.collect(),
+        outcomes: here
+            .into_iter()
+            .map(|here| here.then(|| outcomes.next()).flatten())
+            .collect(),
+    })
 }
 
 /// The group's accounts, each locked until the end. A group waits for no lock: one account that is busy elsewhere, as
@@ -70,33 +86,36 @@ async fn lock(
         .collect()
 }
 
+/// Binds records, column by column.
+pub(super) fn bind_records<'q>(query: Query<'q>, records: &[&Append]) -> Result<Query<'q>, StoreError> {
+    let numbers = |of: &dyn Fn(&Append) -> u64| -> Result<Vec<i64>, StoreError> {
+        records.iter().map(|append| int(of(append))).collect()
+    };
+    let accounts: Vec<i64> = records.iter().map(|append| append.account.0).collect();
+    let hashes: Vec<&[u8]> = records.iter().map(|append| append.hash.0.as_slice()).collect();
+    let lengths = records.iter().map(|append| length(&append.sealed));
+    let sealed: Vec<&[u8]> = records.iter().map(|append| &*append.sealed).collect();
+    Ok(query
+        .bind(accounts)
+        .bind(numbers(&|append| append.header.seq)?)
+        .bind(numbers(&|append| append.header.epoch)?)
+        .bind(hashes)
+        .bind(numbers(&|append| append.now.0)?)
+        .bind(lengths.collect::<Result<Vec<_>, _>>()?)
+        .bind(sealed))
+}
+
 /// The logs, on the connection whose transaction it is.
 struct Logs<'c>(&'c mut PgConnection);
 
 impl Log for Logs<'_> {
     async fn write(&mut self, records: &[&Append]) -> Result<(), StoreError> {
-        let numbers = |of: &dyn Fn(&Append) -> u64| -> Result<Vec<i64>, StoreError> {
-            records.iter().map(|append| int(of(append))).collect()
-        };
-        let blobs = |of: &dyn for<'a> Fn(&'a Append) -> &'a [u8]| -> Vec<Vec<u8>> {
-            records.iter().map(|append| of(append).to_vec()).collect()
-        };
-        let accounts: Vec<i64> = records.iter().map(|append| append.account.0).collect();
-        let lengths = records.iter().map(|append| length(&append.sealed));
-        query(
+        let insert = query(
             "INSERT INTO records (account, seq, epoch, hash, received_at, bytes, sealed)
              SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bytea[], $5::bigint[], $6::bigint[],
                 $7::bytea[])",
-        )
-        .bind(accounts)
-        .bind(numbers(&|append| append.header.seq)?)
-        .bind(numbers(&|append| append.header.epoch)?)
-        .bind(blobs(&|append| &append.hash.0))
-        .bind(numbers(&|append| append.now.0)?)
-        .bind(lengths.collect::<Result<Vec<_>, _>>()?)
-        .bind(blobs(&|append| &append.sealed))
-        .execute(&mut *self.0)
-        .await?;
+        );
+        bind_records(insert, records)?.execute(&mut *self.0).await?;
         Ok(())
     }
 

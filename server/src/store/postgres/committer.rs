@@ -2,12 +2,14 @@
 //! makes the groups, without any timer.
 
 use super::{
-    append::{self, Request},
-    transactions::Database,
+    append::{self, Done, Request},
+    at_once,
+    known::Known,
+    transactions::{Database, Kept},
 };
 use crate::store::{
     Append, GroupSizes, Refusal, StoreError, Terms,
-    group::{GROUP_BYTES, GROUP_MAX, Outcome},
+    group::{GROUP_BYTES, GROUP_MAX},
 };
 use backstop_protocol::api::Appended;
 use std::collections::HashMap;
@@ -36,7 +38,8 @@ pub(super) fn start(
     groups: GroupSizes,
 ) -> JoinHandle<()> {
     let committer = Committer {
-        own,
+        own: own.keep(),
+        known: Known::default(),
         shared,
         terms,
         groups,
@@ -46,7 +49,8 @@ pub(super) fn start(
 }
 
 struct Committer {
-    own: Database,
+    own: Kept,
+    known: Known,
     shared: Database,
     terms: Terms,
     groups: GroupSizes,
@@ -72,6 +76,28 @@ impl Committer {
 
     async fn commit(&mut self, group: Vec<Waiting>) {
         let (appends, answers): (Vec<_>, Vec<_>) = group.into_iter().unzip();
+        let done = at_once::group(&mut self.own, &appends, &self.terms, &mut self.known).await;
+        let Some(outcomes) = done else {
+            return self.read_and_commit(appends, answers).await;
+        };
+        self.groups.committed(outcomes.iter().flatten().count());
+        let (mut left, mut waiting) = (Vec::new(), Vec::new());
+        for ((append, answer), outcome) in appends.into_iter().zip(answers).zip(outcomes) {
+            match outcome {
+                Some(outcome) => reply(answer, outcome.map_err(StoreError::from)),
+                None => {
+                    left.push(append);
+                    waiting.push(answer);
+                }
+            }
+        }
+        if !left.is_empty() {
+            self.read_and_commit(left, waiting).await;
+        }
+    }
+
+    /// Commits a group whose accounts are not known, or not as they were seen.
+    async fn read_and_commit(&mut self, appends: Vec<Append>, answers: Vec<Answer>) {
         let request = Request {
             appends,
             terms: self.terms.clone(),
@@ -85,7 +111,8 @@ impl Committer {
             .await;
         let waiting = request.appends.into_iter().zip(answers);
         match done {
-            Ok(outcomes) => {
+            Ok(Done { outcomes, seen }) => {
+                self.known.left(seen);
                 self.groups.committed(outcomes.iter().flatten().count());
                 let mut busy: HashMap<_, Vec<_>> = HashMap::new();
                 for ((append, answer), outcome) in waiting.zip(outcomes) {
@@ -133,7 +160,7 @@ async fn alone(database: &Database, append: Append, terms: Terms) -> Result<Appe
         terms,
         waits: true,
     };
-    let outcomes: Vec<Option<Outcome>> = database
+    let Done { outcomes, .. } = database
         .attempts(&request, |connection, request| {
             Box::pin(append::group(connection, request))
         })

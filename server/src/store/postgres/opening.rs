@@ -17,7 +17,7 @@ pub(super) static MIGRATIONS: Migrator = sqlx::migrate!("../migrations/postgres"
 /// How long to wait for a connection: a database that starts again is there in seconds.
 const CONNECT_WAIT: Duration = Duration::from_secs(10);
 /// A connection is opened anew after this time, and what I1 rests on is checked again.
-const CONNECTION_LIFE: Duration = Duration::from_mins(15);
+pub(super) const CONNECTION_LIFE: Duration = Duration::from_mins(15);
 /// The name of the lock that migrations are applied under; it goes with the transaction.
 const MIGRATION_LOCK: &str = "SELECT pg_advisory_xact_lock(hashtext('backstop migrations'))";
 

@@ -1,11 +1,14 @@
 //! Transactions: the one way in which the database is talked to, so that nothing rests on the session between two of them
 //! and a pooler may stand in front.
 
-use super::cells::{conflicts, in_the_way};
+use super::{
+    cells::{conflicts, in_the_way},
+    opening::CONNECTION_LIFE,
+};
 use crate::store::StoreError;
 use sqlx::{Connection as _, PgConnection, PgPool, Postgres, pool::PoolConnection};
 use std::{pin::Pin, time::Duration};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 /// How often a transaction is run that others get in the way of.
 const ATTEMPTS: u32 = 8;
@@ -92,6 +95,14 @@ impl Database {
         Ok(self.pool.begin_with(self.write).await?)
     }
 
+    /// The same pool, one of whose connections is kept from one transaction to the next.
+    pub(super) fn keep(&self) -> Kept {
+        Kept {
+            database: self.clone(),
+            connection: None,
+        }
+    }
+
     async fn once<R: Sync, T>(
         &self,
         begin: &'static str,
@@ -105,6 +116,55 @@ impl Database {
         // Nobody knows what it is doing. Its end rolls back what is not committed.
         drop(connection.detach());
         Err(StoreError::Unavailable("the database took too long".to_owned()))
+    }
+}
+
+/// A connection that one task keeps: whoever takes one from the pool and gives it back asks each time whether it is still good,
+/// which is two ways to the database and back.
+pub(super) struct Kept {
+    database: Database,
+    connection: Option<(PoolConnection<Postgres>, Instant)>,
+}
+
+impl Kept {
+    /// Writes on the connection that is kept, once. `None` where that failed for whatever reason, and wrote nothing that anybody was
+    /// told of: [`Self::attempts`] finds out.
+    pub(super) async fn try_once<R: Sync, T>(&mut self, request: &R, job: Job<R, T>) -> Option<T> {
+        let (mut connection, since) = self.take().await?;
+        let write = self.database.write;
+        let done = timeout(LONGEST, transaction(&mut connection, write, request, job)).await;
+        match done {
+            Ok(Ok(done)) => {
+                self.connection = Some((connection, since));
+                Some(done)
+            }
+            Ok(Err(error)) => {
+                tracing::debug!(%error, "a transaction failed; it is tried another way");
+                None
+            }
+            Err(_) => {
+                drop(connection.detach());
+                None
+            }
+        }
+    }
+
+    /// As [`Database::attempts`], on a connection that was found good.
+    pub(super) async fn attempts<R: Sync, T>(
+        &mut self,
+        request: &R,
+        job: Job<R, T>,
+    ) -> Result<T, StoreError> {
+        self.connection = None;
+        self.database.attempts(request, job).await
+    }
+
+    /// The one that is kept, unless its life is over, or another.
+    async fn take(&mut self) -> Option<(PoolConnection<Postgres>, Instant)> {
+        match self.connection.take() {
+            Some(kept) if kept.1.elapsed() < CONNECTION_LIFE => Some(kept),
+            _ => Some((self.database.pool.acquire().await.ok()?, Instant::now())),
+        }
     }
 }
 
