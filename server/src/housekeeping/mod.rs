@@ -22,12 +22,19 @@ use backstop_protocol::{
     id::PackId,
 };
 use std::{collections::HashMap, sync::Arc, time::Duration};
-use tokio::sync::{mpsc, watch};
+use tokio::{
+    sync::{mpsc, watch},
+    time::Instant,
+};
 
 /// Accounts that may wait to be looked at; more are found by the next round.
 const WAITING: usize = 256;
 /// How many accounts are listed at once.
 const PAGE: usize = 256;
+/// How much longer than the work on an account the rest after it is: what housekeeping asks of the store, appends wait for.
+const REST: u32 = 3;
+/// But no longer than this.
+const LONGEST_REST: Duration = Duration::from_secs(1);
 /// How often an account's chunks are searched through where nothing is known to have gone, milliseconds.
 const SEARCH_MS: u64 = 6 * 60 * 60 * 1000;
 
@@ -134,10 +141,12 @@ impl Housekeeper {
             };
             after = *last;
             for account in page {
+                let began = Instant::now();
                 self.look_after(account, stopped).await;
                 if *stopped.borrow() {
                     return;
                 }
+                tokio::time::sleep((began.elapsed() * REST).min(LONGEST_REST)).await;
             }
         }
         self.complaints.remove(&AccountId(i64::MIN));

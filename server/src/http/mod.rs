@@ -83,19 +83,23 @@ pub(crate) fn router(app: Arc<App>, pages: bool) -> Router {
     for call in calls::calls() {
         routes = routes.route(&call.path, call.handler);
     }
+    let traced = from_fn_with_state(app.clone(), trace::requests);
     routes
         .fallback(async || ApiError::NoSuchPath)
         .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
-        .layer(from_fn_with_state(app.clone(), session::recognise))
-        .layer(CatchPanicLayer::custom(refuse_panicked))
-        .layer(from_fn(seal::answers))
+        // All at once: between layers that are added one by one, each request is boxed and each service copied.
+        .layer((
+            traced.clone(),
+            from_fn(seal::answers),
+            CatchPanicLayer::custom(refuse_panicked),
+            from_fn_with_state(app.clone(), session::recognise),
+        ))
         .with_state(app.clone())
         .merge(if pages {
-            web::of_owners(&app)
+            web::of_owners(&app).layer(traced)
         } else {
             Router::new()
         })
-        .layer(from_fn_with_state(app, trace::requests))
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "the layer's signature")]

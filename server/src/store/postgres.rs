@@ -17,6 +17,7 @@ mod files;
 mod gauges;
 mod history;
 mod known;
+mod literal;
 mod opening;
 pub mod operator;
 mod packs;

@@ -9,6 +9,7 @@ mod alarms;
 mod append;
 mod beside;
 mod cells;
+mod checkpoints;
 pub(super) use cells::trouble;
 mod chunks;
 mod devices;
@@ -43,6 +44,7 @@ use backstop_protocol::{
     id::{AccessKey, ChunkId, PackId, SnapshotId},
 };
 pub use beside::{OpenBeside, check_current};
+use checkpoints::Checkpoints;
 pub use opening::OpenError;
 use opening::{check_durable, name};
 use rand_core::CryptoRng;
@@ -70,9 +72,9 @@ const QUEUE: usize = 1024;
 /// Pages that a connection may keep in memory, in KiB, as SQLite writes it: ids are random, and so are the pages that chunks
 /// and their indexes touch.
 const CACHE: &str = "-16384";
-/// Pages of SQLite's own log after which a commit moves them into the file and waits for two flushes more. An append of another
-/// node writes another page of the index, so that the default of 1000 comes after a few hundred appends.
-const WAL_PAGES: &str = "8192";
+/// Pages of SQLite's own log after which a commit moves them into the file and waits for two flushes more: where that was not
+/// done beside the commits (`checkpoints`).
+const WAL_PAGES: &str = "16384";
 /// To how many bytes the log of SQLite's own is cut back once it was longer.
 const WAL_KEPT: &str = "67108864";
 /// Bytes of a database page.
@@ -141,7 +143,15 @@ impl SqliteStore {
             .await?;
         let (jobs, queue) = mpsc::channel(QUEUE);
         let groups = GroupSizes::default();
-        let writer = writer::start(queue, connection, options, terms.clone(), groups.clone())?;
+        let checkpoints = Checkpoints::start(options.clone(), jobs.downgrade())?;
+        let writer = writer::start(
+            queue,
+            connection,
+            options,
+            checkpoints,
+            terms.clone(),
+            groups.clone(),
+        )?;
         Ok(Self {
             id,
             terms,

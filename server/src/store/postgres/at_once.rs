@@ -1,24 +1,20 @@
-//! Appends whose accounts are known, judged before the database is asked: one call writes the records and the accounts that
-//! are still as they were seen, and leaves alone what belongs to others.
+//! Appends whose accounts are known, judged before the database is asked: one statement writes the records and the accounts
+//! that are still as they were seen, and leaves alone what belongs to others.
 
 use super::{
-    append::bind_records,
-    cells::{Query, int, millis, query},
     known::{Known, Seen},
+    literal::{blobs, numbers, times},
     transactions::Kept,
 };
 use crate::store::{
-    Account, AccountId, Append, StoreError, Terms,
+    Account, AccountId, Append, Terms,
     group::{Group, Outcome},
 };
-use backstop_protocol::{clock::UnixMillis, id::RecordHash};
-use sqlx::{PgConnection, Row as _};
+use sqlx::{Row as _, postgres::PgRow};
 use std::collections::HashMap;
 
-/// The arrays are those of [`bind`] and of [`bind_records`].
-const APPEND: &str =
-    "SELECT written, version FROM append_known($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14,
-    $15, $16, $17, $18, $19, $20, $21, $22, $23, $24)";
+/// Records of more bytes are bound, not written out: what is written out is twice as long.
+const BYTES_MAX: usize = 1 << 20;
 
 /// An account as it was seen, and as it is to be.
 pub(super) struct Change<'a> {
@@ -28,7 +24,7 @@ pub(super) struct Change<'a> {
 
 /// Judges the group by what is known of its accounts, and writes what is good. `None` for each append whose account was not
 /// written, and `None` altogether where what is known does not suffice: those are to be judged by what the database
-/// has. So is a group that failed, of which nothing is written.
+/// has. So is a group that failed, of which nobody knows whether it is written (I4).
 pub(super) async fn group(
     connection: &mut Kept,
     appends: &[Append],
@@ -37,22 +33,19 @@ pub(super) async fn group(
 ) -> Option<Vec<Option<Outcome>>> {
     let mut group = ahead(appends, terms, known)?;
     let changed = group.changed();
-    let changed: Vec<_> = changed
+    let changes: Vec<_> = changed
         .iter()
         .filter_map(|new| {
             let seen = known.get(new.id)?;
             Some(Change { seen, new })
         })
         .collect();
-    let written = connection
-        .try_once(&(changed, &group.waiting), |connection, (accounts, records)| {
-            Box::pin(write(connection, accounts, records))
-        })
-        .await;
+    let statement = statement(&changes, &group.waiting);
+    let written = connection.at_once(&statement).await;
     let outcomes = group.outcomes();
     let mut accounts = group.into_accounts();
     known.forget(appends);
-    let written = written?;
+    let written = read(&written?).ok()?;
     known.left(written.iter().filter_map(|(id, version)| {
         Some(Seen {
             account: accounts.remove(id)?,
@@ -68,53 +61,61 @@ pub(super) async fn group(
 fn ahead<'a>(appends: &'a [Append], terms: &'a Terms, known: &Known) -> Option<Group<'a>> {
     let mut group = Group::new(known.of(appends)?, terms);
     let judged = appends.iter().all(|append| group.judge_alone(append));
-    (judged && !group.waiting.is_empty()).then_some(group)
+    let bytes: usize = group.waiting.iter().map(|append| append.sealed.len()).sum();
+    (judged && bytes > 0 && bytes <= BYTES_MAX).then_some(group)
+}
+
+/// What writes them: a call of the function of migration 10, whose arrays these are. All of it is numbers and hexadecimal digits
+/// of ours: as values beside the statement they would take a way to the database more, and its beginning and end two.
+pub(super) fn statement(changes: &[Change<'_>], records: &[&Append]) -> String {
+    let bytes: usize = records.iter().map(|append| append.sealed.len()).sum();
+    let mut sql = String::with_capacity(2 * bytes + 1024 * (1 + records.len()));
+    sql.push_str("SELECT written, version FROM append_known(");
+    let new = || changes.iter().map(|change| change.new);
+    numbers(&mut sql, new().map(|account| account.id.0));
+    numbers(&mut sql, changes.iter().map(|change| change.seen.version));
+    numbers(&mut sql, new().map(Account::epoch));
+    blobs(
+        &mut sql,
+        changes
+            .iter()
+            .map(|change| Some(&change.seen.account.head.hash.0)),
+    );
+    times(
+        &mut sql,
+        new().map(|account| account.seat.map(|seat| seat.seen_at)),
+    );
+    blobs(
+        &mut sql,
+        new().map(|account| account.timeline.as_ref().map(|id| &id.0)),
+    );
+    numbers(&mut sql, new().map(|account| account.head.epoch));
+    numbers(&mut sql, new().map(|account| account.head.seq));
+    blobs(&mut sql, new().map(|account| Some(&account.head.hash.0)));
+    blobs(&mut sql, new().map(|account| Some(&account.before_head.0)));
+    times(&mut sql, new().map(|account| account.head_received_at));
+    numbers(&mut sql, new().map(|account| account.first_seq));
+    numbers(&mut sql, new().map(|account| account.log_bytes));
+    numbers(&mut sql, new().map(|account| account.tail.bytes));
+    numbers(&mut sql, new().map(|account| account.tail.records));
+    times(&mut sql, new().map(|account| account.tail.since));
+    numbers(&mut sql, new().map(|account| account.rhythm_ms));
+    let records = || records.iter();
+    numbers(&mut sql, records().map(|append| append.account.0));
+    numbers(&mut sql, records().map(|append| append.header.seq));
+    numbers(&mut sql, records().map(|append| append.header.epoch));
+    blobs(&mut sql, records().map(|append| Some(&append.hash.0)));
+    numbers(&mut sql, records().map(|append| append.now.0));
+    numbers(&mut sql, records().map(|append| append.sealed.len()));
+    blobs(&mut sql, records().map(|append| Some(&append.sealed)));
+    sql.pop();
+    sql.push(')');
+    sql
 }
 
 /// Which accounts were written, and their new versions.
-pub(super) async fn write(
-    connection: &mut PgConnection,
-    accounts: &[Change<'_>],
-    records: &[&Append],
-) -> Result<HashMap<AccountId, i64>, StoreError> {
-    let query = bind(query(APPEND), accounts)?;
-    let rows = bind_records(query, records)?.fetch_all(connection).await?;
+pub(super) fn read(rows: &[PgRow]) -> Result<HashMap<AccountId, i64>, sqlx::Error> {
     rows.iter()
         .map(|row| Ok((AccountId(row.try_get("written")?), row.try_get("version")?)))
         .collect()
-}
-
-/// Binds the accounts, column by column.
-fn bind<'q>(query: Query<'q>, accounts: &[Change<'_>]) -> Result<Query<'q>, StoreError> {
-    let numbers = |of: &dyn Fn(&Account) -> u64| -> Result<Vec<i64>, StoreError> {
-        accounts.iter().map(|change| int(of(change.new))).collect()
-    };
-    let times = |of: &dyn Fn(&Account) -> Option<UnixMillis>| -> Result<Vec<Option<i64>>, StoreError> {
-        accounts.iter().map(|change| millis(of(change.new))).collect()
-    };
-    let hashes = |of: &dyn for<'a> Fn(&'a Change<'_>) -> &'a RecordHash| -> Vec<&[u8]> {
-        accounts.iter().map(|change| of(change).0.as_slice()).collect()
-    };
-    let ids: Vec<i64> = accounts.iter().map(|change| change.new.id.0).collect();
-    let versions: Vec<i64> = accounts.iter().map(|change| change.seen.version).collect();
-    let timelines = accounts.iter().map(|change| change.new.timeline.as_ref());
-    let timelines: Vec<Option<&[u8]>> = timelines.map(|id| id.map(|id| id.0.as_slice())).collect();
-    Ok(query
-        .bind(ids)
-        .bind(versions)
-        .bind(numbers(&Account::epoch)?)
-        .bind(hashes(&|change| &change.seen.account.head.hash))
-        .bind(times(&|of| of.seat.map(|seat| seat.seen_at))?)
-        .bind(timelines)
-        .bind(numbers(&|of| of.head.epoch)?)
-        .bind(numbers(&|of| of.head.seq)?)
-        .bind(hashes(&|change| &change.new.head.hash))
-        .bind(hashes(&|change| &change.new.before_head))
-        .bind(times(&|of| of.head_received_at)?)
-        .bind(numbers(&|of| of.first_seq)?)
-        .bind(numbers(&|of| of.log_bytes)?)
-        .bind(numbers(&|of| of.tail.bytes)?)
-        .bind(numbers(&|of| of.tail.records)?)
-        .bind(times(&|of| of.tail.since)?)
-        .bind(numbers(&|of| of.rhythm_ms)?))
 }

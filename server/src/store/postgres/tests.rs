@@ -1,10 +1,10 @@
 //! The conformance suite on PostgreSQL, and what is PostgreSQL's own.
 
-mod known_accounts;
 #[path = "../../../../tests/src/cluster.rs"]
 #[expect(unreachable_pub, reason = "another crate has this file too, and shows it")]
 pub(in crate::store) mod cluster;
 mod faults;
+mod known_accounts;
 mod pooler;
 
 use super::*;

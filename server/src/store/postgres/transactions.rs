@@ -6,7 +6,10 @@ use super::{
     opening::CONNECTION_LIFE,
 };
 use crate::store::StoreError;
-use sqlx::{Connection as _, PgConnection, PgPool, Postgres, pool::PoolConnection};
+use sqlx::{
+    AssertSqlSafe, Connection as _, PgConnection, PgPool, Postgres, pool::PoolConnection, postgres::PgRow,
+    raw_sql,
+};
 use std::{pin::Pin, time::Duration};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -127,26 +130,24 @@ pub(super) struct Kept {
 }
 
 impl Kept {
-    /// Writes on the connection that is kept, once. `None` where that failed for whatever reason, and wrote nothing that anybody was
-    /// told of: [`Self::attempts`] finds out.
-    pub(super) async fn try_once<R: Sync, T>(&mut self, request: &R, job: Job<R, T>) -> Option<T> {
+    /// Writes by one statement, in one way to the database and back: the transaction's beginning, the statement and the commit
+    /// travel together, and whatever arrives is read to its end (I1). `None` where that failed, so that nobody knows
+    /// what became of it: [`Self::attempts`] finds out.
+    pub(super) async fn at_once(&mut self, statement: &str) -> Option<Vec<PgRow>> {
         let (mut connection, since) = self.take().await?;
-        let write = self.database.write;
-        let done = timeout(LONGEST, transaction(&mut connection, write, request, job)).await;
+        let all = format!("{}; {statement}; COMMIT", self.database.write);
+        let done = timeout(LONGEST, raw_sql(AssertSqlSafe(all)).fetch_all(&mut *connection)).await;
         match done {
-            Ok(Ok(done)) => {
+            Ok(Ok(rows)) => {
                 self.connection = Some((connection, since));
-                Some(done)
+                return Some(rows);
             }
-            Ok(Err(error)) => {
-                tracing::debug!(%error, "a transaction failed; it is tried another way");
-                None
-            }
-            Err(_) => {
-                drop(connection.detach());
-                None
-            }
+            Ok(Err(error)) => tracing::debug!(%error, "a statement failed; it is tried another way"),
+            Err(_) => tracing::debug!("a statement took too long; it is tried another way"),
         }
+        // It may have a transaction open, whose end rolls it back.
+        drop(connection.detach());
+        None
     }
 
     /// As [`Database::attempts`], on a connection that was found good.

@@ -1,7 +1,8 @@
 //! Accounts as the writer left them, so that most groups need not read theirs.
 //!
 //! They hold as long as no other connection commits anything, which SQLite's `data_version` tells inside the very transaction
-//! that rests on them. What this connection does besides appends changes accounts too: whoever does it forgets them.
+//! that rests on them. What this connection does besides appends changes accounts too, each job at most one: whoever does it
+//! forgets that one.
 
 use crate::store::{Account, AccountId};
 use std::collections::HashMap;
@@ -43,6 +44,11 @@ impl Known {
             self.forget();
         }
         self.accounts.extend(accounts);
+    }
+
+    /// Lets go of one.
+    pub(super) fn forget_one(&mut self, id: AccountId) {
+        self.accounts.remove(&id);
     }
 
     /// Lets go of all.

@@ -8,6 +8,7 @@ use super::{
     accounts,
     alarms::{self, AlarmJob},
     append::{self, GROUP_MAX},
+    checkpoints::{Checkpoints, checkpoint},
     chunks, files, history,
     known::Known,
     packs, proofs, scrub, snapshots, tenants,
@@ -48,6 +49,8 @@ pub(super) enum Job {
     EndRemoval(AccountId, PackId, Answer<()>),
     /// Finish what waits, take nothing more, and end.
     Close,
+    /// Move what is left of SQLite's own log.
+    Checkpoint,
     PutFiles(Box<PutFiles>, Answer<()>),
     DropOldFiles(AccountId, UnixMillis, Answer<u64>),
     MarkPack(AccountId, PackId, Option<UnixMillis>, Answer<bool>),
@@ -58,11 +61,38 @@ pub(super) enum Job {
     Alarm(AlarmJob),
 }
 
+impl Job {
+    /// The one account whose row it may change, where it can change no other's.
+    fn account(&self) -> Option<AccountId> {
+        match self {
+            Self::RaiseFloor(account, ..)
+            | Self::DropHistory(account, ..)
+            | Self::DropChunks(account, ..)
+            | Self::BeginRemovals(account, ..)
+            | Self::EndRemoval(account, ..)
+            | Self::DropOldFiles(account, ..)
+            | Self::MarkPack(account, ..)
+            | Self::HearOwner(account, ..)
+            | Self::Watch(account, ..)
+            | Self::RemoveSome(account, ..) => Some(*account),
+            Self::Append(append, _) => Some(append.account),
+            Self::Register(arrival, _) => Some(arrival.account),
+            Self::Index(index, _) => Some(index.account),
+            Self::Commit(commit, _) => Some(commit.account),
+            Self::Word(word, _) => Some(word.account),
+            Self::Move(chunks, _) => Some(chunks.account),
+            Self::PutFiles(files, _) => Some(files.account),
+            Self::Open(..) | Self::BeginScrub(..) | Self::Alarm(_) | Self::Close | Self::Checkpoint => None,
+        }
+    }
+}
+
 /// Starts the thread. It runs jobs until [`Job::Close`], or until every sender is gone, and nothing waits.
 pub(super) fn start(
     jobs: mpsc::Receiver<Job>,
     connection: SqliteConnection,
     options: SqliteConnectOptions,
+    checkpoints: Checkpoints,
     terms: Terms,
     groups: GroupSizes,
 ) -> io::Result<JoinHandle<()>> {
@@ -70,23 +100,20 @@ pub(super) fn start(
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
     thread::Builder::new()
         .name("store-writer".to_owned())
-        .spawn(move || runtime.block_on(run(jobs, connection, options, terms, groups)))
+        .spawn(move || {
+            let writer = Writer {
+                options,
+                terms,
+                groups,
+                connection: Some(connection),
+                checkpoints,
+                known: Known::default(),
+            };
+            runtime.block_on(run(jobs, writer));
+        })
 }
 
-async fn run(
-    mut jobs: mpsc::Receiver<Job>,
-    connection: SqliteConnection,
-    options: SqliteConnectOptions,
-    terms: Terms,
-    groups: GroupSizes,
-) {
-    let mut writer = Writer {
-        options,
-        terms,
-        groups,
-        connection: Some(connection),
-        known: Known::default(),
-    };
+async fn run(mut jobs: mpsc::Receiver<Job>, mut writer: Writer) {
     let mut held = None;
     loop {
         let job = match held.take() {
@@ -102,12 +129,18 @@ async fn run(
                 held = gather(&mut jobs, &mut group);
                 writer.append(group).await;
             }
+            Some(Job::Checkpoint) => writer.checkpoint().await,
             Some(other) => {
-                writer.known.forget();
+                match other.account() {
+                    Some(account) => writer.known.forget_one(account),
+                    None => writer.known.forget(),
+                }
                 writer.alone(other).await;
+                writer.checkpoints.worked();
             }
         }
     }
+    writer.checkpoints.end();
     if let Some(connection) = writer.connection
         && let Err(error) = connection.close().await
     {
@@ -137,6 +170,7 @@ struct Writer {
     groups: GroupSizes,
     /// `None` after a failure: a connection whose transaction broke is not trusted again.
     connection: Option<SqliteConnection>,
+    checkpoints: Checkpoints,
     known: Known,
 }
 
@@ -185,6 +219,7 @@ impl Writer {
         }
         if done.is_ok() {
             self.groups.committed(appends.len());
+            self.checkpoints.appended(appends.len());
         }
         done
     }
@@ -192,7 +227,19 @@ impl Writer {
     async fn connect(&mut self) -> Result<SqliteConnection, StoreError> {
         match self.connection.take() {
             Some(connection) => Ok(connection),
-            None => Ok(self.options.connect().await?),
+            None => {
+                // Each connection counts for itself what others commit.
+                self.known.forget();
+                Ok(self.options.connect().await?)
+            }
+        }
+    }
+
+    async fn checkpoint(&mut self) {
+        if let Some(connection) = &mut self.connection
+            && let Err(error) = checkpoint(connection).await
+        {
+            tracing::warn!(%error, "the database's log was not moved into its file");
         }
     }
 
@@ -200,7 +247,7 @@ impl Writer {
         let terms = self.terms.clone();
         match job {
             Job::Append(append, answer) => self.append(vec![(append, answer)]).await,
-            Job::Close => {}
+            Job::Close | Job::Checkpoint => {}
             Job::Open(request, answer) => {
                 let done =
                     self.transaction(async |connection| accounts::open(connection, &request, &terms).await);

@@ -57,9 +57,11 @@ async fn seen(connection: &mut PgConnection, id: AccountId) -> Seen {
 async fn written(connection: &mut PgConnection, seen: &Seen, append: &Append) -> usize {
     let mut new = seen.account.clone();
     new.advance(append, 0);
-    let changes = [at_once::Change { seen, new: &new }];
-    let written = at_once::write(connection, &changes, &[append]).await;
-    written.unwrap().len()
+    let statement = at_once::statement(&[at_once::Change { seen, new: &new }], &[append]);
+    let rows = raw_sql(sqlx::AssertSqlSafe(statement))
+        .fetch_all(connection)
+        .await;
+    at_once::read(&rows.unwrap()).unwrap().len()
 }
 
 #[tokio::test]
