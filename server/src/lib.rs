@@ -20,6 +20,7 @@ mod operations;
 pub mod packs;
 mod rates;
 mod recent;
+mod rest;
 mod scrub;
 mod server;
 pub mod sessions;

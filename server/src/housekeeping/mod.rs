@@ -15,6 +15,7 @@ pub(crate) use alarms::Alarms;
 
 use crate::{
     packs::{PackError, PackStore},
+    rest,
     store::{AccountId, HistoryPolicy, Leaving, Store, StoreError},
 };
 use backstop_protocol::{
@@ -31,10 +32,6 @@ use tokio::{
 const WAITING: usize = 256;
 /// How many accounts are listed at once.
 const PAGE: usize = 256;
-/// How much longer than the work on an account the rest after it is: what housekeeping asks of the store, appends wait for.
-const REST: u32 = 3;
-/// But no longer than this.
-const LONGEST_REST: Duration = Duration::from_secs(1);
 /// How often an account's chunks are searched through where nothing is known to have gone, milliseconds.
 const SEARCH_MS: u64 = 6 * 60 * 60 * 1000;
 
@@ -146,7 +143,7 @@ impl Housekeeper {
                 if *stopped.borrow() {
                     return;
                 }
-                tokio::time::sleep((began.elapsed() * REST).min(LONGEST_REST)).await;
+                rest::after(began).await;
             }
         }
         self.complaints.remove(&AccountId(i64::MIN));

@@ -2,6 +2,7 @@
 //! has time for it.
 
 use super::{FaultKind, Report, Scrubber};
+use crate::rest;
 use backstop_protocol::clock::{Clock, UnixMillis};
 use prometheus_client::{
     encoding::EncodeLabelSet,
@@ -9,7 +10,7 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 use std::{sync::Arc, time::Duration};
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 
 /// How long to rest when there is nothing to do.
 const REST: Duration = Duration::from_mins(10);
@@ -95,7 +96,10 @@ impl Schedule {
 
     async fn go_on(&self) {
         loop {
-            if !self.next().await {
+            let began = Instant::now();
+            if self.next().await {
+                rest::after(began).await;
+            } else {
                 tokio::time::sleep(REST).await;
             }
         }

@@ -296,3 +296,34 @@ async fn set_aside(
     }
     Ok(bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sqlx::{AssertSqlSafe, Connection as _};
+
+    #[tokio::test]
+    async fn no_statement_of_a_group_goes_through_all_accounts_or_records() {
+        let mut connection = SqliteConnection::connect("sqlite::memory:").await.unwrap();
+        crate::store::sqlite::MIGRATIONS
+            .run(&mut connection)
+            .await
+            .unwrap();
+        for statements in STATEMENTS.iter() {
+            let all = format!(
+                "{}; {}; {}",
+                statements.begin, statements.commit, statements.at_once
+            );
+            for statement in all.split("; ") {
+                let plan = AssertSqlSafe(format!("EXPLAIN QUERY PLAN {statement}"));
+                for step in sqlx::query(plan).fetch_all(&mut connection).await.unwrap() {
+                    let step: String = step.get("detail");
+                    let scans = ["SCAN accounts", "SCAN records"]
+                        .iter()
+                        .any(|scan| step.contains(scan));
+                    assert!(!scans, "{step}: {} appends, {statement}", statements.size);
+                }
+            }
+        }
+    }
+}

@@ -192,19 +192,42 @@ pub(super) async fn mark(
     Ok(done.rows_affected() > 0)
 }
 
+const BEGIN: &str = "UPDATE accounts SET scrubbed_at = ? WHERE account = (
+    SELECT account FROM accounts WHERE coalesce(scrubbed_at, 0) < ? ORDER BY coalesce(scrubbed_at, 0) LIMIT 1
+ ) RETURNING account";
+
 pub(super) async fn begin(
     connection: &mut SqliteConnection,
     before: UnixMillis,
     now: UnixMillis,
 ) -> Result<Option<AccountId>, StoreError> {
-    let account: Option<i64> = sqlx::query_scalar(
-        "UPDATE accounts SET scrubbed_at = ? WHERE account = (
-            SELECT account FROM accounts WHERE coalesce(scrubbed_at, 0) < ? ORDER BY coalesce(scrubbed_at, 0) LIMIT 1
-         ) RETURNING account",
-    )
-    .bind(int(now.0)?)
-    .bind(int(before.0)?)
-    .fetch_optional(connection)
-    .await?;
+    let account: Option<i64> = sqlx::query_scalar(BEGIN)
+        .bind(int(now.0)?)
+        .bind(int(before.0)?)
+        .fetch_optional(connection)
+        .await?;
     Ok(account.map(AccountId))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sqlx::{AssertSqlSafe, Connection as _};
+
+    #[tokio::test]
+    async fn whose_turn_it_is_is_found_without_going_through_all_accounts() {
+        let mut connection = SqliteConnection::connect("sqlite::memory:").await.unwrap();
+        crate::store::sqlite::MIGRATIONS
+            .run(&mut connection)
+            .await
+            .unwrap();
+        let plan = AssertSqlSafe(format!("EXPLAIN QUERY PLAN {BEGIN}"));
+        for step in sqlx::query(plan).fetch_all(&mut connection).await.unwrap() {
+            let step: String = step.get("detail");
+            assert!(
+                step.starts_with("SEARCH accounts") || step.starts_with("SCALAR"),
+                "{step}"
+            );
+        }
+    }
 }

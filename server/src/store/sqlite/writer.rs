@@ -62,8 +62,8 @@ pub(super) enum Job {
 }
 
 impl Job {
-    /// The one account whose row it may change, where it can change no other's.
-    fn account(&self) -> Option<AccountId> {
+    /// Lets go of what is known of the account whose row it changes.
+    fn forget(&self, known: &mut Known) {
         match self {
             Self::RaiseFloor(account, ..)
             | Self::DropHistory(account, ..)
@@ -74,15 +74,17 @@ impl Job {
             | Self::MarkPack(account, ..)
             | Self::HearOwner(account, ..)
             | Self::Watch(account, ..)
-            | Self::RemoveSome(account, ..) => Some(*account),
-            Self::Append(append, _) => Some(append.account),
-            Self::Register(arrival, _) => Some(arrival.account),
-            Self::Index(index, _) => Some(index.account),
-            Self::Commit(commit, _) => Some(commit.account),
-            Self::Word(word, _) => Some(word.account),
-            Self::Move(chunks, _) => Some(chunks.account),
-            Self::PutFiles(files, _) => Some(files.account),
-            Self::Open(..) | Self::BeginScrub(..) | Self::Alarm(_) | Self::Close | Self::Checkpoint => None,
+            | Self::RemoveSome(account, ..) => known.forget_one(*account),
+            Self::Append(append, _) => known.forget_one(append.account),
+            Self::Register(arrival, _) => known.forget_one(arrival.account),
+            Self::Index(index, _) => known.forget_one(index.account),
+            Self::Commit(commit, _) => known.forget_one(commit.account),
+            Self::Word(word, _) => known.forget_one(word.account),
+            Self::Move(chunks, _) => known.forget_one(chunks.account),
+            Self::PutFiles(files, _) => known.forget_one(files.account),
+            Self::Open(..) => known.forget(),
+            // The time of a scrub is nothing that appends are judged by.
+            Self::BeginScrub(..) | Self::Alarm(_) | Self::Close | Self::Checkpoint => {}
         }
     }
 }
@@ -131,10 +133,7 @@ async fn run(mut jobs: mpsc::Receiver<Job>, mut writer: Writer) {
             }
             Some(Job::Checkpoint) => writer.checkpoint().await,
             Some(other) => {
-                match other.account() {
-                    Some(account) => writer.known.forget_one(account),
-                    None => writer.known.forget(),
-                }
+                other.forget(&mut writer.known);
                 writer.alone(other).await;
                 writer.checkpoints.worked();
             }
