@@ -24,6 +24,7 @@
 //! | [`mirror`] | the backup on another device, which follows the server |
 //! | [`backup_py`] | the file of another plugin, for those who come from there |
 //! | [`random`] | randomness, passed in |
+//! | `mapped` | memory for what is large, which goes back to the system |
 //! | `blocking` | what computes or waits for a disk, on threads of its own |
 //! | [`durable`] | the only place that syncs and renames |
 //! | [`cli`] | what a person types |
@@ -40,6 +41,7 @@ pub mod files;
 mod fixtures;
 pub mod forward;
 pub mod keys;
+mod mapped;
 pub mod mirror;
 pub mod node;
 pub mod plugin;

@@ -2,14 +2,18 @@
 
 use anyhow::{Context, Result, ensure};
 use backstop_tests::{
+    bench::process::PluginProcess,
     binaries::binary,
-    chaos_proxy::{Direction, Weather},
+    chaos_proxy::{ChaosProxy, Direction, Moment, Step, Weather},
     compare::{Copy, assert_equal},
     node::{Node, Spoken, backstop, restored_database},
     rng::Rng,
     scene::Scene,
+    servers::Server,
     wallet::Journal,
+    watch::PATIENCE,
 };
+use rusqlite::Connection;
 use std::{
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -144,6 +148,89 @@ fn a_connection_cut_at_any_byte_ends_whole_or_not_at_all() -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// A node whose database, of noise that is the same each time, fills several packs, and is on the server.
+fn large(proxy: &ChaosProxy) -> Result<Node> {
+    let node = Node::new(31)?;
+    let database = Connection::open(node.database())?;
+    database.execute_batch(
+        "PRAGMA journal_mode=MEMORY; PRAGMA synchronous=OFF;
+         CREATE TABLE vars (name TEXT PRIMARY KEY, intval INTEGER, blobval BLOB);
+         INSERT INTO vars VALUES ('data_version', 1, NULL);
+         CREATE TABLE noise (id INTEGER PRIMARY KEY, bytes BLOB);
+         BEGIN;",
+    )?;
+    let mut rng = Rng::new(31);
+    for _ in 0..2600 {
+        database.execute("INSERT INTO noise (bytes) VALUES (?1)", [rng.bytes(16_000)])?;
+    }
+    database.execute_batch("COMMIT")?;
+    drop(database);
+    node.setup(&proxy.url())?;
+    let (mut plugin, _) = PluginProcess::start(&node)?;
+    let first = b"UPDATE vars SET intval = intval + 1 WHERE name = 'data_version' AND intval = 1";
+    plugin.db_write(2, &[first.to_vec()])?;
+    plugin.stop()?;
+    Ok(node)
+}
+
+#[test]
+fn a_restore_that_was_killed_goes_on_and_fetches_what_it_lacks_alone() -> Result<()> {
+    const PACKS: &str = "GET /v1/packs/";
+    let server = Server::start()?;
+    let proxy = ChaosProxy::start(server.address())?;
+    let node = large(&proxy)?;
+    let restore = |to: &Path| -> Result<(PathBuf, usize)> {
+        let before = proxy.requests(PACKS);
+        node.restore(&proxy.url(), to)?.success()?;
+        let database = restored_database(to, node.network());
+        Ok((database, proxy.requests(PACKS) - before))
+    };
+    let whole = tempfile::tempdir()?;
+    let (whole, all) = restore(&whole.path().join("whole"))?;
+
+    // Packs are fetched in the order of their names, three at once, each from its first chunk on.
+    let packs = server.packs()?;
+    let at = packs.len() - 1;
+    ensure!(at >= 4, "{packs:?}");
+    let pack = packs.get(at).and_then(|pack| pack.file_name());
+    let pack = pack.and_then(|name| name.to_str()).context("a name")?;
+    let request = format!("{PACKS}{pack}?offset=42&").leak();
+    proxy.stop_at(Step {
+        request,
+        moment: Moment::Asked,
+    });
+    let to = tempfile::tempdir()?;
+    let to = to.path().join("cut");
+    let mut restoring = Command::new(binary("backstop")?)
+        .args([
+            "restore",
+            "--server",
+            &proxy.url(),
+            "--network",
+            node.network().as_str(),
+        ])
+        .arg("--hsm-secret")
+        .arg(node.hsm_secret())
+        .arg("--to")
+        .arg(&to)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .spawn()?;
+    let stopped = proxy.wait_for_stop(PATIENCE);
+    restoring.kill()?;
+    restoring.wait()?;
+    ensure!(stopped, "no restore came so far");
+    proxy.release();
+
+    let (database, rest) = restore(&to)?;
+    // Those before it were asked for, and two of them may have been on their way still.
+    ensure!(
+        rest <= all - (at - 2),
+        "{rest} requests after a cut, of {all}: {at} packs came before it"
+    );
+    assert_equal(&database, &whole).map(drop)
 }
 
 /// Every file that the server keeps.

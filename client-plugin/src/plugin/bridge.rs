@@ -10,6 +10,7 @@ use super::{
     writer::Writer,
 };
 use crate::{
+    blocking::blocking,
     durable,
     record::{Content, Gap},
     remote::{RemoteError, Session},
@@ -19,16 +20,16 @@ use crate::{
     },
     shadow,
     snapshot::{
-        Base, Pace, Plan,
+        Base, Named, Pace, Plan,
         copy::{self, Copied, Expected},
-        upload,
+        upload_named,
     },
 };
 use backstop_protocol::{api::AccountState, id::SnapshotId};
 use std::{
     collections::BTreeSet,
     path::{Path, PathBuf},
-    sync::{Arc, atomic::AtomicBool},
+    sync::{Arc, Mutex, atomic::AtomicBool},
     time::Duration,
 };
 
@@ -42,7 +43,13 @@ pub(super) async fn take_snapshot(writer: &mut Writer) -> Result<Option<Start>, 
     if let Err(error) = shadow::remove(&writer.node.directory.shadow()) {
         stdio::log(Level::Warn, &error.to_string());
     }
-    let Some(file) = copy_database(writer).await? else {
+    let Some((file, named)) = copied(writer).await.map_err(|reason| {
+        Halted::new(format!(
+            "The database cannot be backed up: {reason}. The node is halted before it changes anything; an earlier backup, where \
+             there is one, is untouched."
+        ))
+    })?
+    else {
         // Nothing was ever committed: the log starts from nothing.
         return Ok(Some(Start::Empty));
     };
@@ -59,7 +66,7 @@ pub(super) async fn take_snapshot(writer: &mut Writer) -> Result<Option<Start>, 
     writer.append(Content::Gap(gap)).await?;
     let policy = policy_record(writer).await?;
     let base = base(writer);
-    send(writer, file.path(), snapshot, base, policy.clone()).await?;
+    send(writer, (file.path(), named), snapshot, base, policy.clone()).await?;
     writer.node.directory.set_migrated(false)?;
     Ok(begins_with(writer, file, base, policy))
 }
@@ -84,19 +91,14 @@ pub(super) async fn renew_snapshot(writer: &Writer) -> Option<Start> {
 }
 
 async fn try_to_renew(writer: &Writer) -> Result<Option<Start>, String> {
+    let told = |error: &dyn std::fmt::Display| error.to_string();
     let (live, work) = (writer.node.database(), writer.node.directory.work());
-    let work = work.map_err(|error| error.to_string())?;
-    let expected = expected(writer);
-    let copied = tokio::task::spawn_blocking(move || {
-        durable::need_room(&work, std::fs::metadata(&live)?.len())?;
-        copy::copy(&live, &work, expected)
-    });
-    let file = match copied.await {
-        Ok(Ok(Copied::Copy(path))) => WorkFile(Some(path)),
-        Ok(Ok(Copied::BrandNew)) => return Ok(None),
-        Ok(Err(error)) => return Err(error.to_string()),
-        Err(_) => return Err("the copy was interrupted".to_owned()),
+    let len = std::fs::metadata(live).map_err(|error| told(&error))?.len();
+    durable::need_room(&work.map_err(|error| told(&error))?, len).map_err(|error| told(&error))?;
+    let Some((file, named)) = copied(writer).await? else {
+        return Ok(None);
     };
+    let mut named = Some(named);
     let policy = policy_record(writer).await.map_err(|halted| halted.to_string())?;
     let base = base(writer);
     let plan = plan(
@@ -109,9 +111,14 @@ async fn try_to_renew(writer: &Writer) -> Result<Option<Start>, String> {
     let rng = &writer.node.ambient.rng;
     for (_, session) in writer.servers.at(writer.head) {
         let server = Patient::new(&*session, Patient::<Session>::PAUSES);
-        let uploaded = upload(&server, &writer.node.keys, &plan, rng, &mut |_, _| {})
-            .await
-            .map_err(|error| error.to_string())?;
+        let sent = async {
+            let named = match named.take() {
+                Some(named) => named,
+                None => Named::of(plan.database, plan.notes, &writer.node.keys).await?,
+            };
+            upload_named(&server, &writer.node.keys, &plan, named, rng, &mut |_, _| {}).await
+        };
+        let uploaded = sent.await.map_err(|error| told(&error))?;
         tell_complete(session.url(), uploaded.sent_bytes);
     }
     let noted = writer.node.directory.set_migrated(false);
@@ -230,28 +237,31 @@ impl Drop for WorkFile {
     }
 }
 
-async fn copy_database(writer: &Writer) -> Result<Option<WorkFile>, Halted> {
-    let live = writer.node.database();
-    let work = writer.node.directory.work()?;
-    let expected = expected(writer);
-    let copied = tokio::task::spawn_blocking(move || copy::copy(&live, &work, expected)).await;
-    match copied {
-        Ok(Ok(Copied::BrandNew)) => Ok(None),
-        Ok(Ok(Copied::Copy(path))) => Ok(Some(WorkFile(Some(path)))),
-        Ok(Err(error)) => Err(Halted::new(format!(
-            "The database cannot be backed up: {error}. The node is halted before it changes anything; an earlier backup, \
-             where there is one, is untouched."
-        ))),
-        Err(_) => Err(Halted::new(
-            "The copy of the database was interrupted. The node is halted; nothing is lost.",
-        )),
-    }
+/// The live database, copied, checked, and its chunks named; the two last at once, for lightningd waits, and nothing relies on the
+/// names before the check is good. `None`: nothing was ever committed. Else why there is no copy.
+async fn copied(writer: &Writer) -> Result<Option<(WorkFile, Named)>, String> {
+    let told = |error: &dyn std::fmt::Display| error.to_string();
+    let (live, work) = (writer.node.database(), writer.node.directory.work());
+    let (work, expected) = (work.map_err(|error| told(&error))?, expected(writer));
+    let file = match blocking(move || copy::copy(&live, &work, expected)).await {
+        Ok(Copied::Copy(path)) => WorkFile(Some(path)),
+        Ok(Copied::BrandNew) => return Ok(None),
+        Err(error) => return Err(told(&error)),
+    };
+    let path = file.path().to_owned();
+    let (checked, named) = tokio::join!(
+        blocking(move || copy::check(&path)),
+        Named::of(file.path(), file.path(), &writer.node.keys),
+    );
+    checked.map_err(|error| told(&error))?;
+    let named = named.map_err(|error| told(&error))?;
+    Ok(Some((file, named)))
 }
 
 /// Returns once the snapshot is complete at as many servers as must hold what is acknowledged (I2).
 async fn send(
     writer: &Writer,
-    file: &Path,
+    (file, named): (&Path, Named),
     snapshot: SnapshotId,
     base: Base,
     policy: Option<Vec<u8>>,
@@ -260,6 +270,7 @@ async fn send(
     let upload = Upload {
         node: Arc::clone(&writer.node),
         file: file.to_owned(),
+        named: Arc::new(Mutex::new(Some(named))),
         snapshot,
         base,
         data_version: writer.version,

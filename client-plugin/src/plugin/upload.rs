@@ -4,14 +4,14 @@ use super::{bridge::tell_complete, servers::Servers};
 use crate::{
     node::Node,
     remote::{RemoteError, Session},
-    snapshot::{Base, Pace, Plan, UploadError, upload},
+    snapshot::{Base, Named, Pace, Plan, UploadError, upload_named},
 };
 use backstop_protocol::{head::Head, id::SnapshotId};
 use std::{
     collections::BTreeSet,
     path::PathBuf,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -22,6 +22,8 @@ use tokio::task::JoinSet;
 pub(super) struct Upload {
     pub(super) node: Arc<Node>,
     pub(super) file: PathBuf,
+    /// The file as it was read while it was checked: for whoever comes first. Others, and later attempts, read it anew.
+    pub(super) named: Arc<Mutex<Option<Named>>>,
     pub(super) snapshot: SnapshotId,
     pub(super) base: Base,
     pub(super) data_version: u64,
@@ -90,7 +92,13 @@ impl Upload {
                 self.progressed.store(true, Ordering::Relaxed);
             }
         };
-        let uploaded = upload(session, &self.node.keys, &plan, &self.node.ambient.rng, &mut tell).await?;
+        let keys = &self.node.keys;
+        let read = self.named.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let named = match read {
+            Some(named) => named,
+            None => Named::of(&self.file, &notes, keys).await?,
+        };
+        let uploaded = upload_named(session, keys, &plan, named, &self.node.ambient.rng, &mut tell).await?;
         tell_complete(session.url(), uploaded.sent_bytes);
         Ok(())
     }

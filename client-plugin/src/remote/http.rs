@@ -1,6 +1,7 @@
 //! The HTTP client under everything: one connection pool, one set of time-outs, bounded answers.
 
 use super::{RemoteError, body::Body};
+use crate::mapped;
 use backstop_protocol::{
     api::{JSON_MAX, MAC_HEADER, RECORDS},
     problem::Problem,
@@ -226,7 +227,7 @@ impl Http {
         let announced = response
             .content_length()
             .and_then(|len| usize::try_from(len).ok());
-        let mut body = BytesMut::with_capacity(announced.unwrap_or(0).min(most));
+        let mut body = BytesMut::with_capacity(mapped::capacity(announced.unwrap_or(0).min(most)));
         while let Some(piece) = self.within(self.timeout, response.chunk()).await? {
             if body.len() + piece.len() > most {
                 return Err(self.nonsense(format!("more than {most} bytes")));

@@ -180,21 +180,29 @@ async fn restore_in(
 ) -> Result<Restored, RestoreError> {
     let timeline = account.timeline.ok_or(RestoreError::Nothing)?;
     let base = base::choose(server, &request.keys.manifest, &account, request.until).await?;
-    if let Some(base) = &base {
+    let flushing = if let Some(base) = &base {
         let mut tell = |done, total| progress(Progress::Snapshot { done, total });
         work.keep(true);
-        snapshot::go_on(server, request.keys, &base.manifest, &work.database(), &mut tell)
+        let flushing = snapshot::go_on(server, request.keys, &base.manifest, &work.database(), &mut tell)
             .await
             .map_err(|error| fetching(request.database, error))?;
+        Some(flushing)
     } else {
         work.start_anew()?;
-    }
+        None
+    };
     let tail = apply(server, request, timeline, base.as_ref(), work, progress).await?;
     progress(Progress::Checking);
     let (node, key) = (request.node, request.server);
     tail.follows(request.policy)?;
     let (tail, proof) = blocking(move || tail.prove(node, key).map(|proof| (tail, proof))).await?;
     let summary = blocking(move || tail.finish()).await?;
+    if let Some(flushing) = flushing {
+        // Begun when the snapshot was there; all that came since was flushed by now.
+        blocking(move || flushing.end())
+            .await
+            .map_err(|error| RestoreError::io(request.database, error))?;
+    }
 
     // The last word before the last step: nobody wrote while this restore believed itself alone.
     if let Goal::Fenced(_) = request.goal {

@@ -94,12 +94,12 @@ impl From<rusqlite::Error> for CopyError {
     }
 }
 
-/// Copies the live database into `work`, a directory of the plugin's own that is made where it is missing, and checks
-/// the copy.
-/// To be called inside the hook alone. Where the file system can share blocks, the copy costs next to nothing.
+/// Copies the live database into `work`, a directory of the plugin's own that is made where it is missing.
+/// To be called inside the hook alone. Where the file system can share blocks, the copy costs next to nothing. Nobody may rely on it
+/// before [`check`].
 pub fn copy(live: &Path, work: &Path, expected: Expected) -> Result<Copied, CopyError> {
     let taken = take(live, work, None)?;
-    recover(&taken, expected)
+    settle(&taken, expected)
 }
 
 /// The first half of [`copy`]: the files alone, under their names, as a crash would leave them. To be called inside the
@@ -117,15 +117,41 @@ pub fn take(live: &Path, work: &Path, limit: Option<Duration>) -> Result<PathBuf
     copied.map(|()| to)
 }
 
-/// The second half of [`copy`], at any time: what a crash would have left becomes one file, which is checked.
-/// Nothing of it stays unless it is what was expected.
+/// The second half of [`copy`], at any time, and the [`check`]. Nothing of the copy stays unless it is whole and what was expected.
 pub fn recover(taken: &Path, expected: Expected) -> Result<Copied, CopyError> {
-    let recovered = recovered(taken, expected);
-    if !matches!(recovered, Ok(Copied::Copy(_))) {
+    let settled = settle(taken, expected)?;
+    if let Copied::Copy(path) = &settled {
+        check(path)?;
+    }
+    Ok(settled)
+}
+
+/// What a crash would have left becomes one file. Nothing of it stays unless it is what was expected.
+fn settle(taken: &Path, expected: Expected) -> Result<Copied, CopyError> {
+    let settled = settled(taken, expected);
+    if !matches!(settled, Ok(Copied::Copy(_))) {
         // As above.
         let _ = remove(taken);
     }
-    recovered
+    settled
+}
+
+/// Reads every page of a copy; one that is damaged is removed. It writes nothing: others may read the copy meanwhile.
+pub fn check(copy: &Path) -> Result<(), CopyError> {
+    let checked = checked(copy);
+    if checked.is_err() {
+        // As above.
+        let _ = remove(copy);
+    }
+    checked
+}
+
+fn checked(copy: &Path) -> Result<(), CopyError> {
+    let conn = open(copy)?;
+    if let Some(complaint) = check::integrity(&conn)? {
+        return Err(CopyError::Damaged(complaint));
+    }
+    Ok(replay::settle(conn, copy)?)
 }
 
 /// Removes the copy, or what a crash left of one.
@@ -186,23 +212,25 @@ fn stamp(path: &Path) -> io::Result<Option<(u64, SystemTime)>> {
     }
 }
 
-fn recovered(copy: &Path, expected: Expected) -> Result<Copied, CopyError> {
-    if fs::metadata(copy)?.len() == 0 {
-        return Ok(Copied::BrandNew);
-    }
+fn open(copy: &Path) -> Result<Connection, CopyError> {
     let conn = Connection::open_with_flags(
         copy,
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
     )?;
     // Before anything is read: a write-ahead log then needs no shared memory beside the file.
     conn.execute_batch("PRAGMA locking_mode=EXCLUSIVE; PRAGMA temp_store=MEMORY;")?;
+    Ok(conn)
+}
+
+fn settled(copy: &Path, expected: Expected) -> Result<Copied, CopyError> {
+    if fs::metadata(copy)?.len() == 0 {
+        return Ok(Copied::BrandNew);
+    }
+    let conn = open(copy)?;
     // The first reading recovers. A first transaction that spilled leaves nothing once it is rolled back.
     let pages: i64 = conn.query_row("PRAGMA page_count", [], |row| row.get(0))?;
     if pages == 0 {
         return Ok(Copied::BrandNew);
-    }
-    if let Some(complaint) = check::integrity(&conn)? {
-        return Err(CopyError::Damaged(complaint));
     }
     let found = check::data_version(&conn)?;
     if found != Some(expected.data_version) {

@@ -12,7 +12,7 @@ use super::{
     scratch::{Scratch, ScratchError},
     server::ChunkServer,
     spot::Spot,
-    target::Target,
+    target::{Flushing, Target},
 };
 use crate::{blocking::blocking, keys::Keys, remote::RemoteError, replay::SqliteError};
 use backstop_protocol::{
@@ -87,7 +87,11 @@ pub async fn fetch(
     progress: &mut (dyn FnMut(u64, u64) + Send),
 ) -> Result<(), FetchError> {
     let target = Target::create(to)?;
-    let fetched = fetch_into(server, keys, manifest, (to, target), progress).await;
+    let fetched = async {
+        let flushing = fetch_into(server, keys, manifest, (to, target), progress).await?;
+        Ok(blocking(move || flushing.end()).await?)
+    };
+    let fetched = fetched.await;
     if fetched.is_err() {
         // The half-written file is ours and of no use; the first error is the one to report.
         let _ = std::fs::remove_file(to);
@@ -96,14 +100,15 @@ pub async fn fetch(
 }
 
 /// The same, to a file of the caller's own in which an earlier attempt may have left anything: each piece that stands in its place
-/// already is not fetched again. On an error the file stays, for the next attempt.
+/// already is not fetched again. On an error the file stays, for the next attempt. What it returns is the flush of the complete file,
+/// which may be read and written meanwhile.
 pub async fn go_on(
     server: &impl ChunkServer,
     keys: &Arc<Keys>,
     manifest: &Manifest,
     to: &Path,
     progress: &mut (dyn FnMut(u64, u64) + Send),
-) -> Result<(), FetchError> {
+) -> Result<Flushing, FetchError> {
     let target = Target::open(to)?;
     fetch_into(server, keys, manifest, (to, target), progress).await
 }
@@ -114,7 +119,7 @@ async fn fetch_into(
     manifest: &Manifest,
     (to, target): (&Path, Target),
     progress: &mut (dyn FnMut(u64, u64) + Send),
-) -> Result<(), FetchError> {
+) -> Result<Flushing, FetchError> {
     let total = manifest.database_len;
     let target = Arc::new(target);
     let _closing = Closing(Arc::clone(&target));
@@ -139,7 +144,7 @@ async fn fetch_into(
         progress(done, total);
     };
     fetcher.fetch(ChunkKind::Data, Some(&target), &mut tell).await?;
-    Ok(blocking(move || target.flush()).await?)
+    Ok(target.flush()?)
 }
 
 /// Closes the file however the work on it ends.

@@ -31,4 +31,5 @@ pub use scratch::ScratchError;
 pub use sealing::Pace;
 pub use server::ChunkServer;
 pub use spot::Spot;
-pub use upload::{Plan, UploadError, Uploaded, read_ahead, upload};
+pub use target::Flushing;
+pub use upload::{Named, Plan, UploadError, Uploaded, read_ahead, upload, upload_named};

@@ -10,8 +10,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// How many KiB of it are kept in memory.
-const CACHE: u32 = 16 << 10;
+/// How many KiB of it are kept in memory: all of it up to a database of 1 GiB or so. Of a larger one the rest is with the system, which
+/// hands a page over in less time than the chunk that it tells of takes to be named.
+const CACHE: u32 = 4 << 10;
 
 /// The database, and its file; removed when it is no longer needed.
 #[derive(Debug)]

@@ -5,7 +5,7 @@ use super::{
     chunk::{CHUNK_LEN, Chunker},
     index::{Index, Piece, read_data},
 };
-use crate::{blocking::blocking, keys::Keys, random::SharedRng};
+use crate::{blocking::blocking, keys::Keys, mapped, random::SharedRng};
 use backstop_protocol::{
     api::{PACK_TARGET, SEALED_CHUNK_MAX},
     id::{ChunkId, PackId},
@@ -56,7 +56,9 @@ impl Filled {
     fn empty() -> Self {
         Self {
             // One allocation: a vector that grows holds twice as much at its end.
-            builder: PackBuilder::with_capacity(PACK_TARGET + ENTRY_HEADER_LEN + SEALED_CHUNK_MAX),
+            builder: PackBuilder::with_capacity(mapped::capacity(
+                PACK_TARGET + ENTRY_HEADER_LEN + SEALED_CHUNK_MAX,
+            )),
             pieces: Vec::new(),
         }
     }

@@ -1,19 +1,25 @@
 //! The file that a fetched database is written to.
 
+use nix::{
+    errno::Errno,
+    fcntl::{FallocateFlags, fallocate},
+};
 use std::{
     fs::{File, OpenOptions},
     io,
     os::unix::fs::{FileExt as _, OpenOptionsExt as _},
     path::Path,
     sync::{
-        PoisonError, RwLock,
+        Arc, Mutex, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering},
     },
+    thread::{self, JoinHandle},
 };
 
 /// After how many bytes the system is told to write down what it holds: the disk is at work while the rest is fetched, and the last
-/// flush is short.
-const FLUSH_EVERY: u64 = 64 << 20;
+/// flush is short. Pieces come in the order of names, not of places: with fewer, the disk would write each where it lies, with more,
+/// neighbours go in one.
+const FLUSH_EVERY: u64 = 256 << 20;
 
 /// A file that several threads write to, each a piece at its place, until it is closed.
 ///
@@ -23,8 +29,30 @@ pub(super) struct Target {
     file: File,
     /// What was in it at first, bytes.
     held: u64,
-    unflushed: AtomicU64,
+    written: AtomicU64,
     open: RwLock<bool>,
+    /// The flush beside the writing, and what it says in the end: the system tells of an error once.
+    flushing: Mutex<Option<Flushing>>,
+}
+
+/// A flush that is under way on a thread of its own.
+#[must_use]
+pub struct Flushing(JoinHandle<io::Result<()>>);
+
+impl Flushing {
+    fn begin(flush: impl FnOnce() -> io::Result<()> + Send + 'static) -> io::Result<Self> {
+        thread::Builder::new()
+            .name("flush".to_owned())
+            .spawn(flush)
+            .map(Self)
+    }
+
+    /// Waits for its end. Nothing of the file may be relied on before this succeeded.
+    pub fn end(self) -> io::Result<()> {
+        self.0
+            .join()
+            .unwrap_or_else(|_| Err(io::Error::other("the flush broke off")))
+    }
 }
 
 impl Target {
@@ -43,8 +71,9 @@ impl Target {
         Ok(Self {
             held: file.metadata()?.len(),
             file,
-            unflushed: AtomicU64::new(0),
+            written: AtomicU64::new(0),
             open: RwLock::new(true),
+            flushing: Mutex::new(None),
         })
     }
 
@@ -58,9 +87,18 @@ impl Target {
         &self.file
     }
 
-    /// Gives the file its length.
+    /// Gives the file its length, and all of its room at once where the file system can: filled piece by piece it would lie all over the
+    /// disk.
     pub(super) fn reserve(&self, len: u64) -> io::Result<()> {
-        self.file.set_len(len)
+        self.file.set_len(len)?;
+        let len = i64::try_from(len).map_err(io::Error::other)?;
+        if len == 0 {
+            return Ok(());
+        }
+        match fallocate(&self.file, FallocateFlags::empty(), 0, len) {
+            Err(Errno::EOPNOTSUPP | Errno::ENOSYS) => Ok(()),
+            reserved => Ok(reserved?),
+        }
     }
 
     /// Writes a piece to its place.
@@ -72,10 +110,27 @@ impl Target {
         }
         self.file.write_all_at(piece, at)?;
         let len = piece.len() as u64;
-        let before = self.unflushed.fetch_add(len, Ordering::Relaxed);
+        let before = self.written.fetch_add(len, Ordering::Relaxed);
         if before / FLUSH_EVERY != (before + len) / FLUSH_EVERY {
-            self.file.sync_data()?;
+            self.flush_beside()?;
         }
+        Ok(())
+    }
+
+    /// Has written down what is there, unless that is going on already, and waits for nothing.
+    fn flush_beside(&self) -> io::Result<()> {
+        let mut flushing = self.flushing.lock().unwrap_or_else(PoisonError::into_inner);
+        if flushing
+            .as_ref()
+            .is_some_and(|flushing| !flushing.0.is_finished())
+        {
+            return Ok(());
+        }
+        if let Some(ended) = flushing.take() {
+            ended.end()?;
+        }
+        let file = self.file.try_clone()?;
+        *flushing = Some(Flushing::begin(move || file.sync_data())?);
         Ok(())
     }
 
@@ -84,10 +139,19 @@ impl Target {
         *self.open.write().unwrap_or_else(PoisonError::into_inner) = false;
     }
 
-    /// Closes it, and makes all of it last.
-    pub(super) fn flush(&self) -> io::Result<()> {
+    /// Closes it, and begins to make all of it last.
+    pub(super) fn flush(self: &Arc<Self>) -> io::Result<Flushing> {
         self.close();
-        self.file.sync_all()
+        let target = Arc::clone(self);
+        Flushing::begin(move || {
+            let beside = target
+                .flushing
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take();
+            beside.map_or(Ok(()), Flushing::end)?;
+            target.file.sync_all()
+        })
     }
 }
 
@@ -99,10 +163,44 @@ mod tests {
     fn nobody_writes_to_a_file_that_is_closed() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("database");
-        let target = Target::create(&path).unwrap();
+        let target = Arc::new(Target::create(&path).unwrap());
         target.write(b"in time", 0).unwrap();
-        target.flush().unwrap();
+        target.flush().unwrap().end().unwrap();
         assert!(target.write(b"too late", 0).is_err());
         assert_eq!(std::fs::read(path).unwrap(), b"in time");
+    }
+
+    #[test]
+    fn a_file_has_all_of_its_room_before_anything_is_written_to_it_and_keeps_what_it_held() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("database");
+        std::fs::write(&path, b"held").unwrap();
+        let target = Target::open(&path).unwrap();
+        for len in [1 << 20, 5000, 0] {
+            target.reserve(len).unwrap();
+            assert_eq!(std::fs::metadata(&path).unwrap().len(), len);
+        }
+        target.reserve(100).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), [0; 100]);
+    }
+
+    #[test]
+    fn a_flush_beside_the_writing_loses_nothing_of_what_comes_meanwhile() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("database");
+        let target = Arc::new(Target::create(&path).unwrap());
+        for at in 0..50 {
+            target.write(&[u8::try_from(at).unwrap(); 10], at * 10).unwrap();
+            target.flush_beside().unwrap();
+        }
+        target.flush().unwrap().end().unwrap();
+        let bytes = std::fs::read(&path).unwrap();
+        assert!(
+            bytes
+                .iter()
+                .zip(0..)
+                .all(|(byte, at)| usize::from(*byte) == at / 10)
+        );
+        assert_eq!(bytes.len(), 500);
     }
 }

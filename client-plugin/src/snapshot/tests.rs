@@ -508,6 +508,7 @@ fn a_download_that_was_cut_goes_on_where_it_stopped_and_what_was_left_is_proved(
         (held.requests, held.fetched, held.answers) = (0, 0, answers);
         drop(held);
         let done = wait(go_on(&scene.server, &scene.keys, &manifest, &to, &mut |_, _| {}));
+        let done = done.and_then(|flushing| Ok(flushing.end()?));
         let held = scene.server.held();
         (done, held.requests, held.fetched)
     };

@@ -129,7 +129,7 @@ pub async fn read_ahead(
     rng: &SharedRng,
     progress: &mut (dyn FnMut(u64, u64) + Send),
 ) -> Result<u64, UploadError> {
-    let (file, index) = read(database, notes, keys).await?;
+    let Named { file, index } = Named::of(database, notes, keys).await?;
     let sealing = Sealing {
         file,
         keys: Arc::clone(keys),
@@ -153,7 +153,19 @@ pub async fn upload(
     rng: &SharedRng,
     progress: &mut (dyn FnMut(u64, u64) + Send),
 ) -> Result<Uploaded, UploadError> {
-    let (file, index) = read(plan.database, plan.notes, keys).await?;
+    let named = Named::of(plan.database, plan.notes, keys).await?;
+    upload_named(server, keys, plan, named, rng, progress).await
+}
+
+/// The same, of a file that was read before.
+pub async fn upload_named(
+    server: &impl ChunkServer,
+    keys: &Arc<Keys>,
+    plan: &Plan<'_>,
+    Named { file, index }: Named,
+    rng: &SharedRng,
+    progress: &mut (dyn FnMut(u64, u64) + Send),
+) -> Result<Uploaded, UploadError> {
     let commit = sealed_commit(plan, &index, keys, &mut rng.clone())?;
     let sealing = Sealing {
         file,
@@ -188,18 +200,27 @@ pub async fn upload(
     })
 }
 
-/// The file, and the ids of its chunks.
-async fn read(database: &Path, notes: &Path, keys: &Arc<Keys>) -> Result<(Arc<File>, Index), UploadError> {
-    let (file, notes, keys) = (
-        Arc::new(File::open(database)?),
-        notes.to_owned(),
-        Arc::clone(keys),
-    );
-    Ok(blocking(move || {
-        let index = Index::of(&file, &notes, &Chunker::new(&keys))?;
-        Ok::<_, ScratchError>((file, index))
-    })
-    .await?)
+/// A file, and the names of its chunks.
+#[derive(Debug)]
+pub struct Named {
+    file: Arc<File>,
+    index: Index,
+}
+
+impl Named {
+    /// Reads the file once. `notes` is as in [`Plan`].
+    pub async fn of(database: &Path, notes: &Path, keys: &Arc<Keys>) -> Result<Self, UploadError> {
+        let (file, notes, keys) = (
+            Arc::new(File::open(database)?),
+            notes.to_owned(),
+            Arc::clone(keys),
+        );
+        Ok(blocking(move || {
+            let index = Index::of(&file, &notes, &Chunker::new(&keys))?;
+            Ok::<_, ScratchError>(Self { file, index })
+        })
+        .await?)
+    }
 }
 
 fn sealed_commit(

@@ -19,10 +19,20 @@ pub struct LargeNode {
     changed: u64,
 }
 
+/// How many rows a database of about so many bytes has.
+fn rows(bytes: u64) -> u64 {
+    bytes / 4096 * ROWS_PER_PAGE
+}
+
 impl LargeNode {
-    /// Makes the database of about `bytes`, half of it random, and starts the plugin, which takes no batch yet.
+    /// Makes the database of about `bytes` and starts the plugin, which takes no batch yet.
     pub fn start(node: &Node, bytes: u64) -> Result<Self> {
-        let rows = bytes / 4096 * ROWS_PER_PAGE;
+        Self::fill(node, bytes)?;
+        Self::start_filled(node, bytes)
+    }
+
+    /// Makes the database of about `bytes`, half of it random.
+    pub fn fill(node: &Node, bytes: u64) -> Result<()> {
         let connection = Connection::open(node.database())?;
         connection.execute_batch(
             "PRAGMA journal_mode=MEMORY; PRAGMA synchronous=OFF;
@@ -33,12 +43,26 @@ impl LargeNode {
         let fill =
             "INSERT INTO large WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT ?1)
                     SELECT i, randomblob(?2), printf('%0*d', ?2, i) FROM n";
-        connection.execute(fill, [i64::try_from(rows)?, i64::try_from(ROW / 2)?])?;
-        connection.close().map_err(|(_, error)| error)?;
+        connection.execute(fill, [i64::try_from(rows(bytes))?, i64::try_from(ROW / 2)?])?;
+        Ok(connection.close().map_err(|(_, error)| error)?)
+    }
+
+    /// Changes a row in every hundredth page of the database, as a node that runs without a plugin does.
+    pub fn age(node: &Node) -> Result<()> {
+        let connection = Connection::open(node.database())?;
+        connection.execute(
+            "UPDATE large SET plain = substr(plain, 2) || '!' WHERE id % ?1 = 1",
+            [i64::try_from(100 * ROWS_PER_PAGE)?],
+        )?;
+        Ok(connection.close().map_err(|(_, error)| error)?)
+    }
+
+    /// Starts the plugin in front of a database that [`Self::fill`] made of so many `bytes`.
+    pub fn start_filled(node: &Node, bytes: u64) -> Result<Self> {
         Ok(Self {
             plugin: PluginProcess::start(node)?.0,
             version: 1,
-            rows,
+            rows: rows(bytes),
             changed: 0,
         })
     }

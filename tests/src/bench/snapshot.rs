@@ -1,4 +1,5 @@
-//! The snapshot of a large database: how long the first one holds the node, and how fast it comes back.
+//! The snapshot of a large database: how long the first one holds the node, with the database sent ahead and without, and how fast
+//! it comes back.
 
 use super::{
     bare_server::{self, BareServer},
@@ -17,7 +18,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Takes the first snapshot of a database of `len` bytes and restores it, `rounds` times, each beside its bare part.
+/// Takes the first snapshot of a database of `len` bytes, of a node that sent it ahead and of one that did not, and restores it,
+/// `rounds` times, each beside its bare part.
 pub fn measure(
     len: u64,
     rounds: usize,
@@ -26,20 +28,20 @@ pub fn measure(
     report: &mut Report,
 ) -> Result<()> {
     let bare = Bare::new(bare_server)?;
-    let [mut held, mut sent, mut restored, mut downloaded] = std::array::from_fn(|_| Samples::default());
+    let [mut ahead, mut whole] = std::array::from_fn(|_| [Samples::default(), Samples::default()]);
+    let [mut restored, mut downloaded] = std::array::from_fn(|_| Samples::default());
     let mut bytes = 0;
     for round in 0..rounds {
-        let node = Node::new(11)?;
         let data = scratch.join(format!("snapshot server {round}"));
         let server = Server::start_on(&data)?;
-        node.setup(&server.url())?;
-        let mut large = LargeNode::start(&node, len)?;
-        // A node's database was written long ago: what is measured is not to wait for that.
-        File::open(node.database())?.sync_all()?;
+        let (node, prepared) = (Node::new(11)?, Node::new(12)?);
+        LargeNode::fill(&node, len)?;
+        std::fs::copy(node.database(), prepared.database())?;
         bytes = std::fs::metadata(node.database())?.len();
-        sent.push(bare.read_hash_send(&node.database())?);
-        held.push(large.change(1)?);
-        drop(large);
+
+        node.command(&["setup", "--server", &server.url(), "--no-upload"])?
+            .success()?;
+        hold(&node, len, &bare, &mut whole)?;
 
         let to = scratch.join("downloaded");
         downloaded.push(bare.download(bytes, &to)?);
@@ -49,16 +51,27 @@ pub fn measure(
         node.restore(&server.url(), &to)?.success()?;
         restored.push(began.elapsed());
         std::fs::remove_dir_all(to)?;
+
+        prepared.setup(&server.url())?;
+        LargeNode::age(&prepared)?;
+        hold(&prepared, len, &bare, &mut ahead)?;
         drop(server);
         std::fs::remove_dir_all(data)?;
     }
-    report.compare(
-        "first snapshot: batch held (bare: read, hash, send)",
-        Unit::Seconds,
-        held.median(),
-        sent.median(),
-        Some(Bar::RatioAtMost(3.0)),
-    );
+    for (name, [held, sent], bar) in [
+        (
+            "first batch held, database sent ahead (bare: read, hash, send)",
+            &ahead,
+            Some(Bar::RatioAtMost(3.0)),
+        ),
+        (
+            "first batch held, nothing sent ahead (bare: read, hash, send)",
+            &whole,
+            None,
+        ),
+    ] {
+        report.compare(name, Unit::Seconds, held.median(), sent.median(), bar);
+    }
     let pace = |times: &Samples| float(bytes) / times.median();
     report.compare(
         "restore of a snapshot: bytes (bare: download, flush)",
@@ -67,6 +80,15 @@ pub fn measure(
         pace(&downloaded),
         Some(Bar::RatioAtLeast(0.6)),
     );
+    Ok(())
+}
+
+/// How long a node's first batch is held, and how long its bare part takes.
+fn hold(node: &Node, len: u64, bare: &Bare, [held, sent]: &mut [Samples; 2]) -> Result<()> {
+    // A node's database was written long ago: what is measured is not to wait for that.
+    File::open(node.database())?.sync_all()?;
+    sent.push(bare.read_hash_send(&node.database())?);
+    held.push(LargeNode::start_filled(node, len)?.change(1)?);
     Ok(())
 }
 

@@ -46,14 +46,15 @@ impl Live {
         self.dir.path().join("db")
     }
 
+    /// Taken, made one file, and checked.
     fn copy(&self, data_version: u64) -> Result<Copied, CopyError> {
-        copy(
-            &self.path(),
-            &self.dir.path().join("work"),
-            Expected {
-                data_version,
-                node: NODE,
-            },
+        let expected = Expected {
+            data_version,
+            node: NODE,
+        };
+        recover(
+            &take(&self.path(), &self.dir.path().join("work"), None)?,
+            expected,
         )
     }
 
@@ -192,6 +193,45 @@ fn a_real_copy_from_inside_the_hook_equals_the_trace_up_to_it_and_continues_to_t
         assert_eq!(check::integrity(replay.database()).unwrap(), None);
         assert!(check::orphans(replay.database()).unwrap().is_empty());
         replay.finish().unwrap();
+    }
+}
+
+#[test]
+fn a_damaged_copy_is_found_by_the_check_alone_and_removed() {
+    let live = Live::new("delete");
+    let mut bytes = fs::read(live.path()).unwrap();
+    let last = bytes.len() - 4096;
+    bytes[last..].fill(0x5a);
+    fs::write(live.path(), bytes).unwrap();
+    let expected = Expected {
+        data_version: 7,
+        node: NODE,
+    };
+    let copied = copy(&live.path(), &live.dir.path().join("work"), expected);
+    let Ok(Copied::Copy(copied)) = copied else {
+        panic!("the copy is not read to its end")
+    };
+    assert!(matches!(check(&copied), Err(CopyError::Damaged(_))));
+    assert_eq!(live.left_in_work(), 0);
+}
+
+#[test]
+fn the_check_of_a_copy_writes_nothing_to_it() {
+    for mode in ["delete", "wal"] {
+        let live = Live::new(mode);
+        let expected = Expected {
+            data_version: 7,
+            node: NODE,
+        };
+        let copied = copy(&live.path(), &live.dir.path().join("work"), expected);
+        let Ok(Copied::Copy(copied)) = copied else {
+            panic!("not new")
+        };
+        let (bytes, written) = (fs::read(&copied).unwrap(), stamp(&copied).unwrap());
+        check(&copied).unwrap();
+        assert_eq!(stamp(&copied).unwrap(), written, "{mode}");
+        assert_eq!(fs::read(&copied).unwrap(), bytes, "{mode}");
+        assert_eq!(live.left_in_work(), 1, "{mode}");
     }
 }
 
