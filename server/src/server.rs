@@ -188,7 +188,7 @@ impl Server {
         });
         let transport = Transport::new(
             listener,
-            http::router(app.clone(), config.web),
+            http::router(&app, config.web),
             config.limits,
             certificates.as_deref(),
             app.metrics.connections().clone(),

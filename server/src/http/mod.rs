@@ -78,7 +78,7 @@ pub(crate) struct App {
 }
 
 /// The whole of the API, and the pages of nodes' owners where there are any.
-pub(crate) fn router(app: Arc<App>, pages: bool) -> Router {
+pub(crate) fn router(app: &Arc<App>, pages: bool) -> Router {
     let mut routes = Router::new();
     for call in calls::calls() {
         routes = routes.route(&call.path, call.handler);
@@ -96,7 +96,7 @@ pub(crate) fn router(app: Arc<App>, pages: bool) -> Router {
         ))
         .with_state(app.clone())
         .merge(if pages {
-            web::of_owners(&app).layer(traced)
+            web::of_owners(app).layer(traced)
         } else {
             Router::new()
         })

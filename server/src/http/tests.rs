@@ -316,7 +316,7 @@ async fn call(method: &str, path: &str, body: Vec<u8>) -> Problem {
         arrivals: Arrivals::default(),
         stopping: watch::channel(false).1,
     });
-    let router = router(app, true);
+    let router = router(&app, true);
     let mac = key.request_mac(method, path, 1, &sha256(&body));
     let authorization = format!("Backstop {token} 1 {}", hex::encode(mac));
     let request = Request::builder()

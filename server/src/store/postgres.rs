@@ -99,7 +99,7 @@ impl PostgresStore {
         let appends = Database::new(pool(1).connect_lazy_with(options), applied);
         let (jobs, queue) = mpsc::channel(QUEUE);
         let groups = GroupSizes::default();
-        let (own, shared) = (appends.clone(), database.clone());
+        let (own, shared) = (appends.keep(), database.clone());
         let committer = committer::start(queue, own, shared, terms.clone(), groups.clone());
         Ok(Self {
             id,

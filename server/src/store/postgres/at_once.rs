@@ -32,8 +32,8 @@ pub(super) async fn group(
     known: &mut Known,
 ) -> Option<Vec<Option<Outcome>>> {
     let mut group = ahead(appends, terms, known)?;
-    let changed = group.changed();
-    let changes: Vec<_> = changed
+    let accounts = group.changed();
+    let changes: Vec<_> = accounts
         .iter()
         .filter_map(|new| {
             let seen = known.get(new.id)?;

@@ -32,13 +32,13 @@ pub(super) enum Job {
 /// `shared`.
 pub(super) fn start(
     jobs: mpsc::Receiver<Job>,
-    own: Database,
+    own: Kept,
     shared: Database,
     terms: Terms,
     groups: GroupSizes,
 ) -> JoinHandle<()> {
     let committer = Committer {
-        own: own.keep(),
+        own,
         known: Known::default(),
         shared,
         terms,
@@ -83,12 +83,11 @@ impl Committer {
         self.groups.committed(outcomes.iter().flatten().count());
         let (mut left, mut waiting) = (Vec::new(), Vec::new());
         for ((append, answer), outcome) in appends.into_iter().zip(answers).zip(outcomes) {
-            match outcome {
-                Some(outcome) => reply(answer, outcome.map_err(StoreError::from)),
-                None => {
-                    left.push(append);
-                    waiting.push(answer);
-                }
+            if let Some(outcome) = outcome {
+                reply(answer, outcome.map_err(StoreError::from));
+            } else {
+                left.push(append);
+                waiting.push(answer);
             }
         }
         if !left.is_empty() {

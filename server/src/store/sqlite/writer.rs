@@ -224,14 +224,12 @@ impl Writer {
     }
 
     async fn connect(&mut self) -> Result<SqliteConnection, StoreError> {
-        match self.connection.take() {
-            Some(connection) => Ok(connection),
-            None => {
-                // Each connection counts for itself what others commit.
-                self.known.forget();
-                Ok(self.options.connect().await?)
-            }
+        if let Some(connection) = self.connection.take() {
+            return Ok(connection);
         }
+        // Each connection counts for itself what others commit.
+        self.known.forget();
+        Ok(self.options.connect().await?)
     }
 
     async fn checkpoint(&mut self) {
