@@ -96,7 +96,7 @@ impl From<rusqlite::Error> for CopyError {
 
 /// Copies the live database into `work`, a directory of the plugin's own that is made where it is missing.
 /// To be called inside the hook alone. Where the file system can share blocks, the copy costs next to nothing. Nobody may rely on it
-/// before [`check`].
+/// before [`check()`].
 pub fn copy(live: &Path, work: &Path, expected: Expected) -> Result<Copied, CopyError> {
     let taken = take(live, work, None)?;
     settle(&taken, expected)
@@ -117,7 +117,7 @@ pub fn take(live: &Path, work: &Path, limit: Option<Duration>) -> Result<PathBuf
     copied.map(|()| to)
 }
 
-/// The second half of [`copy`], at any time, and the [`check`]. Nothing of the copy stays unless it is whole and what was expected.
+/// The second half of [`copy`], at any time, and the [`check()`]. Nothing of the copy stays unless it is whole and what was expected.
 pub fn recover(taken: &Path, expected: Expected) -> Result<Copied, CopyError> {
     let settled = settle(taken, expected)?;
     if let Copied::Copy(path) = &settled {
