@@ -144,6 +144,10 @@ impl Housekeeper {
                     return;
                 }
                 rest::after(began).await;
+                // Whoever is waited for does not wait for the whole round.
+                while let Ok(account) = self.wake.try_recv() {
+                    self.look_after(account, stopped).await;
+                }
             }
         }
         self.complaints.remove(&AccountId(i64::MIN));
