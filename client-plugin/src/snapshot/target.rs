@@ -134,6 +134,13 @@ impl Target {
         Ok(())
     }
 
+    /// Waits for the flush beside the writing. Its error is told once: whoever does not hear it may believe later what never reached
+    /// the disk.
+    pub(super) fn flushed_beside(&self) -> io::Result<()> {
+        let mut flushing = self.flushing.lock().unwrap_or_else(PoisonError::into_inner);
+        flushing.take().map_or(Ok(()), Flushing::end)
+    }
+
     /// Lets nobody write to it any more.
     pub(super) fn close(&self) {
         *self.open.write().unwrap_or_else(PoisonError::into_inner) = false;
@@ -144,12 +151,7 @@ impl Target {
         self.close();
         let target = Arc::clone(self);
         Flushing::begin(move || {
-            let beside = target
-                .flushing
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .take();
-            beside.map_or(Ok(()), Flushing::end)?;
+            target.flushed_beside()?;
             target.file.sync_all()
         })
     }
@@ -182,6 +184,17 @@ mod tests {
         }
         target.reserve(100).unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), [0; 100]);
+    }
+
+    #[test]
+    fn the_error_of_a_flush_beside_the_writing_is_heard_in_the_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = Arc::new(Target::create(&dir.path().join("database")).unwrap());
+        let fails = || Flushing::begin(|| Err(io::Error::other("the disk"))).unwrap();
+        *target.flushing.lock().unwrap() = Some(fails());
+        assert!(target.flushed_beside().is_err());
+        *target.flushing.lock().unwrap() = Some(fails());
+        assert!(target.flush().unwrap().end().is_err());
     }
 
     #[test]
