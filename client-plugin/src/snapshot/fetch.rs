@@ -143,13 +143,13 @@ async fn fetch_into(
         done += bytes;
         progress(done, total);
     };
-    let fetched = fetcher.fetch(ChunkKind::Data, Some(&target), &mut tell).await;
-    if fetched.is_err() {
+    let ended = fetcher.fetch(ChunkKind::Data, Some(&target), &mut tell).await;
+    if ended.is_err() {
         // What of the file did not reach the disk, the next attempt must not believe: that error comes first.
         let target = Arc::clone(&target);
         blocking(move || target.flushed_beside()).await?;
     }
-    fetched?;
+    ended?;
     Ok(target.flush()?)
 }
 
