@@ -94,14 +94,18 @@ pub(super) fn id<const N: usize>(row: &impl Cells, column: &'static str) -> Resu
     bytes(row, column)?.ok_or_else(|| StoreError::corrupt(column))
 }
 
-/// How many bytes of records these rows are, which were just set aside: the head must be one of them.
-pub(super) fn set_aside(rows: &[impl Cells], head: RecordHash) -> Result<u64, StoreError> {
-    let (mut sum, mut found) = (0_u64, false);
-    for row in rows {
-        found |= id(row, "hash")? == head.0;
-        sum = sum.saturating_add(number(row, "bytes")?);
-    }
+/// How many bytes these records are, which were just set aside: the head must be one of them.
+pub(super) fn set_aside(gone: &[(RecordHash, u64)], head: RecordHash) -> Result<u64, StoreError> {
+    let sum = gone
+        .iter()
+        .fold(0_u64, |sum, (_, bytes)| sum.saturating_add(*bytes));
+    let found = gone.iter().any(|(hash, _)| *hash == head);
     found.then_some(sum).ok_or_else(|| StoreError::corrupt("head"))
+}
+
+/// A record that was taken out of the log: its hash and its length.
+pub(super) fn gone(row: &impl Cells) -> Result<(RecordHash, u64), StoreError> {
+    Ok((RecordHash(id(row, "hash")?), number(row, "bytes")?))
 }
 
 /// A whole row of `accounts`.

@@ -24,6 +24,7 @@ mod pages;
 mod proofs;
 mod reads;
 mod scrub;
+mod settings;
 mod snapshots;
 mod tail;
 pub(in crate::store) mod tenants;
@@ -48,10 +49,11 @@ use checkpoints::Checkpoints;
 pub use opening::OpenError;
 use opening::{check_durable, name};
 use rand_core::CryptoRng;
+use settings::Settings;
 use sqlx::{
     ConnectOptions as _, SqlitePool,
     migrate::{MigrateError, Migrator},
-    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+    sqlite::SqlitePoolOptions,
 };
 use std::{
     fs::OpenOptions, os::unix::fs::OpenOptionsExt as _, path::Path, thread::JoinHandle, time::Duration,
@@ -69,14 +71,6 @@ const READER_WAIT: Duration = Duration::from_secs(5);
 const BUSY_WAIT: Duration = Duration::from_secs(5);
 /// How many writes may wait before callers wait to join them.
 const QUEUE: usize = 1024;
-/// Pages that a connection may keep in memory, in KiB, as SQLite writes it: ids are random, and so are the pages that chunks
-/// and their indexes touch.
-const CACHE: &str = "-16384";
-/// Pages of SQLite's own log after which a commit moves them into the file and waits for two flushes more: where that was not
-/// done beside the commits (`checkpoints`).
-const WAL_PAGES: &str = "16384";
-/// To how many bytes the log of SQLite's own is cut back once it was longer.
-const WAL_KEPT: &str = "67108864";
 /// Bytes of a database page.
 const PAGE: u32 = 4096;
 
@@ -103,22 +97,8 @@ impl SqliteStore {
     ) -> Result<Self, OpenError> {
         let mut new_id = [0; 16];
         rng.fill_bytes(&mut new_id);
-        let mut options = SqliteConnectOptions::new()
-            .filename(path)
-            .create_if_missing(true)
-            .page_size(PAGE)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
-            .busy_timeout(BUSY_WAIT)
-            .pragma("journal_size_limit", WAL_KEPT)
-            .pragma("wal_autocheckpoint", WAL_PAGES)
-            // What a statement would have to undo is a few pages for each append; a file for them would cost every group.
-            .pragma("temp_store", "memory")
-            .pragma("cache_size", CACHE)
-            .disable_statement_logging();
-        if let Some(limit) = limit {
-            options = options.pragma("max_page_count", (limit / u64::from(PAGE)).max(1).to_string());
-        }
+        let settings = Settings::new(path, limit);
+        let options = settings.options();
         // SQLite gives its other files the mode of this one.
         OpenOptions::new()
             .create(true)
@@ -143,11 +123,11 @@ impl SqliteStore {
             .await?;
         let (jobs, queue) = mpsc::channel(QUEUE);
         let groups = GroupSizes::default();
-        let checkpoints = Checkpoints::start(options.clone(), jobs.downgrade())?;
+        let checkpoints = Checkpoints::start(options, jobs.downgrade())?;
         let writer = writer::start(
             queue,
             connection,
-            options,
+            settings,
             checkpoints,
             terms.clone(),
             groups.clone(),

@@ -154,6 +154,7 @@ impl Log for Logs<'_> {
         .bind(int(append.writer.epoch)?)
         .fetch_all(&mut *self.0)
         .await?;
+        let gone = gone.iter().map(cells::gone).collect::<Result<Vec<_>, _>>()?;
         let bytes = cells::set_aside(&gone, account.head.hash)?;
         let off_chain = query(
             "UPDATE snapshots SET off_chain_at = $1 WHERE account = $2 AND base_seq >= $3 AND off_chain_at IS NULL",

@@ -2,7 +2,7 @@
 
 pub(super) use super::cells::account as read;
 use super::{
-    cells::{Query, int, millis, nulls, rows},
+    cells::{Cell, int, millis},
     tenants,
 };
 use crate::store::{
@@ -107,7 +107,7 @@ pub(super) async fn load(
 }
 
 /// The columns that openings and appends change, behind the one that says whose they are.
-const WRITTEN: [&str; 19] = [
+pub(super) const WRITTEN: [&str; 19] = [
     "account",
     "epoch",
     "instance",
@@ -129,57 +129,52 @@ const WRITTEN: [&str; 19] = [
     "rhythm_ms",
 ];
 
-static WRITE: LazyLock<String> = LazyLock::new(|| update(1));
+/// The statement that writes one account, as [`written`] gives it.
+pub(super) static UPDATE: LazyLock<String> = LazyLock::new(|| {
+    let columns = WRITTEN.iter().enumerate().skip(1);
+    let changes: Vec<_> = columns
+        .map(|(at, column)| format!("{column} = ?{}", at + 1))
+        .collect();
+    format!("UPDATE accounts SET {} WHERE account = ?1", changes.join(", "))
+});
 
 /// Writes what openings and appends change.
 pub(super) async fn write(connection: &mut SqliteConnection, account: &Account) -> Result<(), StoreError> {
-    bind(sqlx::query(WRITE.as_str()), account)?
+    let query = sqlx::query(UPDATE.as_str());
+    written(account)?
+        .into_iter()
+        .fold(query, |query, cell| cell.bind(query))
         .execute(connection)
         .await?;
     Ok(())
 }
 
-/// The statement that writes so many accounts, each as [`bind`] binds it. Rows of NULL are no account's.
-pub(super) fn update(accounts: usize) -> String {
-    let columns = WRITTEN.iter().enumerate().skip(1);
-    let changes: Vec<_> = columns
-        .map(|(at, column)| format!("{column} = new.column{}", at + 1))
-        .collect();
-    format!(
-        "UPDATE accounts SET {} FROM (VALUES {}) AS new WHERE accounts.account = new.column1",
-        changes.join(", "),
-        rows(accounts, WRITTEN.len()),
-    )
-}
-
-/// Binds one row of [`update`].
-pub(super) fn bind<'q>(query: Query<'q>, account: &Account) -> Result<Query<'q>, StoreError> {
+/// The values of [`WRITTEN`].
+pub(super) fn written(account: &Account) -> Result<[Cell<'_>; WRITTEN.len()], StoreError> {
     let seat = account.seat.as_ref();
-    Ok(query
-        .bind(account.id.0)
-        .bind(int(account.epoch())?)
-        .bind(seat.map(|seat| seat.writer.instance.0.to_vec()))
-        .bind(seat.map(|seat| seat.writer.run.0.to_vec()))
-        .bind(millis(seat.map(|seat| seat.since))?)
-        .bind(millis(seat.map(|seat| seat.seen_at))?)
-        .bind(account.timeline.map(|timeline| timeline.0.to_vec()))
-        .bind(int(account.head.epoch)?)
-        .bind(int(account.head.seq)?)
-        .bind(account.head.hash.0.to_vec())
-        .bind(account.before_head.0.to_vec())
-        .bind(millis(account.head_received_at)?)
-        .bind(int(account.first_seq)?)
-        .bind(int(account.log_bytes)?)
-        .bind(int(account.tail.bytes)?)
-        .bind(int(account.tail.records)?)
-        .bind(millis(account.tail.since)?)
-        .bind(int(account.tail.snapshot_bytes)?)
-        .bind(int(account.rhythm_ms)?))
-}
-
-/// Binds what [`update`] has no accounts for.
-pub(super) fn bind_none(query: Query<'_>, accounts: usize) -> Query<'_> {
-    nulls(query, accounts * WRITTEN.len())
+    let number = |value| Ok::<_, StoreError>(Cell::Int(Some(int(value)?)));
+    let time = |at| Ok::<_, StoreError>(Cell::Int(millis(at)?));
+    Ok([
+        Cell::Int(Some(account.id.0)),
+        number(account.epoch())?,
+        Cell::Blob(seat.map(|seat| seat.writer.instance.0.as_slice())),
+        Cell::Blob(seat.map(|seat| seat.writer.run.0.as_slice())),
+        time(seat.map(|seat| seat.since))?,
+        time(seat.map(|seat| seat.seen_at))?,
+        Cell::Blob(account.timeline.as_ref().map(|timeline| timeline.0.as_slice())),
+        number(account.head.epoch)?,
+        number(account.head.seq)?,
+        Cell::Blob(Some(&account.head.hash.0)),
+        Cell::Blob(Some(&account.before_head.0)),
+        time(account.head_received_at)?,
+        number(account.first_seq)?,
+        number(account.log_bytes)?,
+        number(account.tail.bytes)?,
+        number(account.tail.records)?,
+        time(account.tail.since)?,
+        number(account.tail.snapshot_bytes)?,
+        number(account.rhythm_ms)?,
+    ])
 }
 
 async fn create(

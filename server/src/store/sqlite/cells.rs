@@ -2,6 +2,10 @@
 
 use crate::store::StoreError;
 pub(super) use crate::store::cells::*;
+use rusqlite::{
+    ToSql,
+    types::{ToSqlOutput, ValueRef},
+};
 use sqlx::{
     Sqlite,
     error::DatabaseError as _,
@@ -29,6 +33,11 @@ pub(in crate::store) fn trouble(error: &sqlx::Error) -> Option<StoreError> {
         .code()?
         .parse::<i32>()
         .ok()?;
+    means(code, error)
+}
+
+/// What an extended error code of SQLite means, where more than that something failed.
+fn means(code: i32, error: &impl ToString) -> Option<StoreError> {
     match code {
         // The low byte is the primary code.
         code if code & 0xff == FULL || code == NO_ROOM_FOR_SHM => Some(StoreError::Full),
@@ -39,18 +48,66 @@ pub(in crate::store) fn trouble(error: &sqlx::Error) -> Option<StoreError> {
     }
 }
 
+impl From<rusqlite::Error> for StoreError {
+    fn from(error: rusqlite::Error) -> Self {
+        error
+            .sqlite_error()
+            .and_then(|cause| means(cause.extended_code, &error))
+            .unwrap_or_else(|| Self::Failed(Box::new(error)))
+    }
+}
+
 /// A statement to which values are being bound.
 pub(super) type Query<'q> = sqlx::query::Query<'q, Sqlite, SqliteArguments>;
 
-/// What stands behind `VALUES`: rows of so many values each.
-pub(super) fn rows(rows: usize, values: usize) -> String {
-    let row = format!("({})", vec!["?"; values].join(", "));
-    vec![row.as_str(); rows].join(", ")
+/// A value to be bound, for either way to the database.
+pub(super) enum Cell<'a> {
+    Int(Option<i64>),
+    Blob(Option<&'a [u8]>),
 }
 
-/// Binds NULL so many times.
-pub(super) fn nulls(query: Query<'_>, values: usize) -> Query<'_> {
-    (0..values).fold(query, |query, _| query.bind(None::<i64>))
+impl Cell<'_> {
+    /// Binds it as the next value.
+    pub(super) fn bind(self, query: Query<'_>) -> Query<'_> {
+        match self {
+            Self::Int(value) => query.bind(value),
+            Self::Blob(value) => query.bind(value.map(<[u8]>::to_vec)),
+        }
+    }
+}
+
+impl ToSql for Cell<'_> {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::Borrowed(match self {
+            Self::Int(Some(value)) => ValueRef::Integer(*value),
+            Self::Blob(Some(value)) => ValueRef::Blob(value),
+            Self::Int(None) | Self::Blob(None) => ValueRef::Null,
+        }))
+    }
+}
+
+impl Cells for rusqlite::Row<'_> {
+    fn integer(&self, column: &'static str) -> Result<Option<i64>, sqlx::Error> {
+        self.get(column).map_err(decode)
+    }
+
+    fn blob(&self, column: &'static str) -> Result<Option<&[u8]>, sqlx::Error> {
+        let value = self.get_ref(column).map_err(decode)?;
+        value.as_blob_or_null().map_err(decode)
+    }
+
+    fn text(&self, column: &'static str) -> Result<&str, sqlx::Error> {
+        let value = self.get_ref(column).map_err(decode)?;
+        value.as_str().map_err(decode)
+    }
+
+    fn truth(&self, column: &'static str) -> Result<bool, sqlx::Error> {
+        self.get(column).map_err(decode)
+    }
+}
+
+fn decode(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> sqlx::Error {
+    sqlx::Error::Decode(error.into())
 }
 
 /// A JSON array of hex, which SQLite takes apart again with `json_each` and `unhex`: one statement for any number.

@@ -14,7 +14,10 @@ use backstop_protocol::{
 };
 use getrandom::{SysRng, rand_core::UnwrapErr};
 use proptest::prelude::*;
-use sqlx::Connection as _;
+use sqlx::{
+    Connection as _,
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous},
+};
 use std::sync::Arc;
 use tempfile::TempDir;
 
@@ -415,18 +418,12 @@ async fn a_row_that_breaks_the_protocols_limits_is_refused_at_the_last_line_too(
 
 /// Commits exactly these appends together.
 async fn group(dir: &TempDir, appends: &[Append]) -> Vec<Result<Head, Refusal>> {
-    let options = SqliteConnectOptions::new().filename(dir.path().join("store"));
-    let mut connection = options.connect().await.unwrap();
+    let mut connection = Settings::new(&dir.path().join("store"), None).connect().unwrap();
     let appends: Vec<_> = appends.iter().cloned().map(Box::new).collect();
-    let outcomes = append::group(
-        &mut connection,
-        &appends,
-        &Terms::default(),
-        &mut Known::default(),
-    )
-    .await
-    .unwrap();
-    connection.close().await.unwrap();
+    let (terms, mut known) = (Terms::default(), Known::default());
+    let outcomes = append::group(&mut connection, &appends, &terms, &mut known)
+        .await
+        .unwrap();
     let heads = outcomes
         .into_iter()
         .map(|outcome| outcome.map(|appended| appended.head));

@@ -11,7 +11,9 @@ use super::{
     checkpoints::{Checkpoints, checkpoint},
     chunks, files, history,
     known::Known,
-    packs, proofs, scrub, snapshots, tenants,
+    packs, proofs, scrub,
+    settings::Settings,
+    snapshots, tenants,
 };
 use crate::store::{
     AccountId, Append, Commit, GroupSizes, HistoryPolicy, Leaving, Move, PackArrival, PackIndex, PutFiles,
@@ -23,7 +25,8 @@ use backstop_protocol::{
     id::PackId,
     removal::RemovalWord,
 };
-use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection, sqlite::SqliteConnectOptions};
+use rusqlite::Connection;
+use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection};
 use std::{
     io,
     thread::{self, JoinHandle},
@@ -61,39 +64,11 @@ pub(super) enum Job {
     Alarm(AlarmJob),
 }
 
-impl Job {
-    /// Lets go of what is known of the account whose row it changes.
-    fn forget(&self, known: &mut Known) {
-        match self {
-            Self::RaiseFloor(account, ..)
-            | Self::DropHistory(account, ..)
-            | Self::DropChunks(account, ..)
-            | Self::BeginRemovals(account, ..)
-            | Self::EndRemoval(account, ..)
-            | Self::DropOldFiles(account, ..)
-            | Self::MarkPack(account, ..)
-            | Self::HearOwner(account, ..)
-            | Self::Watch(account, ..)
-            | Self::RemoveSome(account, ..) => known.forget_one(*account),
-            Self::Append(append, _) => known.forget_one(append.account),
-            Self::Register(arrival, _) => known.forget_one(arrival.account),
-            Self::Index(index, _) => known.forget_one(index.account),
-            Self::Commit(commit, _) => known.forget_one(commit.account),
-            Self::Word(word, _) => known.forget_one(word.account),
-            Self::Move(chunks, _) => known.forget_one(chunks.account),
-            Self::PutFiles(files, _) => known.forget_one(files.account),
-            Self::Open(..) => known.forget(),
-            // The time of a scrub is nothing that appends are judged by.
-            Self::BeginScrub(..) | Self::Alarm(_) | Self::Close | Self::Checkpoint => {}
-        }
-    }
-}
-
 /// Starts the thread. It runs jobs until [`Job::Close`], or until every sender is gone, and nothing waits.
 pub(super) fn start(
     jobs: mpsc::Receiver<Job>,
     connection: SqliteConnection,
-    options: SqliteConnectOptions,
+    settings: Settings,
     checkpoints: Checkpoints,
     terms: Terms,
     groups: GroupSizes,
@@ -104,12 +79,12 @@ pub(super) fn start(
         .name("store-writer".to_owned())
         .spawn(move || {
             let writer = Writer {
-                options,
+                settings,
                 terms,
                 groups,
+                appending: None,
                 connection: Some(connection),
                 checkpoints,
-                known: Known::default(),
             };
             runtime.block_on(run(jobs, writer));
         })
@@ -133,12 +108,12 @@ async fn run(mut jobs: mpsc::Receiver<Job>, mut writer: Writer) {
             }
             Some(Job::Checkpoint) => writer.checkpoint().await,
             Some(other) => {
-                other.forget(&mut writer.known);
                 writer.alone(other).await;
                 writer.checkpoints.worked();
             }
         }
     }
+    writer.appending = None;
     writer.checkpoints.end();
     if let Some(connection) = writer.connection
         && let Err(error) = connection.close().await
@@ -164,13 +139,15 @@ fn gather(jobs: &mut mpsc::Receiver<Job>, group: &mut Vec<WaitingAppend>) -> Opt
 }
 
 struct Writer {
-    options: SqliteConnectOptions,
+    settings: Settings,
     terms: Terms,
     groups: GroupSizes,
-    /// `None` after a failure: a connection whose transaction broke is not trusted again.
+    /// The connection of appends, and what is known on it. `None` before the first append and after a failure: a connection whose
+    /// transaction broke is not trusted again.
+    appending: Option<(Connection, Known)>,
+    /// The connection of everything else; `None` after a failure.
     connection: Option<SqliteConnection>,
     checkpoints: Checkpoints,
-    known: Known,
 }
 
 impl Writer {
@@ -207,29 +184,23 @@ impl Writer {
     }
 
     async fn commit_group(&mut self, appends: &[Box<Append>]) -> Result<Vec<append::Outcome>, StoreError> {
-        let mut connection = self.connect().await?;
-        let done = append::group(&mut connection, appends, &self.terms, &mut self.known).await;
-        if done.is_err() {
-            self.known.forget();
-        }
-        // A commit that failed has rolled back where it could not be tried again; then this does not succeed.
-        if done.is_ok() || sqlx::query("ROLLBACK").execute(&mut connection).await.is_ok() {
-            self.connection = Some(connection);
-        }
-        if done.is_ok() {
-            self.groups.committed(appends.len());
-            self.checkpoints.appended(appends.len());
-        }
-        done
+        // Each connection counts for itself what others commit, so that what is known goes with it.
+        let (mut connection, mut known) = match self.appending.take() {
+            Some(appending) => appending,
+            None => (self.settings.connect()?, Known::default()),
+        };
+        let outcomes = append::group(&mut connection, appends, &self.terms, &mut known).await?;
+        self.appending = Some((connection, known));
+        self.groups.committed(appends.len());
+        self.checkpoints.appended(appends.len());
+        Ok(outcomes)
     }
 
     async fn connect(&mut self) -> Result<SqliteConnection, StoreError> {
         if let Some(connection) = self.connection.take() {
             return Ok(connection);
         }
-        // Each connection counts for itself what others commit.
-        self.known.forget();
-        Ok(self.options.connect().await?)
+        Ok(self.settings.options().connect().await?)
     }
 
     async fn checkpoint(&mut self) {
