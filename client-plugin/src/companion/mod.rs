@@ -10,12 +10,15 @@ mod watch;
 
 use crate::{
     cln::NodeDir,
-    plugin::stdio::{self, Incoming, Level},
+    plugin::{
+        input::{Incoming, Input},
+        stdio::{self, Level},
+    },
 };
 use call::{Backstop, COMMANDS, Failed};
 use serde_json::{Value, json};
 use std::{path::Path, process::ExitCode, sync::Arc, time::Duration};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::Semaphore;
 
 /// What the name of the program ends in.
 const NAME_END: &str = "-companion";
@@ -51,7 +54,7 @@ pub fn run(network_dir: &Path, program: &Path) -> ExitCode {
         }
     };
     let code = runtime.block_on(async {
-        match stdio::read() {
+        match Input::of_process() {
             Ok(input) => serve(input, network_dir, program).await,
             Err(error) => {
                 stdio::log(
@@ -67,20 +70,20 @@ pub fn run(network_dir: &Path, program: &Path) -> ExitCode {
     code
 }
 
-async fn serve(mut input: mpsc::UnboundedReceiver<Incoming>, network_dir: &Path, program: &Path) -> ExitCode {
+async fn serve(mut input: Input, network_dir: &Path, program: &Path) -> ExitCode {
     let mut backstop = None;
     let limit = Arc::new(Semaphore::new(AT_ONCE));
     loop {
         let frame = match input.recv().await {
-            None | Some(Incoming::End) => return ExitCode::SUCCESS,
-            Some(Incoming::Broken(reason)) => {
+            Incoming::End => return ExitCode::SUCCESS,
+            Incoming::Broken(reason) => {
                 stdio::log(
                     Level::Warn,
                     &format!("backstop's companion cannot go on: {reason}"),
                 );
                 return ExitCode::FAILURE;
             }
-            Some(Incoming::Frame(frame)) => frame,
+            Incoming::Frame(frame) => frame,
         };
         let Ok(message) = serde_json::from_slice::<Value>(&frame) else {
             stdio::log(

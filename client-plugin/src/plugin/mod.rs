@@ -12,6 +12,7 @@ mod files;
 mod follower;
 mod frame;
 mod halt;
+pub(crate) mod input;
 mod judge;
 mod message;
 mod newest;
@@ -42,6 +43,7 @@ use crate::{
 };
 use batch::versions;
 use halt::Halted;
+use input::{Incoming, Input};
 use message::{Init, Message, RawBatch};
 use recover::Recovery;
 use serde_json::{Value, json};
@@ -52,11 +54,8 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use stdio::{Incoming, Level};
-use tokio::{
-    sync::mpsc::UnboundedReceiver,
-    time::{Instant, MissedTickBehavior},
-};
+use stdio::Level;
+use tokio::time::{Instant, MissedTickBehavior};
 use writer::Writer;
 
 /// How often the witness is written while batches come.
@@ -88,7 +87,7 @@ pub fn run(
         }
     };
     let code = runtime.block_on(async {
-        let input = match stdio::read() {
+        let input = match Input::of_process() {
             Ok(input) => input,
             Err(error) => {
                 stdio::log(Level::Error, &format!("backstop cannot read its input: {error}"));
@@ -100,7 +99,7 @@ pub fn run(
         // Too large for the stack.
         Box::pin(plugin.run()).await
     });
-    // The thread that reads standard input may still sit in a read.
+    // Threads that write to a disk may still be at it; they have nobody left to tell.
     runtime.shutdown_background();
     code
 }
@@ -123,7 +122,7 @@ fn ignore_signals() {
 struct Plugin {
     network_dir: PathBuf,
     ambient: Ambient,
-    input: UnboundedReceiver<Incoming>,
+    input: Input,
     /// What came while a batch waited.
     waiting: VecDeque<Incoming>,
     recovery: Recovery,
@@ -150,7 +149,7 @@ enum State {
 }
 
 impl Plugin {
-    fn new(network_dir: PathBuf, ambient: Ambient, input: UnboundedReceiver<Incoming>) -> Self {
+    fn new(network_dir: PathBuf, ambient: Ambient, input: Input) -> Self {
         Self {
             network_dir,
             ambient,
@@ -179,7 +178,7 @@ impl Plugin {
             } else {
                 tokio::select! {
                     biased;
-                    incoming = self.input.recv() => incoming.unwrap_or(Incoming::End),
+                    incoming = self.input.recv() => incoming,
                     reason = self.fenced.happened() => return self.stop_idle(reason).await,
                     _ = witness.tick() => { self.write_witness().await; continue; }
                     _ = leave.tick(), if self.leaving.is_some() => {
@@ -247,8 +246,9 @@ impl Plugin {
         let backing_up = back_up(state, batch, recovery, lock, network_dir, ambient);
         let backing_up = taker::named(backing_up, network_dir, ambient);
         match watching_input(&mut self.input, &mut self.waiting, backing_up).await? {
-            Ok(writer) => {
+            Ok(mut writer) => {
                 stdio::reply(id, &json!({ "result": "continue" }));
+                writer.follow();
                 self.fenced.watch(&writer, &self.network_dir);
                 self.files.begin(&writer.node, &writer.servers);
                 self.acknowledged = Some(writer.witness());
@@ -369,7 +369,7 @@ async fn back_up(
 
 /// Waits for `work`, but not longer than standard input lasts; whatever else arrives is kept for later.
 async fn watching_input<T>(
-    input: &mut UnboundedReceiver<Incoming>,
+    input: &mut Input,
     waiting: &mut VecDeque<Incoming>,
     work: impl Future<Output = T>,
 ) -> Option<T> {
@@ -379,8 +379,8 @@ async fn watching_input<T>(
             biased;
             done = &mut work => return Some(done),
             incoming = input.recv() => match incoming {
-                None | Some(Incoming::End) => return None,
-                Some(other) => waiting.push_back(other),
+                Incoming::End => return None,
+                other => waiting.push_back(other),
             },
         }
     }

@@ -128,6 +128,7 @@ pub(super) async fn open(
         patience,
         run,
         node,
+        acknowledged: None,
         follower: None,
         spool: None,
         room: Room::default(),

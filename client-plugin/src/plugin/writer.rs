@@ -14,10 +14,20 @@ use backstop_protocol::{
     head::Head,
     id::{RunId, TimelineId},
 };
+use bytes::Bytes;
 use std::sync::Arc;
 
 /// How lightningd notes an upgrade of its schema; it rewrites the whole file at the end of such a start, and tells nobody.
 const MIGRATION: &[u8] = b"INSERT INTO db_upgrades";
+
+/// A record that enough servers hold, and that the follower has not heard of.
+pub(super) struct Acknowledged {
+    head: Head,
+    content: Content,
+    sealed: Bytes,
+    /// Whether a server asks for a roll-up.
+    roll_up: bool,
+}
 
 /// The one writer of this directory, from a run's first batch to its end.
 pub(super) struct Writer {
@@ -34,6 +44,8 @@ pub(super) struct Writer {
     pub(super) version: u64,
     /// Whether this run's first record is still to come.
     pub(super) opens_run: bool,
+    /// What the follower is to hear next.
+    pub(super) acknowledged: Option<Acknowledged>,
     /// Makes roll-ups in the background; `None` where no shadow is kept.
     pub(super) follower: Option<Follower>,
     /// What the server says about the node's room.
@@ -45,7 +57,8 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    /// Makes one batch durable. On success lightningd may commit it.
+    /// Makes one batch durable. On success lightningd may commit it, and is to hear so before [`Writer::follow`] is called: it waits
+    /// for that word alone.
     pub(super) async fn append_batch(
         &mut self,
         versions: Versions,
@@ -72,7 +85,7 @@ impl Writer {
             .iter()
             .any(|statement| statement.starts_with(MIGRATION));
         let version = std::mem::replace(&mut self.version, versions.after);
-        if let Err(halted) = self.append(Content::Batch(batch)).await {
+        if let Err(halted) = self.send(Content::Batch(batch)).await {
             self.version = version;
             return Err(halted);
         }
@@ -84,6 +97,15 @@ impl Writer {
 
     /// Seals one record and waits until enough servers have it.
     pub(super) async fn append(&mut self, content: Content) -> Result<(), Halted> {
+        self.send(content).await?;
+        self.follow();
+        Ok(())
+    }
+
+    /// The same without a word to the follower.
+    async fn send(&mut self, content: Content) -> Result<(), Halted> {
+        // It decides where the next record begins.
+        self.follow();
         let place = Place {
             timeline: self.timeline,
             epoch: self.epoch,
@@ -116,19 +138,36 @@ impl Writer {
                     .await?
             }
         };
-        // A snapshot rests on a record that the servers hold.
-        let may_roll_up = !self.is_spooling();
-        let bytes = record.sealed;
         self.head = head;
         self.opens_run = false;
-        if let Some(follower) = &self.follower {
-            follower.follow(head, content, bytes);
-            if may_roll_up && (roll_up || follower.wants_roll_up()) && follower.roll_up(head) {
-                // A reader of the snapshot begins with the next record.
-                self.sealer.restart();
-            }
-        }
+        self.acknowledged = Some(Acknowledged {
+            head,
+            content,
+            sealed: record.sealed,
+            roll_up,
+        });
         Ok(())
+    }
+
+    /// Hands the record that was acknowledged last to the follower, which may roll up there.
+    pub(super) fn follow(&mut self) {
+        let Some(acknowledged) = self.acknowledged.take() else {
+            return;
+        };
+        // A snapshot rests on a record that the servers hold.
+        let may_roll_up = !self.is_spooling();
+        let Some(follower) = &self.follower else { return };
+        let Acknowledged {
+            head,
+            content,
+            sealed,
+            roll_up,
+        } = acknowledged;
+        follower.follow(head, content, sealed);
+        if may_roll_up && (roll_up || follower.wants_roll_up()) && follower.roll_up(head) {
+            // A reader of the snapshot begins with the next record.
+            self.sealer.restart();
+        }
     }
 
     /// What this directory may remember as acknowledged.

@@ -1,0 +1,133 @@
+//! The pipe from lightningd.
+//!
+//! It is read while a batch waits for a server too, so that its end is noticed then. A pipe is read by the loop that handles what
+//! comes: a thread between them would cost every batch a change of the thread. What cannot be waited for beside other things, as
+//! a file, has a thread.
+
+use super::frame::Framer;
+use std::{
+    io::{self, Read as _},
+    os::fd::AsFd as _,
+    thread,
+};
+use tokio::{net::unix::pipe, sync::mpsc};
+
+/// Most bytes of one read.
+const READ_MAX: usize = 64 << 10;
+
+/// What was found on it.
+#[derive(Debug)]
+pub(crate) enum Incoming {
+    /// A whole JSON object.
+    Frame(Vec<u8>),
+    /// lightningd closed the pipe: it has ended, or wants us to.
+    End,
+    /// The stream cannot be read any further.
+    Broken(String),
+}
+
+/// Standard input, frame by frame. Memory holds what was sent and not taken yet: lightningd has one batch out at a time.
+pub(crate) struct Input {
+    source: Source,
+    framer: Framer,
+    buffer: Vec<u8>,
+}
+
+enum Source {
+    Pipe(pipe::Receiver),
+    /// What a thread read; an error once, nothing once it has ended.
+    Thread(mpsc::UnboundedReceiver<io::Result<Vec<u8>>>),
+    Ended,
+}
+
+impl Input {
+    /// Standard input of this process.
+    pub(crate) fn of_process() -> io::Result<Self> {
+        let fd = io::stdin().as_fd().try_clone_to_owned()?;
+        let source = match pipe::Receiver::from_owned_fd(fd) {
+            Ok(pipe) => Source::Pipe(pipe),
+            Err(_) => Source::Thread(read_on_a_thread()?),
+        };
+        Ok(Self {
+            source,
+            framer: Framer::default(),
+            buffer: vec![0; READ_MAX],
+        })
+    }
+
+    /// The next of it; once it has ended, its end again. Dropped before it is done, it loses nothing.
+    pub(crate) async fn recv(&mut self) -> Incoming {
+        loop {
+            match self.framer.next() {
+                Ok(Some(frame)) => return Incoming::Frame(frame),
+                Ok(None) => {}
+                Err(error) => return self.broken(error.to_string()),
+            }
+            match self.read().await {
+                Ok(true) => {}
+                Ok(false) => {
+                    self.source = Source::Ended;
+                    return Incoming::End;
+                }
+                Err(error) => return self.broken(error.to_string()),
+            }
+        }
+    }
+
+    fn broken(&mut self, reason: String) -> Incoming {
+        self.source = Source::Ended;
+        Incoming::Broken(reason)
+    }
+
+    /// Reads once; false at the end.
+    async fn read(&mut self) -> io::Result<bool> {
+        match &mut self.source {
+            Source::Ended => Ok(false),
+            Source::Thread(pieces) => match pieces.recv().await.transpose()? {
+                Some(piece) => {
+                    self.framer.push(&piece);
+                    Ok(true)
+                }
+                None => Ok(false),
+            },
+            Source::Pipe(pipe) => loop {
+                pipe.readable().await?;
+                match pipe.try_read(&mut self.buffer) {
+                    Ok(0) => return Ok(false),
+                    Ok(len) => {
+                        self.framer.push(self.buffer.get(..len).unwrap_or_default());
+                        return Ok(true);
+                    }
+                    Err(error)
+                        if matches!(
+                            error.kind(),
+                            io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+                        ) => {}
+                    Err(error) => return Err(error),
+                }
+            },
+        }
+    }
+}
+
+fn read_on_a_thread() -> io::Result<mpsc::UnboundedReceiver<io::Result<Vec<u8>>>> {
+    let (sender, receiver) = mpsc::unbounded_channel();
+    thread::Builder::new().name("stdin".to_owned()).spawn(move || {
+        let mut input = io::stdin().lock();
+        let mut buffer = vec![0; READ_MAX];
+        loop {
+            let piece = match input.read(&mut buffer) {
+                Ok(0) => return,
+                Ok(len) => Ok(buffer.get(..len).unwrap_or_default().to_vec()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => Err(error),
+            };
+            let goes_on = piece.is_ok();
+            // Where nobody listens any more, nobody needs to know.
+            if sender.send(piece).is_err() || !goes_on {
+                return;
+            }
+        }
+    })?;
+    Ok(receiver)
+}
