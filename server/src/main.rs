@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-#[tokio::main]
+#[tokio::main(worker_threads = 1)]
 async fn main() -> ExitCode {
     backstop_server::cli::run(std::env::args_os().collect()).await
 }

@@ -3,13 +3,14 @@
 
 use super::{
     known::{Known, Seen},
-    literal::{blobs, numbers, times},
+    literal,
     transactions::Kept,
 };
 use crate::store::{
     Account, AccountId, Append, Terms,
     group::{Group, Outcome},
 };
+use backstop_protocol::clock::UnixMillis;
 use sqlx::{Row as _, postgres::PgRow};
 use std::collections::HashMap;
 
@@ -40,7 +41,7 @@ pub(super) async fn group(
             Some(Change { seen, new })
         })
         .collect();
-    let statement = statement(&changes, &group.waiting);
+    let statement = statement(&changes, &group.waiting)?;
     let written = connection.at_once(&statement).await;
     let outcomes = group.outcomes();
     let mut accounts = group.into_accounts();
@@ -65,52 +66,70 @@ fn ahead<'a>(appends: &'a [Append], terms: &'a Terms, known: &Known) -> Option<G
     (judged && bytes > 0 && bytes <= BYTES_MAX).then_some(group)
 }
 
-/// What writes them: a call of the function of migration 10, whose arrays these are. All of it is numbers and hexadecimal digits
-/// of ours: as values beside the statement they would take a way to the database more, and its beginning and end two.
-pub(super) fn statement(changes: &[Change<'_>], records: &[&Append]) -> String {
-    let bytes: usize = records.iter().map(|append| append.sealed.len()).sum();
-    let mut sql = String::with_capacity(2 * bytes + 1024 * (1 + records.len()));
+impl Change<'_> {
+    fn numbers(&self) -> Option<[Option<u64>; 13]> {
+        let Self { seen, new } = self;
+        let millis = |at: Option<UnixMillis>| at.map(|at| at.0);
+        Some([
+            Some(u64::try_from(new.id.0).ok()?),
+            Some(u64::try_from(seen.version).ok()?),
+            Some(new.epoch()),
+            millis(new.seat.map(|seat| seat.seen_at)),
+            Some(new.head.epoch),
+            Some(new.head.seq),
+            millis(new.head_received_at),
+            Some(new.first_seq),
+            Some(new.log_bytes),
+            Some(new.tail.bytes),
+            Some(new.tail.records),
+            millis(new.tail.since),
+            Some(new.rhythm_ms),
+        ])
+    }
+
+    fn identities(&self) -> Option<[&[u8]; 4]> {
+        let Self { seen, new } = self;
+        Some([
+            &seen.account.head.hash.0,
+            &new.timeline.as_ref()?.0,
+            &new.head.hash.0,
+            &new.before_head.0,
+        ])
+    }
+}
+
+/// What writes them: a call of the function of migration 10, which says what its arguments are. All of it is numbers and hexadecimal
+/// digits of ours: as values beside the statement they would take a way to the database more, and its beginning and end two.
+/// `None` where an account has no log yet.
+pub(super) fn statement(changes: &[Change<'_>], records: &[&Append]) -> Option<String> {
+    let numbers: Option<Vec<_>> = changes.iter().map(Change::numbers).collect();
+    let identities: Option<Vec<_>> = changes.iter().map(Change::identities).collect();
+    let mut places = Vec::with_capacity(records.len());
+    let mut begin = 0;
+    for append in records {
+        let len = append.sealed.len();
+        places.push([
+            u64::try_from(append.account.0).ok(),
+            Some(append.header.seq),
+            Some(append.header.epoch),
+            Some(append.now.0),
+            u64::try_from(begin).ok(),
+            u64::try_from(len).ok(),
+        ]);
+        begin += append.hash.0.len() + len;
+    }
+    let sealed = records
+        .iter()
+        .flat_map(|append| [&append.hash.0[..], &append.sealed]);
+    let mut sql = String::with_capacity(2 * begin + 512 * (1 + changes.len()));
     sql.push_str("SELECT written, version FROM append_known(");
-    let new = || changes.iter().map(|change| change.new);
-    numbers(&mut sql, new().map(|account| account.id.0));
-    numbers(&mut sql, changes.iter().map(|change| change.seen.version));
-    numbers(&mut sql, new().map(Account::epoch));
-    blobs(
-        &mut sql,
-        changes
-            .iter()
-            .map(|change| Some(&change.seen.account.head.hash.0)),
-    );
-    times(
-        &mut sql,
-        new().map(|account| account.seat.map(|seat| seat.seen_at)),
-    );
-    blobs(
-        &mut sql,
-        new().map(|account| account.timeline.as_ref().map(|id| &id.0)),
-    );
-    numbers(&mut sql, new().map(|account| account.head.epoch));
-    numbers(&mut sql, new().map(|account| account.head.seq));
-    blobs(&mut sql, new().map(|account| Some(&account.head.hash.0)));
-    blobs(&mut sql, new().map(|account| Some(&account.before_head.0)));
-    times(&mut sql, new().map(|account| account.head_received_at));
-    numbers(&mut sql, new().map(|account| account.first_seq));
-    numbers(&mut sql, new().map(|account| account.log_bytes));
-    numbers(&mut sql, new().map(|account| account.tail.bytes));
-    numbers(&mut sql, new().map(|account| account.tail.records));
-    times(&mut sql, new().map(|account| account.tail.since));
-    numbers(&mut sql, new().map(|account| account.rhythm_ms));
-    let records = || records.iter();
-    numbers(&mut sql, records().map(|append| append.account.0));
-    numbers(&mut sql, records().map(|append| append.header.seq));
-    numbers(&mut sql, records().map(|append| append.header.epoch));
-    blobs(&mut sql, records().map(|append| Some(&append.hash.0)));
-    numbers(&mut sql, records().map(|append| append.now.0));
-    numbers(&mut sql, records().map(|append| append.sealed.len()));
-    blobs(&mut sql, records().map(|append| Some(&append.sealed)));
+    literal::numbers(&mut sql, numbers?.into_iter());
+    literal::bytes(&mut sql, identities?.into_iter().flatten());
+    literal::numbers(&mut sql, places.into_iter());
+    literal::bytes(&mut sql, sealed);
     sql.pop();
     sql.push(')');
-    sql
+    Some(sql)
 }
 
 /// Which accounts were written, and their new versions.

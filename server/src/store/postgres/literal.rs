@@ -1,59 +1,35 @@
-//! Arrays as a statement's text has them: of numbers, and of bytes as hexadecimal digits. No text of anybody's is written so.
+//! Values as a statement's text has them: lists of numbers, and bytes as hexadecimal digits. No text of anybody's is written so.
 
-use backstop_protocol::clock::UnixMillis;
-use std::fmt::{Display, Write as _};
+use std::fmt::Write as _;
 
-/// Numbers, as one argument and the comma behind it.
-pub(super) fn numbers(sql: &mut String, values: impl Iterator<Item = impl Number>) {
-    array(sql, values, |sql, value| {
-        // A String takes whatever is written.
-        let _ = write!(sql, "{value}");
-    });
-}
-
-/// Times, or NULL.
-pub(super) fn times(sql: &mut String, values: impl Iterator<Item = Option<UnixMillis>>) {
-    array(sql, values, |sql, value| {
-        let _ = match value {
-            Some(at) => write!(sql, "{}", at.0),
-            None => sql.write_str(NULL),
-        };
-    });
-}
-
-/// Bytes, or NULL.
-pub(super) fn blobs<'a, B: AsRef<[u8]> + ?Sized + 'a>(
-    sql: &mut String,
-    values: impl Iterator<Item = Option<&'a B>>,
-) {
-    array(sql, values, |sql, value| match value {
-        Some(bytes) => {
-            sql.push_str("\"\\\\\\\\x");
-            sql.push_str(&hex::encode(bytes));
-            sql.push('"');
-        }
-        None => sql.push_str(NULL),
-    });
-}
-
-const NULL: &str = "NULL";
-
-/// What is written as digits, with or without a sign.
-pub(super) trait Number: Display {}
-impl Number for i64 {}
-impl Number for u64 {}
-impl Number for usize {}
-
-fn array<T>(sql: &mut String, values: impl Iterator<Item = T>, element: impl Fn(&mut String, T)) {
-    // However the database reads backslashes in other texts.
-    sql.push_str("E'{");
-    for (at, value) in values.enumerate() {
+/// Rows of so many numbers each, or NULL, as one list: an argument and the comma behind it.
+pub(super) fn numbers<const N: usize>(sql: &mut String, rows: impl Iterator<Item = [Option<u64>; N]>) {
+    sql.push_str("'{");
+    for (at, value) in rows.flatten().enumerate() {
         if at > 0 {
             sql.push(',');
         }
-        element(sql, value);
+        // A String takes whatever is written.
+        let _ = match value {
+            Some(value) => write!(sql, "{value}"),
+            None => sql.write_str("NULL"),
+        };
     }
     sql.push_str("}',");
+}
+
+/// Pieces of bytes one behind the other: an argument and the comma behind it.
+pub(super) fn bytes<'a>(sql: &mut String, pieces: impl Iterator<Item = &'a [u8]>) {
+    // However the database reads backslashes in other texts.
+    sql.push_str("E'\\\\x");
+    let mut digits = Vec::new();
+    for piece in pieces {
+        digits.resize(2 * piece.len(), 0);
+        // There is room for twice as many digits as bytes, and digits are text.
+        let _ = hex::encode_to_slice(piece, &mut digits);
+        sql.push_str(std::str::from_utf8(&digits).unwrap_or_default());
+    }
+    sql.push_str("',");
 }
 
 #[cfg(test)]
@@ -61,11 +37,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn arrays_are_written_as_postgresql_reads_them() {
+    fn lists_and_bytes_are_written_as_postgresql_reads_them() {
         let mut sql = String::new();
-        numbers(&mut sql, [1_i64, -2].into_iter());
-        times(&mut sql, [None, Some(UnixMillis(3))].into_iter());
-        blobs(&mut sql, [Some(&[0_u8, 255][..]), None].into_iter());
-        assert_eq!(sql, r#"E'{1,-2}',E'{NULL,3}',E'{"\\\\x00ff",NULL}',"#);
+        numbers(&mut sql, [[Some(1), None], [Some(2), Some(u64::MAX)]].into_iter());
+        bytes(&mut sql, [&[0_u8, 255][..], &[], &[16]].into_iter());
+        assert_eq!(sql, r"'{1,NULL,2,18446744073709551615}',E'\\x00ff10',");
     }
 }

@@ -58,7 +58,7 @@ async fn written(connection: &mut PgConnection, seen: &Seen, append: &Append) ->
     let mut new = seen.account.clone();
     new.advance(append, 0);
     let statement = at_once::statement(&[at_once::Change { seen, new: &new }], &[append]);
-    let rows = raw_sql(sqlx::AssertSqlSafe(statement))
+    let rows = raw_sql(sqlx::AssertSqlSafe(statement.unwrap()))
         .fetch_all(connection)
         .await;
     at_once::read(&rows.unwrap()).unwrap().len()
