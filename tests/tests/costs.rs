@@ -173,7 +173,7 @@ fn appends_of_many_nodes_share_flushes_and_statements_of_postgresql() -> Result<
     );
     ensure!(flushes <= 60, "{flushes} flushes for a thousand appends");
     ensure!(
-        statements <= 250,
+        statements <= 220,
         "{statements} statements for a thousand appends"
     );
     Ok(())
@@ -188,8 +188,8 @@ fn an_append_allocates_little_in_the_server() -> Result<()> {
         counts.allocated / APPENDS as u64,
     );
     println!("server: {pieces} allocations of {bytes} bytes for each append");
-    ensure!(pieces <= 155, "{pieces} allocations for each append");
-    ensure!(bytes <= 80_000, "{bytes} bytes for each append");
+    ensure!(pieces <= 80, "{pieces} allocations for each append");
+    ensure!(bytes <= 27_000, "{bytes} bytes for each append");
     Ok(())
 }
 
@@ -287,7 +287,7 @@ fn an_append_takes_few_instructions_and_statements_in_the_server() -> Result<()>
     let each = (twice.0 - once.0) / APPENDS as u64;
     let steps = in_a_thousand(twice.1 - once.1, APPENDS);
     println!("server: {each} instructions for each append, {steps} steps of SQL for a thousand");
-    ensure!(each <= 730_000, "{each} instructions for each append");
+    ensure!(each <= 590_000, "{each} instructions for each append");
     ensure!(steps <= 6100, "{steps} steps of SQL for a thousand appends");
     Ok(())
 }

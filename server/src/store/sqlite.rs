@@ -1,7 +1,7 @@
 //! One SQLite file: the store of a server that stands alone.
 //!
-//! All writing goes through one connection, owned by one thread (`writer`): there is nothing to wait for but the
-//! disk, appends that wait commit together, and a caller that hangs up interrupts nothing. Reading goes through a
+//! All writing is one thread's (`writer`), with a connection for appends and one for everything else: there is nothing to wait for
+//! but the disk, appends that wait commit together, and a caller that hangs up interrupts nothing. Reading goes through a
 //! pool of its own, which WAL lets read beside the writer.
 
 mod accounts;

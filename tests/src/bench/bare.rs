@@ -39,7 +39,7 @@ impl Bare {
             .http1_only()
             .tcp_nodelay(true)
             .build()?;
-        let database = runtime.block_on(BareDatabase::open(kind, scratch))?;
+        let database = BareDatabase::open(&runtime, kind, scratch)?;
         Ok(Self {
             runtime,
             file: File::create(scratch.join("bare.log"))?,

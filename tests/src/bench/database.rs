@@ -14,7 +14,9 @@ use tokio::runtime::Runtime;
 /// The server's SQLite file in its data directory.
 pub(super) const FILE: &str = "backstop.sqlite3";
 /// As for a small installation; the rest as PostgreSQL comes, which flushes at each commit.
-const SETTINGS: &str = "shared_buffers = '256MB'";
+const SETTINGS: &str = "shared_buffers = '256MB'\nmin_wal_size = '960MB'";
+/// Files of PostgreSQL's own log, 16 MiB each, that are there before anything is measured.
+const LOG_FILES: usize = 56;
 
 /// Which one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,10 +41,32 @@ impl Kind {
     }
 }
 
-/// The one cluster of this process.
-fn cluster() -> &'static Cluster {
+/// The URL of a new, empty database in the one cluster of this process.
+fn new_database() -> Result<String> {
     static CLUSTER: OnceLock<Cluster> = OnceLock::new();
-    CLUSTER.get_or_init(|| Cluster::start_with(SETTINGS, []))
+    let cluster = if let Some(cluster) = CLUSTER.get() {
+        cluster
+    } else {
+        let cluster = Cluster::start_with(SETTINGS, []);
+        fill_log(&cluster).context("PostgreSQL's log")?;
+        CLUSTER.get_or_init(|| cluster)
+    };
+    Ok(cluster.url(&cluster.database()))
+}
+
+/// Brings the cluster to where one is that has run for a while: a checkpoint uses the files of its log again. Until then it makes one
+/// after the other, and nobody commits for the tens of milliseconds that 16 MiB of zeros take.
+fn fill_log(cluster: &Cluster) -> Result<()> {
+    const FILE: &str = "SELECT pg_logical_emit_message(false, 'backstop', ''), pg_switch_wal()";
+    let url = cluster.url(&cluster.database());
+    runtime()?.block_on(async {
+        let mut connection = connect(&url).await?;
+        for _ in 0..LOG_FILES {
+            sqlx::query(FILE).execute(&mut connection).await?;
+        }
+        sqlx::query("CHECKPOINT").execute(&mut connection).await?;
+        Ok(())
+    })
 }
 
 /// A server and the database that it alone uses.
@@ -57,7 +81,10 @@ pub struct Store {
 impl Store {
     /// Starts a server with an empty database; all that is no PostgreSQL lies in `data`.
     pub fn start(kind: Kind, data: &Path, arguments: &[&str]) -> Result<Self> {
-        let url = (kind == Kind::Postgres).then(|| cluster().url(&cluster().database()));
+        let url = match kind {
+            Kind::Sqlite => None,
+            Kind::Postgres => Some(new_database()?),
+        };
         let mut all = arguments.to_vec();
         if let Some(url) = &url {
             all.extend(["--database", url]);
@@ -154,27 +181,24 @@ macro_rules! insert {
 
 impl BareDatabase {
     /// An empty one; a file lies in `scratch`.
-    pub async fn open(kind: Kind, scratch: &Path) -> Result<Self> {
+    pub fn open(runtime: &Runtime, kind: Kind, scratch: &Path) -> Result<Self> {
         Ok(match kind {
             Kind::Sqlite => {
-                let mut connection = SqliteConnectOptions::new()
+                let options = SqliteConnectOptions::new()
                     .filename(scratch.join("bare.sqlite3"))
                     .create_if_missing(true)
                     .page_size(4096)
                     .journal_mode(SqliteJournalMode::Wal)
                     .synchronous(SqliteSynchronous::Full)
-                    .disable_statement_logging()
-                    .connect()
-                    .await?;
-                sqlx::raw_sql(TABLES).execute(&mut connection).await?;
+                    .disable_statement_logging();
+                let mut connection = runtime.block_on(options.connect())?;
+                runtime.block_on(sqlx::raw_sql(TABLES).execute(&mut connection))?;
                 Self::Sqlite(connection)
             }
             Kind::Postgres => {
-                let mut connection = connect(&cluster().url(&cluster().database())).await?;
-                let tables = TABLES.replace("BLOB", "BYTEA");
-                sqlx::raw_sql(sqlx::AssertSqlSafe(tables))
-                    .execute(&mut connection)
-                    .await?;
+                let mut connection = runtime.block_on(connect(&new_database()?))?;
+                let tables = sqlx::AssertSqlSafe(TABLES.replace("BLOB", "BYTEA"));
+                runtime.block_on(sqlx::raw_sql(tables).execute(&mut connection))?;
                 Self::Postgres(Box::new(connection))
             }
         })

@@ -1,7 +1,7 @@
 //! Appending to logs, a group in one transaction.
 //!
 //! Everything else goes through sqlx, whose connection lives on a thread of its own: each answer to each statement is two changes
-//! of the thread, which cost more than an append. The writer appends with a connection of its own instead, in its own thread.
+//! of the thread, which cost more than an append. Appends have another connection, in the writer's thread.
 
 use super::{
     accounts,
