@@ -6,8 +6,9 @@
 
 use super::frame::Framer;
 use std::{
+    fs::File,
     io::{self, Read as _},
-    os::fd::AsFd as _,
+    os::fd::{AsFd as _, OwnedFd},
     thread,
 };
 use tokio::{net::unix::pipe, sync::mpsc};
@@ -43,10 +44,13 @@ enum Source {
 impl Input {
     /// Standard input of this process.
     pub(crate) fn of_process() -> io::Result<Self> {
-        let fd = io::stdin().as_fd().try_clone_to_owned()?;
-        let source = match pipe::Receiver::from_owned_fd(fd) {
+        Self::of(io::stdin().as_fd().try_clone_to_owned()?)
+    }
+
+    fn of(fd: OwnedFd) -> io::Result<Self> {
+        let source = match pipe::Receiver::from_owned_fd(fd.try_clone()?) {
             Ok(pipe) => Source::Pipe(pipe),
-            Err(_) => Source::Thread(read_on_a_thread()?),
+            Err(_) => Source::Thread(read_on_a_thread(File::from(fd))?),
         };
         Ok(Self {
             source,
@@ -55,9 +59,9 @@ impl Input {
         })
     }
 
-    /// The next of it; once it has ended, its end again. Dropped before it is done, it loses nothing.
+    /// The next of it; once it has ended or broke, its end, again and again. Dropped before it is done, it loses nothing.
     pub(crate) async fn recv(&mut self) -> Incoming {
-        loop {
+        while !matches!(self.source, Source::Ended) {
             match self.framer.next() {
                 Ok(Some(frame)) => return Incoming::Frame(frame),
                 Ok(None) => {}
@@ -65,13 +69,11 @@ impl Input {
             }
             match self.read().await {
                 Ok(true) => {}
-                Ok(false) => {
-                    self.source = Source::Ended;
-                    return Incoming::End;
-                }
+                Ok(false) => self.source = Source::Ended,
                 Err(error) => return self.broken(error.to_string()),
             }
         }
+        Incoming::End
     }
 
     fn broken(&mut self, reason: String) -> Incoming {
@@ -110,10 +112,9 @@ impl Input {
     }
 }
 
-fn read_on_a_thread() -> io::Result<mpsc::UnboundedReceiver<io::Result<Vec<u8>>>> {
+fn read_on_a_thread(mut input: File) -> io::Result<mpsc::UnboundedReceiver<io::Result<Vec<u8>>>> {
     let (sender, receiver) = mpsc::unbounded_channel();
     thread::Builder::new().name("stdin".to_owned()).spawn(move || {
-        let mut input = io::stdin().lock();
         let mut buffer = vec![0; READ_MAX];
         loop {
             let piece = match input.read(&mut buffer) {
@@ -130,4 +131,74 @@ fn read_on_a_thread() -> io::Result<mpsc::UnboundedReceiver<io::Result<Vec<u8>>>
         }
     })?;
     Ok(receiver)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{
+        future::{Future as _, poll_fn},
+        io::{Seek as _, Write as _},
+        pin::pin,
+        task::Poll,
+    };
+
+    const SENT: &[u8] = b"{\"a\":1}\n\n{\"b\":[2]}\n\n";
+
+    async fn all(mut input: Input) -> Vec<String> {
+        let mut found = Vec::new();
+        // More than that is more than was sent.
+        for _ in 0..9 {
+            match input.recv().await {
+                Incoming::Frame(frame) => found.push(String::from_utf8(frame).unwrap()),
+                Incoming::End => break,
+                Incoming::Broken(reason) => found.push(reason),
+            }
+        }
+        assert!(
+            matches!(input.recv().await, Incoming::End),
+            "the end stays the end"
+        );
+        found
+    }
+
+    #[tokio::test]
+    async fn a_pipe_is_read_while_it_is_written_and_a_read_that_is_given_up_loses_nothing() {
+        let (reader, mut writer) = io::pipe().unwrap();
+        let mut input = Input::of(reader.into()).unwrap();
+        assert!(matches!(input.source, Source::Pipe(_)));
+        let (first, rest) = SENT.split_at(4);
+        writer.write_all(first).unwrap();
+        // Half of a frame is no frame; whoever waited has something else to do.
+        for _ in 0..3 {
+            let mut waiting = pin!(input.recv());
+            poll_fn(|context| {
+                assert!(waiting.as_mut().poll(context).is_pending());
+                Poll::Ready(())
+            })
+            .await;
+            tokio::task::yield_now().await;
+        }
+        writer.write_all(rest).unwrap();
+        drop(writer);
+        assert_eq!(all(input).await, ["{\"a\":1}", "{\"b\":[2]}"]);
+    }
+
+    #[tokio::test]
+    async fn a_file_is_read_as_a_pipe_is() {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(SENT).unwrap();
+        file.rewind().unwrap();
+        let input = Input::of(file.into()).unwrap();
+        assert!(matches!(input.source, Source::Thread(_)));
+        assert_eq!(all(input).await, ["{\"a\":1}", "{\"b\":[2]}"]);
+    }
+
+    #[tokio::test]
+    async fn what_is_no_message_ends_it_with_the_reason() {
+        let (reader, mut writer) = io::pipe().unwrap();
+        writer.write_all(b"{} nonsense {}").unwrap();
+        let found = all(Input::of(reader.into()).unwrap()).await;
+        assert_eq!(found, ["{}", "a message must be a JSON object"]);
+    }
 }

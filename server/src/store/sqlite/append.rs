@@ -152,3 +152,43 @@ impl Logs<'_> {
         Ok(found.optional()?.is_some())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::sqlite::{MIGRATIONS, settings::Settings};
+    use sqlx::ConnectOptions as _;
+
+    #[tokio::test]
+    async fn no_statement_of_a_group_goes_through_a_whole_table() {
+        let dir = tempfile::tempdir().unwrap();
+        let settings = Settings::new(&dir.path().join("store"), None);
+        let mut made = settings.options().connect().await.unwrap();
+        MIGRATIONS.run(&mut made).await.unwrap();
+        let connection = settings.connect().unwrap();
+        let all = [
+            ACCOUNT,
+            INSERT,
+            HOLDS,
+            SET_ASIDE,
+            DELETE,
+            OFF_CHAIN,
+            tail::NEWEST,
+            tail::ABOVE,
+            &accounts::UPDATE,
+        ];
+        for statement in all {
+            let mut plan = connection
+                .prepare(&format!("EXPLAIN QUERY PLAN {statement}"))
+                .unwrap();
+            for at in 1..=plan.parameter_count() {
+                plan.raw_bind_parameter(at, 1).unwrap();
+            }
+            let mut steps = plan.raw_query();
+            while let Some(step) = steps.next().unwrap() {
+                let step: String = step.get("detail").unwrap();
+                assert!(!step.contains("SCAN"), "{step}: {statement}");
+            }
+        }
+    }
+}

@@ -6,9 +6,11 @@ use rusqlite::Connection;
 use sqlx::SqliteConnection;
 
 /// The snapshot that the tail lies above.
-const NEWEST: &str = "SELECT base_seq, bytes FROM snapshots
+pub(super) const NEWEST: &str = "SELECT base_seq, bytes FROM snapshots
      WHERE account = ? AND off_chain_at IS NULL AND dropped_at IS NULL ORDER BY base_seq DESC, snapshot DESC LIMIT 1";
-const ABOVE: &str = "SELECT coalesce(sum(bytes), 0) AS bytes, count(*) AS records, min(received_at) AS since
+/// The records above it.
+pub(super) const ABOVE: &str =
+    "SELECT coalesce(sum(bytes), 0) AS bytes, count(*) AS records, min(received_at) AS since
      FROM records WHERE account = ? AND seq > ?";
 
 /// What a roll-up is decided by, from the rows themselves. An order stays as it is.
