@@ -41,6 +41,15 @@ pub fn read_open(file: &File) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// Changes a bit inside the first sealed chunk of a pack. What stands before it, the preamble and an entry's id and length (SPEC 6.2), is
+/// nothing that a restore reads.
+pub fn damage_pack(pack: &Path) -> Result<()> {
+    let mut bytes = std::fs::read(pack)?;
+    let byte = bytes.get_mut(6 + 32 + 4 + 8).context("an empty pack")?;
+    *byte ^= 1;
+    Ok(std::fs::write(pack, bytes)?)
+}
+
 /// Replaces a file's bytes and keeps its inode.
 pub fn write_in_place(path: &Path, bytes: &[u8]) -> Result<()> {
     let mut file = File::options()

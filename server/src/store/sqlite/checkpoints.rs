@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 
 /// Appends after which the log is looked at, each of some four pages: so few that no flush of the file holds up one of the log
 /// for long.
-const APPENDS: usize = 128;
+const APPENDS: usize = 512;
 /// As how many appends any other job counts: it may write many pages.
 const OTHER_JOB: usize = 64;
 /// Pages from which on the log is to begin anew.
