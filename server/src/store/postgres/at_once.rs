@@ -100,7 +100,7 @@ impl Change<'_> {
 
 /// What writes them: a call of the function of migration 10, which says what its arguments are. All of it is numbers and hexadecimal
 /// digits of ours: as values beside the statement they would take a way to the database more, and its beginning and end two.
-/// `None` where an account has no log yet.
+/// `None` where an account has no log yet, or a number is none that it could be: no account is written without its records.
 pub(super) fn statement(changes: &[Change<'_>], records: &[&Append]) -> Option<String> {
     let numbers: Option<Vec<_>> = changes.iter().map(Change::numbers).collect();
     let identities: Option<Vec<_>> = changes.iter().map(Change::identities).collect();
@@ -109,12 +109,12 @@ pub(super) fn statement(changes: &[Change<'_>], records: &[&Append]) -> Option<S
     for append in records {
         let len = append.sealed.len();
         places.push([
-            u64::try_from(append.account.0).ok(),
+            Some(u64::try_from(append.account.0).ok()?),
             Some(append.header.seq),
             Some(append.header.epoch),
             Some(append.now.0),
-            u64::try_from(begin).ok(),
-            u64::try_from(len).ok(),
+            Some(u64::try_from(begin).ok()?),
+            Some(u64::try_from(len).ok()?),
         ]);
         begin += append.hash.0.len() + len;
     }

@@ -107,7 +107,7 @@ pub(super) async fn load(
 }
 
 /// The columns that openings and appends change, behind the one that says whose they are.
-pub(super) const WRITTEN: [&str; 19] = [
+const WRITTEN: [&str; 19] = [
     "account",
     "epoch",
     "instance",

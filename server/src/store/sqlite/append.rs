@@ -36,7 +36,7 @@ const OFF_CHAIN: &str =
 struct Logs<'c>(&'c Transaction<'c>);
 
 /// Judges each append, writes what is good, and commits. An error of the database is the whole group's, which is rolled back, and
-/// the caller forgets what was known; refusals are each append's own, and wrote nothing. At most [`GROUP_MAX`] appends.
+/// leaves connection and what is known on it to be dropped; refusals are each append's own, and wrote nothing. At most [`GROUP_MAX`] appends.
 pub(super) async fn group(
     connection: &mut Connection,
     appends: &[Box<Append>],
