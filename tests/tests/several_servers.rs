@@ -281,6 +281,40 @@ fn a_roll_up_goes_to_all_servers_and_to_one_that_was_away_once_it_is_back() -> R
 }
 
 #[test]
+fn the_server_that_dies_within_a_roll_up_keeps_none_of_the_others_from_it() -> Result<()> {
+    // Whichever of them the roll-up goes to first.
+    for dies in 0..3_usize {
+        let mut several = Several::new(30 + u64::try_from(dies)?, 3, "majority", ROLL_UP_OFTEN)?;
+        several.proxies[dies].stop_at(Step {
+            request: "POST /v1/chunks/locate",
+            moment: Moment::Asked,
+        });
+        let mut lightningd = several.start(1)?;
+        pay_until(&mut lightningd, "a roll-up at the one that dies", |_| {
+            several.proxies[dies].has_stopped()
+        })?;
+        several.servers[dies].kill()?;
+        several.proxies[dies].release();
+        let others = (0..3).filter(|at| *at != dies);
+        for other in others {
+            pay_until(&mut lightningd, "a snapshot at the others", |_| {
+                several.servers[other]
+                    .newest_base()
+                    .is_ok_and(|base| base.is_some())
+            })?;
+        }
+        several.servers[dies].restart()?;
+        pay_until(&mut lightningd, "a snapshot at the one that died", |_| {
+            several.servers[dies]
+                .newest_base()
+                .is_ok_and(|base| base.is_some())
+        })?;
+        stop(lightningd)?;
+    }
+    Ok(())
+}
+
+#[test]
 fn a_node_that_existed_before_starts_with_a_snapshot_at_enough_servers() -> Result<()> {
     let mut several = Several::new(11, 3, "majority", &[])?;
     several.servers[1].kill()?;

@@ -8,7 +8,7 @@ use super::{
 use crate::{
     plugin::stdio::{self, Level},
     remote::{RemoteError, Session},
-    restore::Patient,
+    restore::{BackupServer as _, Patient},
     shadow::{self, Frozen, Shadow, ShadowError},
     snapshot::{KnownChunks, Pace, Plan, UploadError, Uploaded, upload},
 };
@@ -84,7 +84,6 @@ impl Worker {
     /// Sends it to every server under one name: those that lack nothing of it take the list of its chunks alone, and the next one's
     /// list is a difference to it at all of them. What one of several does not take is told; it asks again.
     async fn send_to_all(&self, servers: &Servers, frozen: &Frozen) -> Result<Uploaded, UploadError> {
-        let mut outcome = None;
         // One may have come back since.
         let again = if servers.all().count() < self.node.config.servers.len() {
             servers::open(&self.node, self.claim).await.ok()
@@ -94,22 +93,30 @@ impl Worker {
         let path = shadow::known_chunks(&self.node.directory.shadow());
         let known = KnownChunks::open(&path);
         let snapshot = SnapshotId(self.node.ambient.rng.array());
-        for (session, at) in again.as_ref().unwrap_or(servers).all().zip(0_u32..) {
-            let notes = frozen.database().with_extension(at.to_string());
-            let sent = self
-                .send(session, frozen, snapshot, (known.as_ref(), &notes))
-                .await;
-            match (&mut outcome, sent) {
-                (Some(Ok(_)), Err(error)) => tell_left_out(&error),
-                (Some(Err(error)), Ok(uploaded)) => {
-                    tell_left_out(error);
-                    outcome = Some(Ok(uploaded));
+        let notes = |at: u32| frozen.database().with_extension(at.to_string());
+        let mut waited_for: Vec<_> = again.as_ref().unwrap_or(servers).all().zip(0_u32..).collect();
+        let mut outcomes = Vec::new();
+        if waited_for.len() > 1 {
+            // One that went away must not keep the others waiting: it is waited for once they have it.
+            for (session, at) in std::mem::take(&mut waited_for) {
+                let server = Patient::new(session, &[]);
+                match self
+                    .send(&server, frozen, snapshot, (known.as_ref(), &notes(at)))
+                    .await
+                {
+                    Err(UploadError::Remote(error)) if error.is_passing() => waited_for.push((session, at)),
+                    outcome => outcomes.push(outcome),
                 }
-                (Some(_), _) => {}
-                (None, sent) => outcome = Some(sent),
             }
         }
-        let uploaded = outcome.unwrap_or(Err(UploadError::Remote(RemoteError::Key)))?;
+        for (session, at) in waited_for {
+            let server = Patient::new(session, Patient::<Session>::PAUSES);
+            outcomes.push(
+                self.send(&server, frozen, snapshot, (known.as_ref(), &notes(at)))
+                    .await,
+            );
+        }
+        let uploaded = first_uploaded(outcomes)?;
         if let Err(error) = KnownChunks::write(&path, snapshot, &uploaded.index) {
             stdio::log(
                 Level::Warn,
@@ -122,7 +129,7 @@ impl Worker {
     /// Sends it to one server; `known` are the chunks of the newest snapshot that this machine knows, and `notes` is as in [`Plan`].
     async fn send(
         &self,
-        session: &Session,
+        server: &Patient<'_, Session>,
         frozen: &Frozen,
         snapshot: SnapshotId,
         (known, notes): (Option<&KnownChunks>, &Path),
@@ -131,7 +138,7 @@ impl Worker {
             return Err(UploadError::Io(std::io::Error::other("nothing was written yet")));
         };
         // The server may have dropped the snapshot that this machine knows.
-        let newest = session.account().await?.snapshot;
+        let newest = server.account().await?.snapshot;
         let known = known.filter(|known| newest.is_some_and(|newest| newest.snapshot == known.snapshot));
         let database = frozen.database();
         let plan = Plan {
@@ -144,9 +151,8 @@ impl Worker {
             parent: known,
             pace: Pace::Background,
         };
-        let server = Patient::new(session, Patient::<Session>::PAUSES);
         upload(
-            &server,
+            server,
             &self.node.keys,
             &plan,
             &self.node.ambient.rng,
@@ -154,6 +160,26 @@ impl Worker {
         )
         .await
     }
+}
+
+/// What one of the servers took, where any did; then what the others did not is told.
+fn first_uploaded(outcomes: Vec<Result<Uploaded, UploadError>>) -> Result<Uploaded, UploadError> {
+    let mut failed = Vec::new();
+    let mut uploaded = None;
+    for outcome in outcomes {
+        match outcome {
+            Ok(done) => uploaded = uploaded.or(Some(done)),
+            Err(error) => failed.push(error),
+        }
+    }
+    if let Some(uploaded) = uploaded {
+        failed.iter().for_each(tell_left_out);
+        return Ok(uploaded);
+    }
+    Err(failed
+        .into_iter()
+        .next()
+        .unwrap_or(UploadError::Remote(RemoteError::Key)))
 }
 
 fn tell_left_out(error: &UploadError) {
