@@ -14,7 +14,7 @@
 //! | [`large`] | a node with a large database |
 //! | [`process`] | the plugin's process, timed |
 //! | [`database`] | SQLite and PostgreSQL under a server |
-//! | [`bare`], [`bare_server`] | the bare parts |
+//! | [`bare`], [`bare_server`], [`shared_file`] | the bare parts |
 //! | [`samples`], [`report`] | many times as two figures, figures as a table |
 
 pub mod bare;
@@ -34,6 +34,7 @@ pub mod restore;
 pub mod roll_up;
 pub mod samples;
 pub mod sessions;
+pub mod shared_file;
 pub mod snapshot;
 pub mod start;
 pub mod throughput;

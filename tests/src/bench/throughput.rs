@@ -27,6 +27,8 @@ const HALF: f64 = 0.5;
 pub struct Throughput<'a> {
     store: Store,
     bare_server: &'a BareServer,
+    /// What a durable server takes at least.
+    floor: BareServer,
     bare: Bare,
     nodes: Vec<LoadNode>,
     lone: LoadNode,
@@ -45,8 +47,10 @@ impl<'a> Throughput<'a> {
     ) -> Result<Self> {
         let store = Store::start(kind, &scratch.join("loaded server"), &[]).context("the loaded server")?;
         let mut nodes = LoadNode::open_all(&store.server, 1, effort.many_nodes.max(effort.nodes) + 1)?;
+        let parts = scratch.join("bare parts");
         Ok(Self {
-            bare: Bare::new(kind, &scratch.join("bare parts"), bare_server)?,
+            bare: Bare::new(kind, &parts, bare_server)?,
+            floor: BareServer::start_durable(&parts.join("floor"))?,
             lone: nodes.pop().context("no node")?,
             store,
             bare_server,
@@ -60,7 +64,8 @@ impl<'a> Throughput<'a> {
     pub fn measure(&mut self, report: &mut Report) -> Result<()> {
         let kind = self.store.kind.name();
         let nodes = self.effort.nodes;
-        let (mut ours, mut bare, mut half) = (Loads::default(), Loads::default(), Samples::default());
+        let (mut ours, mut bare) = (Loads::default(), Loads::default());
+        let (mut half, mut half_floor) = (Samples::default(), Samples::default());
         for _ in 0..self.effort.rounds {
             let requests = Arc::new(self.requests(nodes)?);
             let round = load::run(self.store.server.address(), &requests, None)?;
@@ -70,6 +75,8 @@ impl<'a> Throughput<'a> {
             let requests = Arc::new(self.requests(nodes)?);
             let paced = load::run(self.store.server.address(), &requests, Some(pace * HALF))?;
             half.extend(&paced.times());
+            let paced = load::run(self.floor.address(), &requests, Some(pace * HALF))?;
+            half_floor.extend(&paced.times());
         }
         let name = |what: &str| format!("server ({kind}): {what}");
         report.compare(
@@ -101,16 +108,18 @@ impl<'a> Throughput<'a> {
             bare.fewest.median(),
             Some(Bar::AtLeast(0.8)),
         );
-        report.ours(
-            "  an append at half that load: median",
+        report.compare(
+            "  an append at half that load: median (bare: floor)",
             Unit::Seconds,
             half.median(),
+            half_floor.median(),
             None,
         );
-        report.ours(
-            "  an append at half that load: p99",
+        report.compare(
+            "  an append at half that load: p99 (bare: floor)",
             Unit::Seconds,
             half.p99(),
+            half_floor.p99(),
             Some(Bar::AtMost(0.005)),
         );
         self.lone_writer(&name("lone append"), self.effort.lone, report)
@@ -134,19 +143,30 @@ impl<'a> Throughput<'a> {
             Unit::Seconds,
             flushes.median(),
         );
-        for (nodes, least) in [(self.effort.nodes, 8_000.0), (self.effort.many_nodes, 20_000.0)] {
-            let mut ours = Loads::default();
+        for (nodes, least) in [
+            (self.effort.nodes, 8_000.0 / 13_400.0),
+            (self.effort.many_nodes, 20_000.0 / 46_600.0),
+        ] {
+            let (mut ours, mut floor) = (Loads::default(), Loads::default());
             for _ in 0..self.effort.rounds {
                 let requests = Arc::new(self.requests(nodes)?);
                 ours.add(&load::run(self.store.server.address(), &requests, None)?);
+                floor.add(&load::run(self.floor.address(), &requests, None)?);
             }
-            report.ours(
-                &format!("slow flushes ({kind}): appends, {nodes} nodes"),
+            report.compare(
+                &format!("slow flushes ({kind}): appends, {nodes} nodes (bare: floor)"),
                 Unit::PerSecond,
                 ours.paces.median(),
-                Some(Bar::AtLeast(least)),
+                floor.paces.median(),
+                Some(Bar::RatioAtLeast(least)),
             );
-            report.ours("  an append: p99", Unit::Seconds, ours.times.p99(), None);
+            report.compare(
+                "  an append: p99",
+                Unit::Seconds,
+                ours.times.p99(),
+                floor.times.p99(),
+                None,
+            );
             report.ours(
                 "  fewest appends of a node, of the mean",
                 Unit::Share,

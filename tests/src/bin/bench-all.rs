@@ -14,7 +14,7 @@ use backstop_tests::{
 };
 use std::{
     env,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, ExitCode},
 };
 
@@ -37,7 +37,7 @@ fn main() -> ExitCode {
 
 fn run() -> Result<ExitCode> {
     if env::args().nth(1).as_deref() == Some(bare_server::ARGUMENT) {
-        bare_server::serve()?;
+        bare_server::serve(env::args_os().nth(2).as_ref().map(Path::new))?;
         return Ok(ExitCode::SUCCESS);
     }
     let arguments = parse(env::args().skip(1))?;

@@ -12,7 +12,7 @@ use crate::store::{
 };
 use backstop_protocol::clock::UnixMillis;
 use sqlx::{Row as _, postgres::PgRow};
-use std::collections::HashMap;
+use std::collections::HashSet;
 
 /// Records of more bytes are bound, not written out: what is written out is twice as long.
 const BYTES_MAX: usize = 1 << 20;
@@ -41,20 +41,20 @@ pub(super) async fn group(
             Some(Change { seen, new })
         })
         .collect();
-    let statement = statement(&changes, &group.waiting)?;
-    let written = connection.at_once(&statement).await;
+    let statement = statement(&changes, &group.waiting, connection.synchronous_commit())?;
+    let written = connection.at_once(statement).await;
     let outcomes = group.outcomes();
     let mut accounts = group.into_accounts();
     known.forget(appends);
-    let written = read(&written?).ok()?;
-    known.left(written.iter().filter_map(|(id, version)| {
-        Some(Seen {
-            account: accounts.remove(id)?,
-            version: *version,
-        })
+    let Written {
+        version,
+        accounts: ids,
+    } = read(&written?).ok()?;
+    known.left(ids.iter().filter_map(|id| {
+        let account = accounts.remove(id)?;
+        Some(Seen { account, version })
     }));
-    let of_written =
-        |(append, outcome): (&Append, Outcome)| written.contains_key(&append.account).then_some(outcome);
+    let of_written = |(append, outcome): (&Append, Outcome)| ids.contains(&append.account).then_some(outcome);
     Some(appends.iter().zip(outcomes).map(of_written).collect())
 }
 
@@ -99,9 +99,13 @@ impl Change<'_> {
 }
 
 /// What writes them: a call of the function of migration 10, which says what its arguments are. All of it is numbers and hexadecimal
-/// digits of ours: as values beside the statement they would take a way to the database more, and its beginning and end two.
-/// `None` where an account has no log yet, or a number is none that it could be: no account is written without its records.
-pub(super) fn statement(changes: &[Change<'_>], records: &[&Append]) -> Option<String> {
+/// digits of ours: as values beside the statement they would take a way to the database more. By itself in its message, the statement is
+/// the transaction. `None` where an account has no log yet, or a number is none that it could be: no account is written without its records.
+pub(super) fn statement(
+    changes: &[Change<'_>],
+    records: &[&Append],
+    synchronous_commit: &'static str,
+) -> Option<String> {
     let numbers: Option<Vec<_>> = changes.iter().map(Change::numbers).collect();
     let identities: Option<Vec<_>> = changes.iter().map(Change::identities).collect();
     let mut places = Vec::with_capacity(records.len());
@@ -122,19 +126,34 @@ pub(super) fn statement(changes: &[Change<'_>], records: &[&Append]) -> Option<S
         .iter()
         .flat_map(|append| [&append.hash.0[..], &append.sealed]);
     let mut sql = String::with_capacity(2 * begin + 512 * (1 + changes.len()));
-    sql.push_str("SELECT written, version FROM append_known(");
+    sql.push_str("SELECT append_known(");
     literal::numbers(&mut sql, numbers?.into_iter());
     literal::bytes(&mut sql, identities?.into_iter().flatten());
     literal::numbers(&mut sql, places.into_iter());
     literal::bytes(&mut sql, sealed);
-    sql.pop();
+    literal::word(&mut sql, synchronous_commit);
     sql.push(')');
     Some(sql)
 }
 
-/// Which accounts were written, and their new versions.
-pub(super) fn read(rows: &[PgRow]) -> Result<HashMap<AccountId, i64>, sqlx::Error> {
-    rows.iter()
-        .map(|row| Ok((AccountId(row.try_get("written")?), row.try_get("version")?)))
-        .collect()
+/// What the call wrote.
+#[derive(Default)]
+pub(super) struct Written {
+    /// Of all of them, now.
+    pub(super) version: i64,
+    pub(super) accounts: HashSet<AccountId>,
+}
+
+/// What the call answers.
+pub(super) fn read(rows: &[PgRow]) -> Result<Written, sqlx::Error> {
+    let row = rows.first().ok_or(sqlx::Error::RowNotFound)?;
+    let written: Option<Vec<i64>> = row.try_get(0)?;
+    let written = written.unwrap_or_default();
+    let Some((version, accounts)) = written.split_first() else {
+        return Ok(Written::default());
+    };
+    Ok(Written {
+        version: *version,
+        accounts: accounts.iter().copied().map(AccountId).collect(),
+    })
 }

@@ -1,4 +1,5 @@
-//! Values as a statement's text has them: lists of numbers, and bytes as hexadecimal digits. No text of anybody's is written so.
+//! Values as a statement's text has them: lists of numbers, bytes as hexadecimal digits, and words of ours. No text of anybody's is
+//! written so.
 
 use std::fmt::Write as _;
 
@@ -32,6 +33,13 @@ pub(super) fn bytes<'a>(sql: &mut String, pieces: impl Iterator<Item = &'a [u8]>
     sql.push_str("',");
 }
 
+/// A word of ours that has no quotes in it: the last argument.
+pub(super) fn word(sql: &mut String, word: &'static str) {
+    sql.push('\'');
+    sql.push_str(word);
+    sql.push('\'');
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -41,6 +49,7 @@ mod tests {
         let mut sql = String::new();
         numbers(&mut sql, [[Some(1), None], [Some(2), Some(u64::MAX)]].into_iter());
         bytes(&mut sql, [&[0_u8, 255][..], &[], &[16]].into_iter());
-        assert_eq!(sql, r"'{1,NULL,2,18446744073709551615}',E'\\x00ff10',");
+        word(&mut sql, "on");
+        assert_eq!(sql, r"'{1,NULL,2,18446744073709551615}',E'\\x00ff10','on'");
     }
 }

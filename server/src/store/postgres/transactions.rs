@@ -42,14 +42,18 @@ pub(super) type Job<R, T> = for<'c> fn(&'c mut PgConnection, &'c R) -> Work<'c, 
 #[derive(Clone)]
 pub(super) struct Database {
     pub(super) pool: PgPool,
-    write: &'static str,
+    applied: bool,
 }
 
 impl Database {
     /// `applied`: the configuration waits for standbys to apply what is committed, and so does each transaction.
     pub(super) fn new(pool: PgPool, applied: bool) -> Self {
-        let write = if applied { WRITE_APPLIED } else { WRITE };
-        Self { pool, write }
+        Self { pool, applied }
+    }
+
+    /// How a transaction that writes begins.
+    fn write_begin(&self) -> &'static str {
+        if self.applied { WRITE_APPLIED } else { WRITE }
     }
 
     /// Reads in one consistent view.
@@ -74,7 +78,7 @@ impl Database {
     pub(super) async fn attempts<R: Sync, T>(&self, request: &R, job: Job<R, T>) -> Result<T, StoreError> {
         let mut rest = REST;
         for _ in 1..ATTEMPTS {
-            match self.once(self.write, request, job).await {
+            match self.once(self.write_begin(), request, job).await {
                 Err(error) if conflicts(&error) => {
                     tracing::debug!(%error, "a transaction was in the way; it is run again");
                 }
@@ -83,7 +87,7 @@ impl Database {
             sleep(rest).await;
             rest *= 2;
         }
-        let last = self.once(self.write, request, job).await;
+        let last = self.once(self.write_begin(), request, job).await;
         last.map_err(|error| {
             if in_the_way(&error) {
                 StoreError::Unavailable("other transactions were in the way too often".to_owned())
@@ -95,7 +99,7 @@ impl Database {
 
     /// A transaction that stays open until it is told to end.
     pub(super) async fn begin(&self) -> Result<sqlx::Transaction<'static, Postgres>, StoreError> {
-        Ok(self.pool.begin_with(self.write).await?)
+        Ok(self.pool.begin_with(self.write_begin()).await?)
     }
 
     /// The same pool, one of whose connections is kept from one transaction to the next.
@@ -130,13 +134,22 @@ pub(super) struct Kept {
 }
 
 impl Kept {
-    /// Writes by one statement, in one way to the database and back: the transaction's beginning, the statement and the commit
-    /// travel together, and whatever arrives is read to its end (I1). `None` where that failed, so that nobody knows
+    /// What a statement by itself is to say of its commit.
+    pub(super) fn synchronous_commit(&self) -> &'static str {
+        if self.database.applied {
+            "remote_apply"
+        } else {
+            "on"
+        }
+    }
+
+    /// Writes by one statement, in one way to the database and back. By itself in its message it is a transaction, whose commit comes
+    /// before the statement's end is told, and whatever arrives is read to its end (I1). `None` where that failed, so that nobody knows
     /// what became of it: [`Self::attempts`] finds out.
-    pub(super) async fn at_once(&mut self, statement: &str) -> Option<Vec<PgRow>> {
+    pub(super) async fn at_once(&mut self, statement: String) -> Option<Vec<PgRow>> {
         let (mut connection, since) = self.take().await?;
-        let all = format!("{}; {statement}; COMMIT", self.database.write);
-        let done = timeout(LONGEST, raw_sql(AssertSqlSafe(all)).fetch_all(&mut *connection)).await;
+        let statement = raw_sql(AssertSqlSafe(statement));
+        let done = timeout(LONGEST, statement.fetch_all(&mut *connection)).await;
         match done {
             Ok(Ok(rows)) => {
                 self.connection = Some((connection, since));

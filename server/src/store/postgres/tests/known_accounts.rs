@@ -57,11 +57,11 @@ async fn seen(connection: &mut PgConnection, id: AccountId) -> Seen {
 async fn written(connection: &mut PgConnection, seen: &Seen, append: &Append) -> usize {
     let mut new = seen.account.clone();
     new.advance(append, 0);
-    let statement = at_once::statement(&[at_once::Change { seen, new: &new }], &[append]);
+    let statement = at_once::statement(&[at_once::Change { seen, new: &new }], &[append], "on");
     let rows = raw_sql(sqlx::AssertSqlSafe(statement.unwrap()))
         .fetch_all(connection)
         .await;
-    at_once::read(&rows.unwrap()).unwrap().len()
+    at_once::read(&rows.unwrap()).unwrap().accounts.len()
 }
 
 #[tokio::test]
