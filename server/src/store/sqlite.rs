@@ -229,7 +229,26 @@ impl Store for SqliteStore {
     }
 
     async fn index_pack(&self, index: PackIndex) -> Result<(), StoreError> {
-        self.submit(|answer| Job::Index(Box::new(index), answer)).await
+        let PackIndex {
+            account, pack, now, ..
+        } = index;
+        let mut rest = index.chunks.as_slice();
+        // What is entered of a pack counts by itself: one that is cut off half-way is sent again.
+        loop {
+            let (piece, others) = rest.split_at(rest.len().min(chunks::PIECE));
+            let chunks = piece.to_vec();
+            let index = PackIndex {
+                account,
+                pack,
+                chunks,
+                now,
+            };
+            self.submit(|answer| Job::Index(Box::new(index), answer)).await?;
+            rest = others;
+            if rest.is_empty() {
+                return Ok(());
+            }
+        }
     }
 
     async fn locate(

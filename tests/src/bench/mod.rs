@@ -117,6 +117,12 @@ impl Effort {
     };
 }
 
+/// Lets the system write down what was written: what it writes back half a minute later by itself would hold up the flushes that are
+/// measured then.
+fn settle_disk() {
+    nix::unistd::sync();
+}
+
 /// Measures these groups. Files that are flushed lie in `scratch`, which should be on a disk. This process, and so all that it
 /// starts, runs under `shim`. `progress` hears what is measured next.
 pub fn measure(
@@ -126,6 +132,10 @@ pub fn measure(
     shim: &Shim,
     mut progress: impl FnMut(&str),
 ) -> Result<Report> {
+    let mut progress = |what: &str| {
+        settle_disk();
+        progress(what);
+    };
     let wants = |wanted: &[Group]| groups.iter().any(|group| wanted.contains(group));
     let machine = Machine::now(scratch)?;
     progress("reading the batches");

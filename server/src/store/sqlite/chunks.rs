@@ -12,6 +12,10 @@ use backstop_protocol::{
 };
 use sqlx::{Row as _, SqliteConnection};
 
+/// How many of a pack's chunks are entered in one transaction. Their ids lie all over an index, so that each takes a page of its own,
+/// and the appends of all nodes wait meanwhile: some milliseconds, where a whole pack took 55.
+pub(super) const PIECE: usize = 64;
+
 pub(super) async fn register(
     connection: &mut SqliteConnection,
     arrival: &PackArrival,
@@ -149,4 +153,55 @@ pub(super) async fn locate(
         }
     }
     Ok(places)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{Store as _, conformance::Session, sqlite::SqliteStore};
+    use getrandom::{SysRng, rand_core::UnwrapErr};
+
+    const NOW: UnixMillis = UnixMillis(1_000_000);
+
+    #[tokio::test]
+    async fn an_append_waits_for_a_piece_of_a_pack_and_a_pack_that_was_cut_off_is_entered_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("store");
+        let store = SqliteStore::open(&file, None, Terms::default(), &mut UnwrapErr(SysRng))
+            .await
+            .unwrap();
+        let session = Session::first(&store, 1).await;
+        let arrival = PackArrival {
+            judged: true,
+            account: session.account,
+            pack: PackId([1; 32]),
+            bytes: 1 << 20,
+            now: NOW,
+        };
+        store.register_pack(arrival).await.unwrap();
+        let ids: Vec<_> = (0..20 * PIECE)
+            .map(|n| backstop_protocol::hash::sha256(&n.to_be_bytes()))
+            .collect();
+        let chunk = |(id, offset): (&[u8; 32], u32)| ChunkEntry {
+            id: ChunkId(*id),
+            offset,
+            len: 300,
+        };
+        let index = PackIndex {
+            account: session.account,
+            pack: arrival.pack,
+            chunks: ids.iter().zip((78..).step_by(336)).map(chunk).collect(),
+            now: NOW,
+        };
+        tokio::select! {
+            biased;
+            indexed = store.index_pack(index.clone()) => panic!("the append still waits: {indexed:?}"),
+            appended = store.append(session.next(1)) => assert_eq!(appended.unwrap().head.seq, 1),
+        }
+        store.index_pack(index).await.unwrap();
+        let asked = ids.into_iter().map(ChunkId).collect();
+        let places = store.locate(session.account, asked).await.unwrap();
+        assert!(places.iter().all(Option::is_some));
+        store.close().await;
+    }
 }
