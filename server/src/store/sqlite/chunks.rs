@@ -13,7 +13,7 @@ use backstop_protocol::{
 use sqlx::{Row as _, SqliteConnection};
 
 /// How many of a pack's chunks are entered in one transaction. Their ids lie all over an index, so that each takes a page of its own,
-/// and the appends of all nodes wait meanwhile: some milliseconds, where a whole pack took 55.
+/// and the appends of all nodes wait meanwhile.
 pub(super) const PIECE: usize = 64;
 
 pub(super) async fn register(
