@@ -25,7 +25,7 @@ use chacha20poly1305::{
 };
 use flate2::{Compress, Compression, Decompress, FlushDecompress, Status};
 use rand_core::CryptoRng;
-use std::sync::Arc;
+use std::{sync::Arc, thread};
 
 /// Bytes of the database file in one chunk; the last one of a file may be shorter.
 pub const CHUNK_LEN: usize = 16 << 10;
@@ -85,9 +85,12 @@ impl Chunker {
         }
     }
 
-    /// The name of a piece.
+    /// The name of a piece. Whatever goes through a database names piece after piece, and so offers its core to the hook's
+    /// thread after each.
     #[must_use]
     pub fn id(&self, kind: ChunkKind, plaintext: &[u8]) -> ChunkId {
+        // A kernel may let a thread run out its slice of some milliseconds, however much it is to give way.
+        thread::yield_now();
         ChunkId(hmac_sha256(
             self.keys.chunk_id.expose_bytes(),
             &[&[kind as u8], plaintext],

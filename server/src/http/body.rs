@@ -8,10 +8,16 @@ use axum::{
 use backstop_protocol::hash::sha256;
 use bytes::{Bytes, BytesMut};
 use std::{future::poll_fn, pin::Pin, time::Duration};
-use tokio::time::{Instant, timeout_at};
+use tokio::{
+    task::yield_now,
+    time::{Instant, timeout_at},
+};
 
 /// Longer bodies are hashed beside the requests.
 const HASHED_AT_ONCE: usize = 256 << 10;
+
+/// After so many bytes of one body all other requests have their turn, however fast it comes.
+const TURN: u64 = 256 << 10;
 
 /// Reads a body of at most `limit` bytes. One that announces more is refused before anything of it is read.
 pub(crate) async fn read(
@@ -78,11 +84,15 @@ async fn arrive(
                 let Ok(part) = frame.into_data() else {
                     continue; // Trailers mean nothing here.
                 };
+                let before = arrived;
                 arrived = arrived.saturating_add(part.len() as u64);
                 if arrived > most {
                     return Err(ApiError::TooLarge(limit));
                 }
                 take(&part);
+                if arrived / TURN > before / TURN {
+                    yield_now().await;
+                }
             }
         }
     }

@@ -9,9 +9,15 @@ use backstop_protocol::{
 };
 use std::sync::Arc;
 
+/// How many chunks are looked up at once: their rows are taken apart in one go, and all other requests wait meanwhile.
+const PIECE: usize = 512;
+
 pub(super) async fn locate(State(app): State<Arc<App>>, call: ReadCall) -> Result<Octets, ApiError> {
     let ids = parse_ids(&call.body, LOCATE_MAX)?;
-    let mut places = app.store.locate(call.account, ids).await?;
+    let mut places = Vec::with_capacity(ids.len());
+    for piece in ids.chunks(PIECE) {
+        places.extend(app.store.locate(call.account, piece.to_vec()).await?);
+    }
     // Who makes snapshots sends again what lies in a damaged pack. Whoever restores may still find it whole, and checks it.
     if call.uploads {
         let damaged = app.store.damaged_packs(call.account).await?;

@@ -42,18 +42,19 @@ use crate::{
 pub(crate) use arrivals::Arrivals;
 use axum::{
     Router,
+    extract::{Request, State},
     http::{StatusCode, header},
-    middleware::{from_fn, from_fn_with_state},
+    middleware::{Next, from_fn_with_state},
     response::{IntoResponse, Response},
 };
 use backstop_protocol::{api::OCTETS, clock::Clock};
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 pub(crate) use known::KnownKeys;
 use serde::Serialize;
 pub(crate) use session::from;
-use std::{any::Any, sync::Arc, time::Duration};
+use std::{any::Any, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 use tokio::sync::watch;
-use tower_http::catch_panic::CatchPanicLayer;
 
 /// What every handler works with.
 pub(crate) struct App {
@@ -83,28 +84,29 @@ pub(crate) fn router(app: &Arc<App>, pages: bool) -> Router {
     for call in calls::calls() {
         routes = routes.route(&call.path, call.handler);
     }
-    let traced = from_fn_with_state(app.clone(), trace::requests);
     routes
         .fallback(async || ApiError::NoSuchPath)
         .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
-        // All at once: between layers that are added one by one, each request is boxed and each service copied.
-        .layer((
-            traced.clone(),
-            from_fn(seal::answers),
-            CatchPanicLayer::custom(refuse_panicked),
-            from_fn_with_state(app.clone(), session::recognise),
-        ))
+        .layer(from_fn_with_state(app.clone(), layers))
         .with_state(app.clone())
         .merge(if pages {
-            web::of_owners(app).layer(traced)
+            web::of_owners(app).layer(from_fn_with_state(app.clone(), trace::pages))
         } else {
             Router::new()
         })
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "the layer's signature")]
-fn refuse_panicked(cause: Box<dyn Any + Send>) -> Response {
-    panicked(&*cause).into_response()
+/// All layers as one: between layers of axum each request is boxed and each service copied.
+async fn layers(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let handled = async |request| match session::recognised(&app, request).await {
+        Ok(request) => next.run(request).await,
+        Err(error) => error.into_response(),
+    };
+    let caught = async |request| {
+        let answer = AssertUnwindSafe(handled(request)).catch_unwind().await;
+        answer.unwrap_or_else(|cause| panicked(&*cause).into_response())
+    };
+    trace::traced(&app, request, async |request| seal::sealed(request, caught).await).await
 }
 
 /// What a panic is to whoever asked.

@@ -6,7 +6,6 @@ use axum::{
     body::Body,
     extract::Request,
     http::{HeaderName, HeaderValue},
-    middleware::Next,
     response::{IntoResponse as _, Response},
 };
 use backstop_protocol::{api::MAC_HEADER, session::SessionKey};
@@ -26,10 +25,14 @@ impl Seal {
     }
 }
 
-pub(super) async fn answers(mut request: Request, next: Next) -> Response {
+/// Has a request answered, and puts the MAC on the answer.
+pub(super) async fn sealed(
+    mut request: Request,
+    answered: impl AsyncFnOnce(Request) -> Response,
+) -> Response {
     let seal = Seal::default();
     request.extensions_mut().insert(seal.clone());
-    let answer = next.run(request).await;
+    let answer = answered(request).await;
     let Some((key, request_mac)) = seal.0.get() else {
         return answer;
     };

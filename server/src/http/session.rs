@@ -9,10 +9,8 @@ use crate::{
 };
 use axum::{
     body::Body,
-    extract::{FromRequestParts, Request, State},
+    extract::{FromRequestParts, Request},
     http::{Extensions, HeaderMap, Method, header, request::Parts},
-    middleware::Next,
-    response::{IntoResponse as _, Response},
 };
 use backstop_protocol::{
     api::{self, AUTH_SCHEME},
@@ -53,19 +51,14 @@ pub(super) struct AppendCall {
     pub(super) body_hash: [u8; 32],
 }
 
-/// The layer. A request without credentials passes, if its address does not ask too often: a call that needs a session
-/// refuses it by asking for one.
-pub(super) async fn recognise(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+/// Finds out who asks. A request without credentials passes, if its address does not ask too often: a call that needs a
+/// session refuses it by asking for one.
+pub(super) async fn recognised(app: &App, request: Request) -> Result<Request, ApiError> {
     // An opening carries its own signature.
     if !request.headers().contains_key(header::AUTHORIZATION) || request.uri().path() == api::SESSIONS {
-        return match anonymous(&app, request).await {
-            Ok(request) => next.run(request).await,
-            Err(error) => error.into_response(),
-        };
-    }
-    match authenticate(&app, request).await {
-        Ok(request) => next.run(request).await,
-        Err(error) => error.into_response(),
+        anonymous(app, request).await
+    } else {
+        authenticate(app, request).await
     }
 }
 

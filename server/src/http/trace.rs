@@ -28,7 +28,17 @@ static NUMBER: AtomicU64 = AtomicU64::new(1);
 #[derive(Clone, Copy)]
 pub(super) struct From(pub(super) IpAddr);
 
-pub(super) async fn requests(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
+/// The layer of pages.
+pub(super) async fn pages(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    traced(&app, request, async |request| next.run(request).await).await
+}
+
+/// Has a request answered, and tells of it.
+pub(super) async fn traced(
+    app: &App,
+    mut request: Request,
+    answered: impl AsyncFnOnce(Request) -> Response,
+) -> Response {
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
     let matched = request.extensions().get::<MatchedPath>().cloned();
     let path = matched.as_ref().map_or("none", MatchedPath::as_str);
@@ -41,8 +51,8 @@ pub(super) async fn requests(State(app): State<Arc<App>>, mut request: Request, 
     let span = tracing::info_span!("request", number, %client, method = %request.method(), path);
     let method = known(request.method());
     let began = Instant::now();
-    async move {
-        let answer = next.run(request).await;
+    async {
+        let answer = answered(request).await;
         let status = answer.status().as_u16();
         if let Some(code) = answer.extensions().get::<ProblemCode>() {
             app.metrics.refused(*code);

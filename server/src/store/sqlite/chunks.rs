@@ -10,11 +10,12 @@ use backstop_protocol::{
     clock::UnixMillis,
     id::{ChunkId, PackId},
 };
+use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior, params};
 use sqlx::{Row as _, SqliteConnection};
 
 /// How many of a pack's chunks are entered in one transaction. Their ids lie all over an index, so that each takes a page of its own,
 /// and the appends of all nodes wait meanwhile.
-pub(super) const PIECE: usize = 64;
+pub(super) const PIECE: usize = 32;
 
 pub(super) async fn register(
     connection: &mut SqliteConnection,
@@ -52,36 +53,30 @@ async fn is_there(connection: &mut SqliteConnection, arrival: &PackArrival) -> R
 }
 
 /// The row of a pack that chunks may be entered for.
-pub(super) async fn registered(
-    connection: &mut SqliteConnection,
+pub(super) fn registered(
+    connection: &Connection,
     account: AccountId,
     pack: PackId,
 ) -> Result<i64, StoreError> {
-    let row =
-        sqlx::query_scalar("SELECT pack FROM packs WHERE account = ? AND id = ? AND removing_at IS NULL")
-            .bind(account.0)
-            .bind(pack.0.as_slice())
-            .fetch_optional(connection)
-            .await?;
-    row.ok_or_else(StoreError::being_removed)
+    let mut statement = connection
+        .prepare_cached("SELECT pack FROM packs WHERE account = ? AND id = ? AND removing_at IS NULL")?;
+    let row = statement.query_one(params![account.0, pack.0], |row| row.get(0));
+    row.optional()?.ok_or_else(StoreError::being_removed)
 }
 
 /// The bytes of a pack are those that its name says, again. What is damaged may lose chunks to it.
-pub(super) async fn arrived(
-    connection: &mut SqliteConnection,
+pub(super) fn arrived(
+    connection: &Connection,
     account: AccountId,
     pack: i64,
     now: UnixMillis,
 ) -> Result<(), StoreError> {
-    sqlx::query(
-        "UPDATE packs SET damaged_at = iif(pack = ?1, NULL, damaged_at), freed_at = iif(pack = ?1, freed_at, ?2)
-         WHERE account = ?3 AND damaged_at IS NOT NULL",
-    )
-    .bind(pack)
-    .bind(int(now.0)?)
-    .bind(account.0)
-    .execute(connection)
-    .await?;
+    connection
+        .prepare_cached(
+            "UPDATE packs SET damaged_at = iif(pack = ?1, NULL, damaged_at), freed_at = iif(pack = ?1, freed_at, ?2)
+             WHERE account = ?3 AND damaged_at IS NOT NULL",
+        )?
+        .execute(params![pack, int(now.0)?, account.0])?;
     Ok(())
 }
 
@@ -94,36 +89,33 @@ pub(super) fn entries(chunks: &[ChunkEntry]) -> Result<String, StoreError> {
     serde_json::to_string(&entries).map_err(|error| StoreError::Failed(Box::new(error)))
 }
 
-pub(super) async fn index(connection: &mut SqliteConnection, index: &PackIndex) -> Result<(), StoreError> {
-    let pack = registered(connection, index.account, index.pack).await?;
-    arrived(connection, index.account, pack, index.now).await?;
+/// Enters some chunks of a pack, on the connection of appends: among many statements each change of the thread would be felt by
+/// the appends that wait.
+pub(super) fn index(connection: &mut Connection, index: &PackIndex) -> Result<(), StoreError> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let pack = registered(&transaction, index.account, index.pack)?;
+    arrived(&transaction, index.account, pack, index.now)?;
     let chunks = entries(&index.chunks)?;
     // SQLite wants the WHERE there: without it ON would be read as a join's. A chunk leaves a damaged pack alone.
-    sqlx::query(
-        "INSERT INTO chunks (account, id, pack, offset, len)
-         SELECT ?, unhex(entry.value ->> 0), ?, entry.value ->> 1, entry.value ->> 2
-         FROM json_each(?) AS entry WHERE true
-         ON CONFLICT (account, id) DO UPDATE SET pack = excluded.pack, offset = excluded.offset, len = excluded.len
-         WHERE EXISTS (SELECT 1 FROM packs WHERE packs.pack = chunks.pack AND packs.damaged_at IS NOT NULL)",
-    )
-    .bind(index.account.0)
-    .bind(pack)
-    .bind(&chunks)
-    .execute(&mut *connection)
-    .await?;
+    transaction
+        .prepare_cached(
+            "INSERT INTO chunks (account, id, pack, offset, len)
+             SELECT ?, unhex(entry.value ->> 0), ?, entry.value ->> 1, entry.value ->> 2
+             FROM json_each(?) AS entry WHERE true
+             ON CONFLICT (account, id) DO UPDATE SET pack = excluded.pack, offset = excluded.offset, len = excluded.len
+             WHERE EXISTS (SELECT 1 FROM packs WHERE packs.pack = chunks.pack AND packs.damaged_at IS NOT NULL)",
+        )?
+        .execute(params![index.account.0, pack, chunks])?;
     // A chunk that lies elsewhere was just sent all the same: it must be there when the snapshot is committed.
-    sqlx::query(
-        "UPDATE packs SET touched_at = max(touched_at, ?) WHERE pack IN (
-            SELECT chunks.pack FROM json_each(?) AS entry
-            CROSS JOIN chunks ON chunks.account = ? AND chunks.id = unhex(entry.value ->> 0)
-         )",
-    )
-    .bind(int(index.now.0)?)
-    .bind(chunks)
-    .bind(index.account.0)
-    .execute(connection)
-    .await?;
-    Ok(())
+    transaction
+        .prepare_cached(
+            "UPDATE packs SET touched_at = max(touched_at, ?) WHERE pack IN (
+                SELECT chunks.pack FROM json_each(?) AS entry
+                CROSS JOIN chunks ON chunks.account = ? AND chunks.id = unhex(entry.value ->> 0)
+             )",
+        )?
+        .execute(params![int(index.now.0)?, chunks, index.account.0])?;
+    Ok(transaction.commit()?)
 }
 
 pub(super) async fn locate(

@@ -11,6 +11,7 @@ use backstop_protocol::{
     id::{ChunkId, PackId},
     pack::ENTRY_HEADER_LEN,
 };
+use rusqlite::{Connection, TransactionBehavior, params};
 use sqlx::SqliteConnection;
 
 /// Most chunks that go in one transaction. Their ids are random, so that each takes pages of its own with it.
@@ -122,33 +123,30 @@ pub(super) async fn chunks_in(
     rows.iter().map(|row| Ok(ChunkId(id(row, "id")?))).collect()
 }
 
-pub(super) async fn move_chunks(connection: &mut SqliteConnection, chunks: &Move) -> Result<(), StoreError> {
-    let to = chunks::registered(connection, chunks.account, chunks.to).await?;
-    chunks::arrived(connection, chunks.account, to, chunks.now).await?;
+/// On the connection of appends, as chunks are entered.
+pub(super) fn move_chunks(connection: &mut Connection, chunks: &Move) -> Result<(), StoreError> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let (account, now) = (chunks.account, chunks.now);
+    let to = chunks::registered(&transaction, account, chunks.to)?;
+    chunks::arrived(&transaction, account, to, now)?;
     let from = hex_array(chunks.from.iter().map(|pack| &pack.0));
-    sqlx::query(
-        "UPDATE packs SET freed_at = ?3 WHERE account = ?1 AND id IN (SELECT unhex(value) FROM json_each(?2))",
-    )
-    .bind(chunks.account.0)
-    .bind(&from)
-    .bind(int(chunks.now.0)?)
-    .execute(&mut *connection)
-    .await?;
-    sqlx::query(
-        "UPDATE chunks SET pack = ?1, offset = entry.value ->> 1 FROM json_each(?2) AS entry
-         WHERE chunks.account = ?3 AND chunks.id = unhex(entry.value ->> 0)
-            AND chunks.len = entry.value ->> 2
-            AND chunks.pack IN (
-                SELECT pack FROM packs WHERE account = ?3 AND id IN (SELECT unhex(value) FROM json_each(?4))
-            )",
-    )
-    .bind(to)
-    .bind(chunks::entries(&chunks.chunks)?)
-    .bind(chunks.account.0)
-    .bind(from)
-    .execute(connection)
-    .await?;
-    Ok(())
+    transaction
+        .prepare_cached(
+            "UPDATE packs SET freed_at = ?3
+             WHERE account = ?1 AND id IN (SELECT unhex(value) FROM json_each(?2))",
+        )?
+        .execute(params![account.0, from, int(now.0)?])?;
+    transaction
+        .prepare_cached(
+            "UPDATE chunks SET pack = ?1, offset = entry.value ->> 1 FROM json_each(?2) AS entry
+             WHERE chunks.account = ?3 AND chunks.id = unhex(entry.value ->> 0)
+                AND chunks.len = entry.value ->> 2
+                AND chunks.pack IN (
+                    SELECT pack FROM packs WHERE account = ?3 AND id IN (SELECT unhex(value) FROM json_each(?4))
+                )",
+        )?
+        .execute(params![to, chunks::entries(&chunks.chunks)?, account.0, from])?;
+    Ok(transaction.commit()?)
 }
 
 pub(super) async fn begin_removals(

@@ -142,7 +142,7 @@ struct Writer {
     settings: Settings,
     terms: Terms,
     groups: GroupSizes,
-    /// The connection of appends, and what is known on it. `None` before the first append and after a failure: a connection whose
+    /// The connection of appends and of chunks' places, and what is known on it. `None` before the first append and after a failure: a connection whose
     /// transaction broke is not trusted again.
     appending: Option<(Connection, Known)>,
     /// The connection of everything else; `None` after a failure.
@@ -184,16 +184,28 @@ impl Writer {
     }
 
     async fn commit_group(&mut self, appends: &[Box<Append>]) -> Result<Vec<append::Outcome>, StoreError> {
+        let terms = self.terms.clone();
+        let outcomes = self
+            .here(async |connection, known| append::group(connection, appends, &terms, known).await)
+            .await?;
+        self.groups.committed(appends.len());
+        self.checkpoints.appended(appends.len());
+        Ok(outcomes)
+    }
+
+    /// Does `work`, a transaction, on the connection of appends, which goes where it fails.
+    async fn here<T>(
+        &mut self,
+        work: impl AsyncFnOnce(&mut Connection, &mut Known) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
         // Each connection counts for itself what others commit, so that what is known goes with it.
         let (mut connection, mut known) = match self.appending.take() {
             Some(appending) => appending,
             None => (self.settings.connect()?, Known::default()),
         };
-        let outcomes = append::group(&mut connection, appends, &self.terms, &mut known).await?;
+        let done = work(&mut connection, &mut known).await?;
         self.appending = Some((connection, known));
-        self.groups.committed(appends.len());
-        self.checkpoints.appended(appends.len());
-        Ok(outcomes)
+        Ok(done)
     }
 
     async fn connect(&mut self) -> Result<SqliteConnection, StoreError> {
@@ -232,7 +244,7 @@ impl Writer {
                 let _ = answer.send(done.await);
             }
             Job::Index(index, answer) => {
-                let done = self.transaction(async |connection| chunks::index(connection, &index).await);
+                let done = self.here(async |connection, _| chunks::index(connection, &index));
                 let _ = answer.send(done.await);
             }
             Job::Commit(commit, answer) => {
@@ -257,7 +269,7 @@ impl Writer {
                 let _ = answer.send(done.await);
             }
             Job::Move(chunks, answer) => {
-                let done = self.transaction(async |connection| packs::move_chunks(connection, &chunks).await);
+                let done = self.here(async |connection, _| packs::move_chunks(connection, &chunks));
                 let _ = answer.send(done.await);
             }
             Job::BeginRemovals(account, now, answer) => {
