@@ -1,7 +1,7 @@
 //! Appending to logs, a group in one transaction.
 //!
-//! Everything else goes through sqlx, whose connection lives on a thread of its own: each answer to each statement is two changes
-//! of the thread, which cost more than an append. Appends have another connection, in the writer's thread.
+//! Most jobs go through sqlx, whose connection lives on a thread of its own: each answer to each statement is two changes of the
+//! thread, which cost more than an append. Appends, and the places of chunks, have another connection, in the writer's thread.
 
 use super::{
     accounts,

@@ -79,10 +79,13 @@ pub(super) fn start(
         .name("store-writer".to_owned())
         .spawn(move || {
             let writer = Writer {
+                here: Here {
+                    settings: settings.clone(),
+                    open: None,
+                },
                 settings,
                 terms,
                 groups,
-                appending: None,
                 connection: Some(connection),
                 checkpoints,
             };
@@ -113,7 +116,7 @@ async fn run(mut jobs: mpsc::Receiver<Job>, mut writer: Writer) {
             }
         }
     }
-    writer.appending = None;
+    writer.here.open = None;
     writer.checkpoints.end();
     if let Some(connection) = writer.connection
         && let Err(error) = connection.close().await
@@ -138,13 +141,36 @@ fn gather(jobs: &mut mpsc::Receiver<Job>, group: &mut Vec<WaitingAppend>) -> Opt
     None
 }
 
+/// A connection in this thread, for what has many statements or comes often.
+struct Here {
+    settings: Settings,
+    /// With what is known on it. `None` at first and after a failure: a connection whose transaction broke is not trusted again.
+    open: Option<(Connection, Known)>,
+}
+
+impl Here {
+    /// Runs `work`, which is a transaction and ends it.
+    async fn run<T>(
+        &mut self,
+        work: impl AsyncFnOnce(&mut Connection, &mut Known) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        // Each connection counts for itself what others commit, so that what is known goes with it.
+        let (mut connection, mut known) = match self.open.take() {
+            Some(open) => open,
+            None => (self.settings.connect()?, Known::default()),
+        };
+        let done = work(&mut connection, &mut known).await?;
+        self.open = Some((connection, known));
+        Ok(done)
+    }
+}
+
 struct Writer {
     settings: Settings,
     terms: Terms,
     groups: GroupSizes,
-    /// The connection of appends and of chunks' places, and what is known on it. `None` before the first append and after a failure: a connection whose
-    /// transaction broke is not trusted again.
-    appending: Option<(Connection, Known)>,
+    /// For appends and for the places of chunks.
+    here: Here,
     /// The connection of everything else; `None` after a failure.
     connection: Option<SqliteConnection>,
     checkpoints: Checkpoints,
@@ -184,28 +210,13 @@ impl Writer {
     }
 
     async fn commit_group(&mut self, appends: &[Box<Append>]) -> Result<Vec<append::Outcome>, StoreError> {
-        let terms = self.terms.clone();
-        let outcomes = self
-            .here(async |connection, known| append::group(connection, appends, &terms, known).await)
-            .await?;
+        let terms = &self.terms;
+        let group =
+            async |connection: &mut _, known: &mut _| append::group(connection, appends, terms, known).await;
+        let outcomes = self.here.run(group).await?;
         self.groups.committed(appends.len());
         self.checkpoints.appended(appends.len());
         Ok(outcomes)
-    }
-
-    /// Does `work`, a transaction, on the connection of appends, which goes where it fails.
-    async fn here<T>(
-        &mut self,
-        work: impl AsyncFnOnce(&mut Connection, &mut Known) -> Result<T, StoreError>,
-    ) -> Result<T, StoreError> {
-        // Each connection counts for itself what others commit, so that what is known goes with it.
-        let (mut connection, mut known) = match self.appending.take() {
-            Some(appending) => appending,
-            None => (self.settings.connect()?, Known::default()),
-        };
-        let done = work(&mut connection, &mut known).await?;
-        self.appending = Some((connection, known));
-        Ok(done)
     }
 
     async fn connect(&mut self) -> Result<SqliteConnection, StoreError> {
@@ -244,8 +255,8 @@ impl Writer {
                 let _ = answer.send(done.await);
             }
             Job::Index(index, answer) => {
-                let done = self.here(async |connection, _| chunks::index(connection, &index));
-                let _ = answer.send(done.await);
+                let work = async |connection: &mut _, _: &mut _| chunks::index(connection, &index);
+                let _ = answer.send(self.here.run(work).await);
             }
             Job::Commit(commit, answer) => {
                 let done =
@@ -269,8 +280,8 @@ impl Writer {
                 let _ = answer.send(done.await);
             }
             Job::Move(chunks, answer) => {
-                let done = self.here(async |connection, _| packs::move_chunks(connection, &chunks));
-                let _ = answer.send(done.await);
+                let work = async |connection: &mut _, _: &mut _| packs::move_chunks(connection, &chunks);
+                let _ = answer.send(self.here.run(work).await);
             }
             Job::BeginRemovals(account, now, answer) => {
                 let done = self
