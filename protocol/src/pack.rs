@@ -10,7 +10,7 @@
 use crate::{
     api::{PACK_MAX, SEALED_CHUNK_MAX, SEALED_CHUNK_MIN},
     bytes::{Malformed, Reader, kind, preamble},
-    hash::sha256,
+    hash::sha256_in_turns,
     id::{ChunkId, PackId},
 };
 
@@ -84,7 +84,7 @@ impl PackBuilder {
     /// The finished pack and its name.
     #[must_use]
     pub fn finish(self) -> (PackId, Vec<u8>) {
-        (PackId(sha256(&self.bytes)), self.bytes)
+        (PackId(sha256_in_turns(&self.bytes)), self.bytes)
     }
 }
 

@@ -5,7 +5,7 @@ use axum::{
     body::{Body, HttpBody as _},
     http::{HeaderMap, header},
 };
-use backstop_protocol::hash::sha256;
+use backstop_protocol::hash::{sha256, sha256_in_turns};
 use bytes::{Bytes, BytesMut};
 use std::{future::poll_fn, pin::Pin, time::Duration};
 use tokio::{
@@ -51,7 +51,7 @@ pub(super) async fn hash(body: &Bytes) -> [u8; 32] {
         return sha256(body);
     }
     let shared = body.clone();
-    match tokio::task::spawn_blocking(move || sha256(&shared)).await {
+    match tokio::task::spawn_blocking(move || sha256_in_turns(&shared)).await {
         Ok(hash) => hash,
         // The runtime is stopping.
         Err(_) => sha256(body),
